@@ -1,0 +1,52 @@
+# Two commands make everything on a machine with Python 3.11, pip and make: `make book` and `make test`.
+# `make help` lists the rest.
+
+# `make PYTHON=/some/python3.12 env` takes another interpreter.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+SCALE  ?= paper
+BIN    := .venv/bin
+# The stamp is younger than the lock only when everything in the lock is installed.
+STAMP  := .venv/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help env lab book test bench lint format clean vendor
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+env: $(STAMP) ## create .venv with the locked dependencies and this package (once)
+
+$(STAMP): requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed and was not found"; exit 1; }
+	test -x $(BIN)/python || "$(PYTHON)" -m venv .venv
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet -r requirements.lock
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+lab: env ## open JupyterLab on the notebooks
+	$(BIN)/jupyter lab notebooks
+
+book: env ## execute the notebooks and build the site into _build/html
+	$(BIN)/python book/build.py --scale $(SCALE) --out _build
+
+test: env ## run every test
+	$(BIN)/python -m pytest
+
+bench: env ## print precision against the bound and speed of every estimator on this machine
+	$(BIN)/python -m precise_lib.bench
+
+lint: env ## check code style, formatting, and that notebooks carry no outputs
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	@find notebooks -name '*.ipynb' -not -path '*/.ipynb_checkpoints/*' -print0 | xargs -0 -r $(BIN)/nbstripout --keep-id --verify
+
+format: env ## mend what `make lint` can mend
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	@find notebooks -name '*.ipynb' -not -path '*/.ipynb_checkpoints/*' -print0 | xargs -0 -r $(BIN)/nbstripout --keep-id
+
+clean: ## remove the environment and everything that was built
+	rm -rf .venv _build dist .pytest_cache .ruff_cache .hypothesis
+
+vendor: ## refresh book/_static/vendor (needs npm; the files are committed, so nobody else does)
+	"$(PYTHON)" book/_static/vendor/refresh.py
