@@ -1,0 +1,221 @@
+"""Record what a notebook measured beside what a paper claims, and make the scoreboard from the two.
+
+``data/claims.yaml`` holds every claim with a tolerance that was set before anything was measured. A
+notebook calls :func:`record` with what it found; :func:`write_scoreboard` turns all records into one page.
+A claim that fails stays on the page and says so, and so does a claim that nobody has measured yet.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections import Counter
+from dataclasses import asdict, fields
+from datetime import UTC, datetime
+from pathlib import Path
+
+from precise_lib import __version__
+from precise_lib.errors import InputError
+from precise_lib.evaluate.records import PAPERS, SYMBOLS, Claim, Record, Tolerance, format_value, load_claims
+
+__all__ = [
+    "Claim",
+    "Record",
+    "Tolerance",
+    "format_value",
+    "load_claims",
+    "read_records",
+    "record",
+    "write_results",
+    "write_scoreboard",
+]
+
+
+def record(
+    id,
+    value=None,
+    spread=None,
+    unit=None,
+    parameters=None,
+    figure=None,
+    note=None,
+    holds=None,
+    notebook=None,
+    *,
+    part=None,
+    spread_meaning=None,
+    differs=None,
+) -> Record:
+    """Record one measured value under a claim and return what the notebook shows of it.
+
+    Parameters
+    ----------
+    id : claim of ``data/claims.yaml``, such as ``"P1"``
+    value : the number that the tolerance bounds; a short text or nothing for a claim judged in words
+    spread : half-width, or (low, high); ``spread_meaning`` says of what, for example ``"95 % CI"``
+    unit : unit of the value; the claim's own unless given
+    parameters : what the value depends on (number of repeats, SNR, seed), as a dict
+    figure : label of the figure that shows it, for example ``"fig-precision-vs-snr"``
+    note : a remark for the scoreboard
+    holds : True or False for a claim judged in words; False also fails a claim with bounds
+    notebook : stem of the notebook; the environment variable ``PRECISE_NOTEBOOK`` unless given
+    part : which of several values under this claim, for example ``"SVE"`` or ``"SVE, SNR 12"``
+    differs : why a value outside its tolerance was measured on other terms than the paper's; the verdict then
+        reads "differs" and gives this reason, never "reproduced"
+
+    Returns
+    -------
+    Record
+        Kept as ``<notebook>__<id>.json`` (with the part, where there is one) in the folder that the
+        environment variable ``PRECISE_RECORDS`` names, by default ``_build/records``. A later value of the
+        same notebook, claim and part replaces it.
+
+    Raises
+    ------
+    InputError : an unknown claim or part, a value that is no finite number where bounds ask for one
+    """
+    if spread is not None:
+        spread = [float(s) for s in spread] if hasattr(spread, "__len__") else float(spread)
+    result = Record(
+        id=id,
+        notebook=notebook or os.environ.get("PRECISE_NOTEBOOK") or "interactive",
+        value=value.item() if hasattr(value, "item") else value,
+        part=part,
+        spread=spread,
+        spread_meaning=spread_meaning,
+        unit=unit if unit is not None else load_claims()[id].unit if id in load_claims() else None,
+        parameters=dict(parameters or {}),
+        figure=figure,
+        note=note,
+        holds=None if holds is None else bool(holds),
+        differs=differs,
+        scale=os.environ.get("PRECISE_SCALE"),
+        time=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    folder = Path(os.environ.get("PRECISE_RECORDS") or Path("_build", "records"))
+    _write(folder / result.filename, _json(asdict(result)))
+    return result
+
+
+def _json(content) -> str:
+    """JSON text; NumPy values become numbers and lists, anything else that JSON lacks becomes text."""
+
+    def plain(x):
+        return x.tolist() if hasattr(x, "tolist") else str(x)
+
+    return json.dumps(content, indent=1, ensure_ascii=False, default=plain) + "\n"
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a whole file or nothing: a reader never sees half a record."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.chmod(temporary, 0o644)  # mkstemp makes it private
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def read_records(folder: str | Path) -> list[Record]:
+    """Every record of a folder, in the order of the claims; `InputError` names a file that is none."""
+    records = []
+    for path in sorted(Path(folder).glob("[!.]*.json")):
+        try:
+            entry = json.loads(path.read_text(encoding="utf-8"))
+            records.append(Record(**{f.name: entry[f.name] for f in fields(Record) if f.name in entry}))
+        except (ValueError, TypeError) as error:
+            raise InputError(
+                f"{path} is not a record of a claim ({error}); delete it and run its notebook again."
+            ) from error
+    order = list(load_claims())
+    return sorted(records, key=lambda r: (order.index(r.id), r.notebook, r.part or ""))
+
+
+def write_results(folder: str | Path, out_json: str | Path) -> None:
+    """Collect a folder of records into one JSON file: every claim with its verdict and what was measured."""
+    records = read_records(folder)
+    claims = []
+    for claim in load_claims().values():
+        own = [r for r in records if r.id == claim.id]
+        measured = [asdict(r) | {"verdict": r.verdict} for r in own]
+        claims.append({"id": claim.id, "verdict": claim.verdict(own), "measured": measured})
+    _write(Path(out_json), _json({"version": __version__, "claims": claims}))
+
+
+def write_scoreboard(folder: str | Path, out_md: str | Path, notebooks: str = "../notebooks") -> None:
+    """Write the scoreboard page (MyST Markdown) from a folder of records.
+
+    Parameters
+    ----------
+    folder : records, as :func:`record` writes them
+    out_md : the page
+    notebooks : path of the executed notebooks relative to the page, for its links
+    """
+    claims, records = load_claims(), read_records(folder)
+    of = {c: [r for r in records if r.id == c] for c in claims}
+    counts = Counter(claims[c].verdict(of[c]) for c in claims)
+    said = [f"{n} {verdict}" for verdict in SYMBOLS if (n := counts[verdict])]
+    lines = ["# Scoreboard", "", f"Of {len(claims)} claims: {', '.join(said)}.", "", _LEGEND, ""]
+    if reduced := sorted({r.scale for r in records} - {None, "paper"}):
+        lines += [
+            "```{warning}",
+            f"Numbers of a reduced run ({', '.join(reduced)}), not of full size.",
+            "```",
+            "",
+        ]
+    for paper, title in PAPERS.items():
+        if measured := [c for c in claims.values() if c.paper == paper and of[c.id]]:
+            lines += [f"## {title}", ""]
+            lines += _head("Claim", "", "Paper", "Ours", "Tolerance", "Verdict", "Shown in")
+            lines += [row for claim in measured for row in _rows(claim, of[claim.id], notebooks)] + [""]
+    if missing := [c for c in claims.values() if not of[c.id]]:
+        lines += ["## Not yet measured", "", *_head("Claim", "", "Paper", "What will be measured")]
+        lines += [_row(c.id, c.statement, c.paper_text, c.quantity) for c in missing] + [""]
+    if records:
+        latest = max(r.time for r in records)
+        lines += [
+            f"Made by precise-lib {__version__} from {len(records)} records, the latest of {latest}.",
+            "",
+        ]
+    _write(Path(out_md), "\n".join(lines))
+
+
+_LEGEND = """A tolerance is what we would call a faithful reproduction, fixed before anything was measured.
+✔ **reproduced**: every part of the claim lies inside its tolerance.
+✘ **not reproduced**: at least one part lies outside.
+≠ **differs**: outside, but measured on other terms than the paper's, which the line names.
+◐ **partly measured**: nothing measured so far lies outside, but a part is missing."""
+
+
+def _row(*cells) -> str:
+    return "| " + " | ".join(" ".join(str(cell).split()).replace("|", "\\|") for cell in cells) + " |"
+
+
+def _head(*cells: str) -> list[str]:
+    return [_row(*cells), _row(*["---"] * len(cells))]
+
+
+def _rows(claim: Claim, records: list[Record], notebooks: str) -> list[str]:
+    """Table rows of one claim: a single line, or a head line with one line for each part below it."""
+    single = len(records) == 1 and not claim.parts
+    rows = []
+    if not single:
+        verdict = claim.verdict(records)
+        state = f"**{SYMBOLS[verdict]} {verdict}**"
+        rows.append(_row(f"**{claim.id}**", claim.statement, claim.paper_text, "", "", state, ""))
+    for r in records:
+        page = "" if r.notebook == "interactive" else f"[{r.notebook}]({notebooks}/{r.notebook}.ipynb)"
+        where = " ".join(text for text in (f"{{numref}}`{r.figure}`" if r.figure else "", page) if text)
+        remark = "".join(f" *{text}*" for text in (r.differs, r.note) if text)
+        state = f"{SYMBOLS[r.verdict]} {r.verdict}"
+        if single:
+            name, paper, state = (f"**{r.id}**", claim.statement + remark), claim.paper_text, f"**{state}**"
+        else:
+            name, paper = ("", f"– {r.part or r.notebook}{remark}"), ""
+        rows.append(_row(*name, paper, r.text, claim.tolerance_of(r.part), state, where))
+    return rows

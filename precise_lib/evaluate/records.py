@@ -1,0 +1,219 @@
+"""Claims, their tolerances, and one value measured under a claim, as objects."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+import yaml
+
+from precise_lib import __version__
+from precise_lib.errors import InputError
+from precise_lib.resources import data_path
+
+SYMBOLS = {
+    "reproduced": "✔",
+    "not reproduced": "✘",
+    "differs": "≠",
+    "partly measured": "◐",
+    "not yet measured": "○",
+    "reported": "·",
+}
+PAPERS = {"precise": "PRECISE-DMI", "mirage": "Miracle or mirage?", "ours": "Questions of our own"}
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """What counts as reproduced: bounds (both included), a judgment, or nothing at all (``report``)."""
+
+    min: float | None = None
+    max: float | None = None
+    judged: bool = False
+    report: bool = False
+    optional: bool = False
+
+    def __post_init__(self):
+        bounded = self.min is not None or self.max is not None
+        if bounded + self.judged + self.report != 1:
+            raise InputError("A tolerance needs bounds (min, max), or judged: true, or report: true.")
+        if self.low > self.high:
+            raise InputError(f"A tolerance from {self.min} to {self.max} is empty.")
+
+    @property
+    def low(self) -> float:
+        return -math.inf if self.min is None else self.min
+
+    @property
+    def high(self) -> float:
+        return math.inf if self.max is None else self.max
+
+    def __str__(self) -> str:
+        if self.judged or self.report:
+            return "as stated" if self.judged else "for information"
+        if self.min is None:
+            return f"≤ {self.max:g}"
+        return f"≥ {self.min:g}" if self.max is None else f"{self.min:g} to {self.max:g}"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One claim: what is said and where, what is measured here, and what counts as reproduced."""
+
+    id: str
+    paper: str
+    statement: str
+    quantity: str
+    paper_value: float | str | None = None
+    paper_unit: str | None = None
+    source: str | None = None
+    unit: str = ""
+    tolerance: Tolerance | None = None
+    parts: dict[str, Tolerance] = field(default_factory=dict)
+    notebook: str | None = None
+
+    @property
+    def paper_text(self) -> str:
+        """The paper's figure with its unit, or a dash where it gives none."""
+        return "–" if self.paper_value is None else f"{self.paper_value} {self.paper_unit or ''}".strip()
+
+    def declared(self, part: str | None) -> str | None:
+        """The declared part that a recorded part falls under: ``"SVE, SNR 12"`` falls under ``"SVE"``."""
+        return next((p for p in self.parts if part == p or (part or "").startswith(p + ", ")), None)
+
+    def tolerance_of(self, part: str | None) -> Tolerance:
+        """Tolerance of one part; raises `InputError` where the claim has other parts."""
+        if not self.parts:
+            return self.tolerance
+        if self.declared(part) is None:
+            raise InputError(
+                f"Claim {self.id} has the parts {', '.join(self.parts)}; {part!r} is none of them."
+            )
+        return self.parts[self.declared(part)]
+
+    def verdict(self, records: list) -> str:
+        """Verdict over all of the claim's records: the worst of its parts, and no part may be missing."""
+        needed = {p for p, t in self.parts.items() if not (t.optional or t.report)}
+        verdicts = {r.verdict for r in records} - {"reported"}
+        if not records:
+            return "not yet measured"
+        for bad in ("not reproduced", "differs"):
+            if bad in verdicts:
+                return bad
+        complete = verdicts and needed <= {self.declared(r.part) for r in records}
+        return "reproduced" if complete else "partly measured"
+
+
+@cache
+def load_claims(path: str | Path | None = None) -> dict[str, Claim]:
+    """All claims by id, in the order of their file (``data/claims.yaml``).
+
+    Raises `InputError` on an id that appears twice, an unknown paper, or a tolerance that makes no sense.
+    """
+    claims = {}
+    for entry in yaml.safe_load(Path(path or data_path("claims.yaml")).read_text(encoding="utf-8")):
+        own = {key: entry.pop(key) for key in ("min", "max", "judged", "report") if key in entry}
+        parts = {name: Tolerance(**bounds) for name, bounds in entry.pop("parts", {}).items()}
+        if bool(own) == bool(parts):
+            raise InputError(f"Claim {entry.get('id')} needs either a tolerance or parts.")
+        claim = Claim(**entry, tolerance=Tolerance(**own) if own else None, parts=parts)
+        if claim.id in claims or claim.paper not in PAPERS:
+            raise InputError(f"Claim {claim.id} is listed twice or names an unknown paper.")
+        claims[claim.id] = claim
+    return claims
+
+
+@dataclass(frozen=True)
+class Record:
+    """One measured value under a claim, as kept in one JSON file; see :func:`record` for the fields."""
+
+    id: str
+    notebook: str
+    value: float | str | None = None
+    part: str | None = None
+    spread: float | list[float] | None = None
+    spread_meaning: str | None = None
+    unit: str | None = None
+    parameters: dict = field(default_factory=dict)
+    figure: str | None = None
+    note: str | None = None
+    holds: bool | None = None
+    differs: str | None = None
+    scale: str | None = None
+    version: str = __version__
+    time: str = ""
+
+    def __post_init__(self):
+        if self.id not in load_claims():
+            raise InputError(f"There is no claim {self.id!r}; the list is in data/claims.yaml.")
+        tolerance = load_claims()[self.id].tolerance_of(self.part)
+        number = isinstance(self.value, int | float) and not isinstance(self.value, bool)
+        if number and not math.isfinite(self.value):
+            raise InputError(f"The value of claim {self.id} is {self.value}; record a finite number.")
+        if tolerance.judged and self.holds is None:
+            raise InputError(f"Claim {self.id} is judged in words: record holds=True or holds=False.")
+        if not (tolerance.judged or tolerance.report or number):
+            raise InputError(f"Claim {self.id} has bounds ({tolerance}): record a number.")
+        if not re.fullmatch(r"[\w-]+", self.notebook) or not re.fullmatch(r"[\w-]+", self.figure or "-"):
+            raise InputError("Names of notebooks and labels of figures hold letters, digits, - and _ only.")
+
+    @property
+    def verdict(self) -> str:
+        """Verdict under the tolerance that ``claims.yaml`` holds now; none is stored, so none goes stale."""
+        tolerance = load_claims()[self.id].tolerance_of(self.part)
+        if tolerance.report:
+            return "reported"
+        met = self.holds is not False and (tolerance.judged or tolerance.low <= self.value <= tolerance.high)
+        return "reproduced" if met else "differs" if self.differs else "not reproduced"
+
+    @property
+    def text(self) -> str:
+        """What was measured: value ± spread with its unit, or whether the statement holds."""
+        if isinstance(self.value, str):
+            return self.value
+        if self.value is None:
+            return {True: "holds", False: "does not hold", None: "–"}[self.holds]
+        return f"{format_value(self.value, self.spread, self.spread_meaning)} {self.unit or ''}".strip()
+
+    @property
+    def filename(self) -> str:
+        # Two parts may differ only in signs that a file name cannot carry, hence the short hash.
+        part = f"__{re.sub(r'[^A-Za-z0-9]+', '-', self.part).strip('-')}" if self.part else ""
+        tag = f"-{hashlib.sha256(self.part.encode()).hexdigest()[:6]}" if self.part else ""
+        return f"{self.notebook}__{self.id}{part}{tag}.json"
+
+    def _repr_markdown_(self) -> str:
+        claim = load_claims()[self.id]
+        words = [
+            f"**{self.id}**{f' ({self.part})' if self.part else ''}: {self.text}",
+            f"paper: {claim.paper_text}",
+            f"tolerance: {claim.tolerance_of(self.part)}",
+            f"**{SYMBOLS[self.verdict]} {self.verdict}**",
+        ]
+        return " · ".join(words + [text for text in (self.differs, self.note) if text])
+
+
+def format_value(value: float, spread: float | list[float] | None = None, meaning: str | None = None) -> str:
+    """A number as one writes it by hand: two digits of the spread, or three of the value, decide.
+
+    >>> format_value(1.6874, 0.0432, "95 % CI")
+    '1.687 ± 0.043 (95 % CI)'
+    """
+    pair = isinstance(spread, list | tuple)
+    width = abs(spread[1] - spread[0]) / 2 if pair else abs(spread or 0)
+    leading, figures = (width, 2) if width else (abs(value), 3)
+    digits = figures - 1 - (math.floor(math.log10(leading)) if leading else 0)
+
+    def number(x: float) -> str:
+        if digits > 6 or abs(x) >= 1e7:  # an exponent reads better than a row of zeros
+            return f"{x:.3g}"
+        return f"{round(x, digits):.{max(digits, 0)}f}"
+
+    text = number(value)
+    if spread is not None:
+        text += f" [{number(spread[0])}, {number(spread[1])}]" if pair else f" ± {number(spread)}"
+        text += f" ({meaning})" if meaning else ""
+    return text
