@@ -27,7 +27,7 @@ lab: env ## open JupyterLab on the notebooks
 	$(BIN)/jupyter lab notebooks
 
 book: env ## execute the notebooks and build the site into _build/html
-	$(BIN)/python book/build.py --scale $(SCALE) --out _build
+	$(BIN)/python book/build.py --scale $(SCALE)
 
 test: env ## run every test
 	$(BIN)/python -m pytest

@@ -1,0 +1,259 @@
+"""Execute the notebooks and build the site: what ``make book`` runs.
+
+Everything goes to ``OUT/_build``: ``cache/`` (executed notebooks, reused while nothing they depend on
+changes), ``records/`` (what they measured), ``runs.json`` (time and memory), ``src/`` (the staged sources)
+and ``html/`` (the site). Papermill here is the only thing that executes a notebook.
+"""
+
+import argparse
+import hashlib
+import json
+import multiprocessing
+import os
+import platform
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import nbformat
+import papermill
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+START_TIMEOUT_S = 120
+CELL_TIMEOUT_S = 1800
+NOT_STAGED = shutil.ignore_patterns("__pycache__", "*.py", "vendor/README.md", ".ipynb_checkpoints")
+
+
+class BuildError(RuntimeError):
+    """The book cannot be built; the message says which notebook, cell or page is the reason."""
+
+
+def load_scale(scale: str, folder: Path) -> dict[str, dict]:
+    """Parameters of a named scale, ``{notebook stem: {name: value}}``; none for "paper"."""
+    if scale == "paper":  # the notebooks' own defaults
+        return {}
+    path = folder / "parameters" / f"{scale}.yaml"
+    if not path.is_file():
+        raise BuildError(f"There is no scale {scale!r}: {path} does not exist.")
+    return yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+
+
+def dependencies(root: Path = ROOT) -> list[Path]:
+    """Files that any notebook's result may depend on: package, data, environment, real measurements."""
+    package = [p for p in (root / "precise_lib").rglob("*") if "__pycache__" not in p.parts]
+    data = [p for p in (root / "data").rglob("*") if p.suffix != ".md"]
+    real = Path(os.environ["PRECISE_DATA"]).rglob("*") if os.environ.get("PRECISE_DATA") else []
+    return sorted(p for p in [*package, *data, root / "requirements.lock", *real] if p.is_file())
+
+
+def notebook_key(notebook: Path, parameters: dict, files: list[Path]) -> str:
+    """Hash of a notebook, its parameters and everything else that its result may depend on."""
+    digest = hashlib.sha256(json.dumps([platform.python_version(), parameters], sort_keys=True).encode())
+    for path in [notebook, *files]:
+        digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:16]
+
+
+def failed_cell(notebook: Path) -> str:
+    """Which code cell of a partly executed notebook did not complete, with its first line."""
+    cells = nbformat.read(notebook, as_version=4).cells if notebook.is_file() else []
+    for number, cell in enumerate(cells):
+        run = cell.metadata.get("papermill", {})
+        if cell.cell_type == "code" and (run.get("exception") or run.get("status") in ("running", "failed")):
+            first = next((line for line in cell.source.splitlines() if line.strip()), "(empty)")
+            return f"cell {number} ({first.strip()!r})"
+    return "no cell (the kernel did not start)"
+
+
+def execute_one(notebook: Path, parameters: dict, scale: str, folder: Path, threads: int) -> dict:
+    """Execute one notebook into ``folder`` in this process's environment; time, peak memory and any error.
+
+    Meant for a process of its own: it sets environment variables, and the peak memory is that of the
+    largest process that it started (the kernel).
+    """
+    output, records = folder / "notebook.ipynb", folder / "records"
+    records.mkdir(parents=True)
+    started = time.perf_counter()
+    error = None
+    with tempfile.TemporaryDirectory() as own:  # neither the user's Jupyter settings nor a stray kernel
+        for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR"):
+            os.environ[name] = str(Path(own, name.lower()))
+        settings = Path(own, "ipythondir", "profile_default", "ipython_kernel_config.py")
+        settings.parent.mkdir(parents=True)
+        settings.write_text(
+            "c.IPKernelApp.log_level = 40  # no warning that a local kernel speaks plain TCP\n"
+        )
+        for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "LOKY_MAX_CPU_COUNT"):
+            os.environ[name] = str(threads)
+        os.environ |= {
+            "PRECISE_RECORDS": str(records),
+            "PRECISE_NOTEBOOK": notebook.stem,
+            "PRECISE_SCALE": scale,
+        }
+        try:
+            papermill.execute_notebook(
+                notebook,
+                output,
+                parameters,
+                kernel_name="python3",
+                cwd=notebook.parent,
+                progress_bar=False,
+                start_timeout=START_TIMEOUT_S,
+                execution_timeout=CELL_TIMEOUT_S,
+            )
+        except Exception as problem:  # a worker hands back a plain message, whatever went wrong
+            lines = [line for line in str(problem).splitlines() if line.strip()]
+            error = f"{notebook.name}: {failed_cell(output)} failed: {lines[-1] if lines else type(problem)}"
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / (
+        2**20 if sys.platform == "darwin" else 2**10
+    )
+    return {
+        "seconds": round(time.perf_counter() - started, 1),
+        "peak_memory_mib": round(peak),
+        "error": error,
+    }
+
+
+def execute_all(notebooks: list[Path], scale: str, build: Path, jobs: int = 2) -> dict[str, dict]:
+    """Execute notebooks side by side, or reuse what is unchanged; one entry per stem, also in ``runs.json``.
+
+    Raises
+    ------
+    BuildError
+        If a notebook fails (all of them are tried first); the message names notebook and cell.
+    """
+    if not notebooks:
+        raise BuildError("There are no notebooks to execute.")
+    settings = load_scale(scale, notebooks[0].parent)
+    if unknown := set(settings) - {notebook.stem for notebook in notebooks}:
+        raise BuildError(
+            f"The scale has parameters for {sorted(unknown)}, which are not among the notebooks."
+        )
+    jobs = max(1, min(jobs, len(notebooks)))
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    if os.environ.get("PRECISE_DATA"):  # notebooks run in their own folder
+        os.environ["PRECISE_DATA"] = os.path.abspath(os.environ["PRECISE_DATA"])
+    files = dependencies()
+    runs, waiting = {}, {}
+    (build / "cache").mkdir(parents=True, exist_ok=True)
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, mp_context=context, max_tasks_per_child=1) as pool:
+        for notebook in notebooks:
+            parameters = settings.get(notebook.stem, {})
+            key = notebook_key(notebook, {"scale": scale, **parameters}, files)
+            done = build / "cache" / notebook.stem / key
+            if (done / "run.json").is_file():
+                runs[notebook.stem] = json.loads((done / "run.json").read_text()) | {"reused": True}
+                print(f"  {notebook.stem}: unchanged, reused", flush=True)
+                continue
+            shutil.rmtree(done.parent, ignore_errors=True)
+            future = pool.submit(execute_one, notebook, parameters, scale, done, threads)
+            waiting[notebook.stem] = (future, done, {"key": key, "parameters": parameters})
+        for stem, (future, done, about) in waiting.items():
+            runs[stem] = future.result() | about
+            state = runs[stem]["error"] or f"{runs[stem]['seconds']} s, {runs[stem]['peak_memory_mib']} MiB"
+            print(f"  {stem}: {state}", flush=True)
+            if not runs[stem]["error"]:
+                (done / "run.json").write_text(json.dumps(runs[stem], indent=1))
+            runs[stem] |= {"reused": False}
+    about = {"python": platform.python_version(), "machine": platform.machine(), "cores": os.cpu_count()}
+    report = {"scale": scale, **about, "jobs": jobs, "threads_each": threads, "notebooks": runs}
+    (build / "runs.json").write_text(json.dumps(report, indent=1))
+    errors = [run["error"] for run in runs.values() if run["error"]]
+    if errors:
+        raise BuildError("\n".join(errors))
+    return runs
+
+
+def collect_records(runs: dict[str, dict], build: Path) -> Path:
+    """Lay the records of all notebooks, fresh and reused, into an empty ``records/``; that folder."""
+    records = build / "records"
+    shutil.rmtree(records, ignore_errors=True)
+    records.mkdir(parents=True)
+    for stem, run in runs.items():
+        for path in sorted((build / "cache" / stem / run["key"] / "records").iterdir()):
+            if (records / path.name).exists():
+                raise BuildError(f"{stem} recorded {path.name}, which another notebook has recorded too.")
+            shutil.copy2(path, records)
+    return records
+
+
+def publishable(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """The notebook without what papermill added: its parameters cell, its metadata (paths, times)."""
+    cells = [c for c in notebook.cells if "injected-parameters" not in c.metadata.get("tags", [])]
+    for owner in [notebook, *cells]:
+        owner.metadata.pop("papermill", None)
+        owner.metadata.pop("execution", None)
+    notebook.cells = cells
+    return notebook
+
+
+def stage(runs: dict[str, dict], build: Path, root: Path = ROOT) -> Path:
+    """Gather configuration, prose and executed notebooks in an empty ``src/``; that folder."""
+    source = build / "src"
+    shutil.rmtree(source, ignore_errors=True)
+    shutil.copytree(root / "book", source / "book", ignore=NOT_STAGED)
+    (source / "book/_static/vendor/README.md").unlink(missing_ok=True)
+    for name in ("_config.yml", "_toc.yml"):
+        shutil.copy2(root / name, source)
+    (source / "notebooks").mkdir()
+    for stem, run in runs.items():
+        executed = nbformat.read(build / "cache" / stem / run["key"] / "notebook.ipynb", as_version=4)
+        nbformat.write(publishable(executed), source / "notebooks" / f"{stem}.ipynb")
+    return source
+
+
+def build_site(source: Path, out: Path) -> Path:
+    """Build the staged sources, always from nothing: an incremental build would hide old warnings.
+
+    Raises
+    ------
+    BuildError
+        If Sphinx warns of anything: a missing reference, picture, link or citation.
+    """
+    for name in ("html", ".doctrees", ".jupyter_cache"):
+        shutil.rmtree(out / "_build" / name, ignore_errors=True)
+    jupyter_book = Path(sys.executable).with_name("jupyter-book")
+    command = [jupyter_book, "build", source, "--path-output", out, "-W", "-n", "--keep-going", "--quiet"]
+    if subprocess.run(command).returncode:
+        raise BuildError("The site has warnings or errors: see above. _build/html may be incomplete.")
+    return out / "_build" / "html"
+
+
+def build_book(scale: str = "paper", out: Path = ROOT, jobs: int = 2, root: Path = ROOT) -> Path:
+    """Notebooks, records, scoreboard, site; the folder of the site."""
+    from precise_lib.evaluate.claims import write_scoreboard
+
+    build = out / "_build"
+    notebooks = sorted((root / "notebooks").glob("*.ipynb"))
+    print(f"Notebooks at {scale} scale, {jobs} at a time", flush=True)
+    runs = execute_all(notebooks, scale, build, jobs)
+    records = collect_records(runs, build)
+    source = stage(runs, build, root)
+    write_scoreboard(records, source / "book" / "scoreboard.md")
+    return build_site(source, out)
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--scale", default="paper", help="paper, or a name in notebooks/parameters (smoke)")
+    parser.add_argument("--out", type=Path, default=ROOT, help="folder that gets _build/html (default: here)")
+    parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1), help="notebooks at a time")
+    options = parser.parse_args()
+    try:
+        print(
+            f"The book is at {build_book(options.scale, options.out.resolve(), options.jobs) / 'index.html'}"
+        )
+    except BuildError as problem:
+        sys.exit(f"\nThe book was not built.\n{problem}")
+
+
+if __name__ == "__main__":
+    main()
