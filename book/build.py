@@ -123,10 +123,7 @@ def execute_one(notebook: Path, parameters: dict, scale: str, folder: Path, thre
 def execute_all(notebooks: list[Path], scale: str, build: Path, jobs: int = 2) -> dict[str, dict]:
     """Execute notebooks side by side, or reuse what is unchanged; one entry per stem, also in ``runs.json``.
 
-    Raises
-    ------
-    BuildError
-        If a notebook fails (all of them are tried first); the message names notebook and cell.
+    A notebook that fails does not stop the others: its entry has an ``error`` that names the cell.
     """
     if not notebooks:
         raise BuildError("There are no notebooks to execute.")
@@ -165,9 +162,6 @@ def execute_all(notebooks: list[Path], scale: str, build: Path, jobs: int = 2) -
     about = {"python": platform.python_version(), "machine": platform.machine(), "cores": os.cpu_count()}
     report = {"scale": scale, **about, "jobs": jobs, "threads_each": threads, "notebooks": runs}
     (build / "runs.json").write_text(json.dumps(report, indent=1))
-    errors = [run["error"] for run in runs.values() if run["error"]]
-    if errors:
-        raise BuildError("\n".join(errors))
     return runs
 
 
@@ -226,18 +220,29 @@ def build_site(source: Path, out: Path) -> Path:
     return out / "_build" / "html"
 
 
-def build_book(scale: str = "paper", out: Path = ROOT, jobs: int = 2, root: Path = ROOT) -> Path:
-    """Notebooks, records, scoreboard, site; the folder of the site."""
+def publish(runs: dict[str, dict], out: Path, root: Path = ROOT) -> Path:
+    """Records, scoreboard and site from executed notebooks; the folder of the site."""
     from precise_lib.evaluate.claims import write_scoreboard
 
-    build = out / "_build"
-    notebooks = sorted((root / "notebooks").glob("*.ipynb"))
-    print(f"Notebooks at {scale} scale, {jobs} at a time", flush=True)
-    runs = execute_all(notebooks, scale, build, jobs)
-    records = collect_records(runs, build)
-    source = stage(runs, build, root)
+    records = collect_records(runs, out / "_build")
+    source = stage(runs, out / "_build", root)
     write_scoreboard(records, source / "book" / "scoreboard.md")
     return build_site(source, out)
+
+
+def build_book(scale: str = "paper", out: Path = ROOT, jobs: int = 2, root: Path = ROOT) -> Path:
+    """The whole book; the folder of the site.
+
+    Raises
+    ------
+    BuildError
+        If a notebook fails (all of them are tried first) or the site has a warning.
+    """
+    print(f"Notebooks at {scale} scale, {jobs} at a time", flush=True)
+    runs = execute_all(sorted((root / "notebooks").glob("*.ipynb")), scale, out / "_build", jobs)
+    if errors := [run["error"] for run in runs.values() if run["error"]]:
+        raise BuildError("\n".join(errors))
+    return publish(runs, out, root)
 
 
 def main() -> None:
