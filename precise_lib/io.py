@@ -1,0 +1,242 @@
+"""Files in and out: MRSI as NIfTI-MRS, images and maps as NIfTI.
+
+NIfTI-MRS stores the conjugate of the FID that has high ppm at positive frequency under a plain FFT;
+`nifti_mrs` conjugates on reading and on writing, so everything in this package sees that FID. Whatever is wrong
+with a file ends here as `InputError`; nothing half-written is left behind.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+
+from precise_lib.errors import InputError
+from precise_lib.mrsi import MRSI
+from precise_lib.nifti import (
+    check_suffix,
+    load,
+    map_file,
+    read_map,
+    read_volume,
+    staged,
+    write_image,
+    write_maps,
+)
+from precise_lib.realdata import fetch
+from precise_lib.simulate.signal import Acquisition, SignalModel, default_2h_model
+
+__all__ = [
+    "check_model",
+    "fetch",
+    "map_file",
+    "read_acquisition",
+    "read_map",
+    "read_mrsi",
+    "staged",
+    "write_image",
+    "write_maps",
+    "write_mrsi",
+    "zero_filled",
+]
+
+
+def _load_fids(path) -> tuple[np.ndarray, Acquisition, np.ndarray]:
+    """FIDs (x, y, z, t) complex64, their acquisition and affine from a NIfTI-MRS file."""
+    from nifti_mrs.nifti_mrs import NIFTI_MRS, NotNIFTI_MRS
+    from nifti_mrs.validator import Error as InvalidHeader
+
+    image, stored = load(path, "MRSI (NIfTI-MRS)")
+    if not isinstance(image, nib.Nifti1Pair):
+        raise InputError(f"{path} is no NIfTI file: convert it to NIfTI-MRS, for example with spec2nii.")
+    if 44 not in image.header.extensions.get_codes():
+        raise InputError(
+            f"{path} has no NIfTI-MRS header extension, so nucleus and frequency are unknown: convert the data "
+            "from the scanner to NIfTI-MRS, for example with spec2nii."
+        )
+    if not np.iscomplexobj(stored):
+        raise InputError(f"{path} holds {stored.dtype} numbers: FIDs are complex; convert the data again.")
+    if stored.ndim < 4 or stored.shape[3] < 2:
+        points = stored.shape[3] if stored.ndim > 3 else 1
+        raise InputError(
+            f"{path} holds {points} time point per voxel: FIDs need a fourth axis of at least two."
+        )
+    if stored.size == 0:
+        raise InputError(f"{path} holds no voxel: its shape is {stored.shape}.")
+    try:
+        mrs = NIFTI_MRS(image)
+        nucleus, frequency = mrs.nucleus, mrs.spectrometer_frequency
+        tags = mrs.dim_tags
+    except (
+        NotNIFTI_MRS,
+        InvalidHeader,
+        ValueError,
+        KeyError,
+        TypeError,
+        IndexError,
+        AttributeError,
+    ) as error:
+        raise InputError(f"{path} is not valid NIfTI-MRS ({error}): convert the data again.") from error
+    if len(nucleus) != 1 or len(frequency) != 1:
+        raise InputError(f"{path} holds the nuclei {', '.join(nucleus)}: give data of one nucleus.")
+    if max(stored.shape[4:], default=1) > 1:
+        extra = [
+            f"{tag or 'untagged'} ({n})" for tag, n in zip(tags, stored.shape[4:], strict=False) if n > 1
+        ]
+        raise InputError(f"{path} has the extra dimension(s) {', '.join(extra)}: average them, or give one.")
+    try:
+        acquisition = Acquisition(stored.shape[3], _dwell_time(mrs), float(frequency[0]), nucleus[0])
+    except InputError as error:
+        raise InputError(f"The header of {path} cannot be used: {error}") from error
+    fids = np.asarray(mrs[:]).reshape(stored.shape[:4]).astype(np.complex64)
+    affine = np.array(image.affine, float)
+    if not (np.isfinite(affine).all() and abs(np.linalg.det(affine[:3, :3])) > 0):
+        raise InputError(f"The affine of {path} is not invertible: the voxels have no position in space.")
+    return fids, acquisition, affine
+
+
+def _dwell_time(mrs) -> float:
+    """Dwell time in s. NIfTI-1 keeps float32: its shortest decimal was meant (0.0002, not 0.00019999)."""
+    stored = mrs.dwelltime
+    return float(str(stored)) if isinstance(stored, np.float32) else float(stored)
+
+
+def read_acquisition(path) -> Acquisition:
+    """What the header of a NIfTI-MRS file says of the acquisition; raises `InputError` as `read_mrsi`."""
+    return _load_fids(path)[1]
+
+
+def check_model(model: SignalModel, acquisition: Acquisition, what="The data") -> None:
+    """Raise `InputError` naming the difference where data were not acquired as `model` says.
+
+    The number of samples and the nucleus must be equal, the dwell time within 1e-4, the frequency within 1 %.
+    """
+    theirs, ours = acquisition, model.acquisition
+    pairs = [
+        ("nucleus", theirs.nucleus, ours.nucleus, theirs.nucleus == ours.nucleus),
+        ("number of samples", theirs.n_samples, ours.n_samples, theirs.n_samples == ours.n_samples),
+        (
+            "dwell time in s",
+            theirs.dwell_time_s,
+            ours.dwell_time_s,
+            abs(theirs.dwell_time_s / ours.dwell_time_s - 1) <= 1e-4,
+        ),
+        (
+            "frequency in MHz",
+            theirs.spectrometer_frequency_mhz,
+            ours.spectrometer_frequency_mhz,
+            abs(theirs.spectrometer_frequency_mhz / ours.spectrometer_frequency_mhz - 1) <= 0.01,
+        ),
+    ]
+    wrong = [f"{name} {a} against {b}" for name, a, b, same in pairs if not same]
+    if wrong:
+        raise InputError(
+            f"{what} and the signal model differ ({'; '.join(wrong)}): give a model of this acquisition."
+        )
+
+
+def read_mrsi(path, mri=None, mask=None, model: SignalModel | None = None) -> MRSI:
+    """MRSI from NIfTI-MRS, with an optional MRI and mask from NIfTI.
+
+    Parameters
+    ----------
+    path : NIfTI-MRS file; a single voxel is a grid of (1, 1, 1)
+    mri : NIfTI image, three dimensions, on any grid that overlaps the MRSI
+    mask : NIfTI image on the grid of the MRSI, zero outside
+    model : `SignalModel` the data were acquired under; default `default_2h_model` of the header's acquisition
+
+    Raises
+    ------
+    InputError : a file that is missing, damaged or not what it should be; coils, averages or dynamics; a model,
+        mask or MRI that does not fit the data
+
+    Example
+    -------
+    >>> data = read_mrsi("dmi.nii.gz", mri="mri.nii.gz")  # doctest: +SKIP
+    """
+    fids, acquisition, affine = _load_fids(path)
+    if model is None:
+        try:
+            model = default_2h_model(acquisition)
+        except InputError as error:
+            raise InputError(f"{path} cannot be used without a signal model: {error}") from error
+    else:
+        check_model(model, acquisition, str(path))
+    mask_values = None if mask is None else _read_mask(mask, fids.shape[:3], affine)
+    mri_values, mri_affine = (None, None) if mri is None else _read_mri(mri)
+    if mri is not None and not _overlap(fids.shape[:3], affine, mask_values, mri_values.shape, mri_affine):
+        raise InputError(
+            f"The MRI {mri} does not overlap the MRSI {path} in space: check that both are of the same session "
+            "and their affines are right."
+        )
+    return MRSI(fids, model, affine, mask_values, mri_values, mri_affine)
+
+
+def _read_mri(path) -> tuple[np.ndarray, np.ndarray]:
+    values, affine = read_volume(path, "MRI")
+    return values.astype(np.float32), affine
+
+
+def _read_mask(path, shape, affine) -> np.ndarray:
+    values, mask_affine = read_volume(path, "mask")
+    voxel_mm = np.linalg.norm(affine[:3, :3], axis=0).min()
+    if values.shape != shape or not np.allclose(mask_affine, affine, rtol=1e-4, atol=0.01 * voxel_mm):
+        raise InputError(
+            f"The mask {path} {values.shape} is on another grid than the MRSI {shape}: resample it."
+        )
+    mask = np.nan_to_num(values) != 0
+    if not mask.any():
+        raise InputError(f"The mask {path} is empty: no voxel is left to quantify.")
+    return mask
+
+
+def _overlap(shape, affine, mask, mri_shape, mri_affine) -> bool:
+    """Whether a voxel center of the MRSI lies in the MRI, or the center of the MRI in the MRSI."""
+
+    def inside(points, size):
+        return ((points >= -0.5) & (points <= np.array(size)[:, None] - 0.5)).all(0)
+
+    voxels = np.argwhere(np.ones(shape, bool) if mask is None else mask).T
+    to_mri = np.linalg.inv(mri_affine) @ affine
+    if inside(to_mri[:3, :3] @ voxels + to_mri[:3, 3:], mri_shape).any():
+        return True
+    middle = np.r_[(np.array(mri_shape) - 1) / 2, 1.0]
+    return bool(inside((np.linalg.inv(to_mri) @ middle)[:3, None], shape).all())
+
+
+def zero_filled(fids: np.ndarray) -> int:
+    """How many time points at the end of FIDs (..., t) hold no measurement: a sudden fall by more than 1e4.
+
+    Zero filling before storage leaves the estimates alone but not the noise level: over all points it comes out
+    too low.
+    """
+    level = np.abs(np.nan_to_num(np.asarray(fids).reshape(-1, fids.shape[-1]))).max(0)
+    n = len(level)
+    # the largest of what follows each point, against the median of the ten points before it
+    tail = np.maximum.accumulate(level[::-1])[::-1]
+    for i in range(10, n):
+        if tail[i] < 1e-4 * np.median(level[i - 10 : i]):
+            return n - i
+    return 0
+
+
+def write_mrsi(path, data: MRSI) -> None:
+    """Write the FIDs and acquisition of `data` as NIfTI-MRS (complex64, NIfTI-2).
+
+    MRI and mask are images of their own: `write_image`. The format holds no resonances.
+    """
+    from nifti_mrs.create_nmrs import gen_nifti_mrs
+
+    path = Path(path)
+    check_suffix(path)
+    acquisition = data.model.acquisition
+    mrs = gen_nifti_mrs(
+        np.asarray(data.fids),
+        acquisition.dwell_time_s,
+        acquisition.spectrometer_frequency_mhz,
+        nucleus=acquisition.nucleus,
+        affine=np.asarray(data.affine, float),
+    )
+    with staged(path.parent) as folder:
+        mrs.save(folder / path.name)

@@ -1,0 +1,149 @@
+"""NIfTI images and maps on disk: read with one clear error, written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import xarray as xr
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError, HeaderTypeError
+from nibabel.wrapstruct import WrapStructError
+
+from precise_lib.errors import InputError
+
+# What nibabel, gzip and zlib raise on files that are cut off, damaged or not images at all.
+_UNREADABLE = (
+    OSError,
+    EOFError,
+    zlib.error,
+    ValueError,
+    OverflowError,
+    MemoryError,
+    ImageFileError,
+    HeaderDataError,
+    HeaderTypeError,
+    WrapStructError,
+)
+
+
+def load(path, what: str):
+    """A nibabel image and its data; `what` names the file in messages."""
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"There is no file {path}: check the name of the {what}.")
+    try:
+        image = nib.load(path)
+        return image, np.asanyarray(image.dataobj)
+    except _UNREADABLE as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(
+            f"{path} is not readable as the {what}; it may be cut off, damaged or not NIfTI ({reason})."
+        ) from error
+
+
+def read_volume(path, what: str) -> tuple[np.ndarray, np.ndarray]:
+    """A real 3-D image and its affine; trailing axes of length one are dropped."""
+    image, values = load(path, what)
+    while values.ndim > 3 and values.shape[-1] == 1:
+        values = values[..., 0]
+    if values.ndim != 3 or not (np.issubdtype(values.dtype, np.number) and np.isrealobj(values)):
+        raise InputError(f"The {what} {path} is {values.dtype} {values.shape}: one real 3-D image is needed.")
+    affine = np.array(image.affine, float)
+    if not (np.isfinite(affine).all() and abs(np.linalg.det(affine[:3, :3])) > 0):
+        raise InputError(f"The affine of the {what} {path} is not invertible: it has no position in space.")
+    return values, affine
+
+
+@contextmanager
+def staged(folder) -> Iterator[Path]:
+    """A temporary folder whose files move into `folder` when the block ends, and vanish when it fails.
+
+    Each file arrives by one rename, replacing what had its name; other files in `folder` are not touched.
+    Entering raises `InputError` where `folder` cannot be written, before anything has been computed.
+    """
+    folder = Path(folder)
+    home = folder
+    while not home.exists() and home != home.parent:
+        home = home.parent
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file, not a folder: give another folder to write to.")
+    try:
+        work = Path(tempfile.mkdtemp(prefix=".precise-", dir=home))
+    except OSError as error:
+        raise InputError(
+            f"The folder {folder} cannot be written ({error.strerror}): give another one."
+        ) from error
+    try:
+        yield work
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for path in sorted(work.iterdir()):
+                os.replace(path, folder / path.name)
+        except OSError as error:
+            raise InputError(f"The results could not be moved to {folder} ({error.strerror}).") from error
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def check_suffix(path: Path) -> None:
+    if not path.name.endswith((".nii", ".nii.gz")):
+        raise InputError(f"{path} is no name for a NIfTI file: it must end in .nii.gz or .nii.")
+
+
+def write_image(path, values, affine, description: str = "") -> None:
+    """Write a 3-D array as NIfTI: float32, or uint8 for booleans; `description` is cut at 79 characters."""
+    path = Path(path)
+    check_suffix(path)
+    values = np.asarray(values)
+    image = nib.Nifti1Image(values.astype(np.uint8 if values.dtype == bool else np.float32), affine)
+    image.header.set_xyzt_units("mm")
+    image.header["descrip"] = description.encode("ascii", "replace")[:79]
+    with staged(path.parent) as folder:
+        nib.save(image, folder / path.name)
+
+
+def map_file(prefix: str, metabolite: str) -> str:
+    """File name of one map: ``conc_Glc.nii.gz``; characters that file systems dislike become ``_``."""
+    return f"{prefix}_{re.sub(r'[^A-Za-z0-9.+-]', '_', metabolite)}.nii.gz"
+
+
+def write_maps(folder, prefix: str, maps: xr.DataArray, affine) -> list[Path]:
+    """Write maps (metabolite, x, y, z) as one float32 NIfTI each, all or none.
+
+    The header's description says what the map is and its units. Returns the paths.
+
+    Example
+    -------
+    >>> write_maps("out", "conc", maps, data.affine)  # doctest: +SKIP
+    [PosixPath('out/conc_water.nii.gz'), PosixPath('out/conc_Glc.nii.gz')]
+    """
+    folder, units = Path(folder), maps.attrs.get("units", "")
+    names = [map_file(prefix, str(m)) for m in maps["metabolite"].values]
+    if len({n.lower() for n in names}) < len(names):
+        raise InputError(f"The metabolite names give equal file names: {', '.join(names)}.")
+    with staged(folder) as work:
+        for metabolite, name in zip(maps["metabolite"].values, names, strict=True):
+            values = maps.sel(metabolite=metabolite).transpose("x", "y", "z").values
+            write_image(work / name, values, affine, f"{metabolite} {prefix} [{units}]")
+    return [folder / name for name in names]
+
+
+def read_map(path) -> tuple[np.ndarray, np.ndarray, str]:
+    """One map: values (x, y, z) float32, affine (4, 4), and the units from the header's description."""
+    image, values = load(path, "map")
+    description = (
+        bytes(image.header["descrip"]).rstrip(b"\0").decode("ascii", "replace")
+        if "descrip" in image.header
+        else ""
+    )
+    units = re.search(r"\[(.*)\]$", description)
+    return values, np.array(image.affine, float), units.group(1) if units else ""
