@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 from collections import Counter
 from dataclasses import asdict, fields
@@ -170,12 +171,12 @@ def write_scoreboard(folder: str | Path, out_md: str | Path, notebooks: str = ".
         ]
     for paper, title in PAPERS.items():
         if measured := [c for c in claims.values() if c.paper == paper and of[c.id]]:
-            lines += [f"## {title}", ""]
-            lines += _head("Claim", "", "Paper", "Ours", "Tolerance", "Verdict", "Shown in")
-            lines += [row for claim in measured for row in _rows(claim, of[claim.id], notebooks)] + [""]
+            rows = [row for claim in measured for row in _rows(claim, of[claim.id], notebooks)]
+            lines += [f"## {title}", "", *_table("42 16 20 22", ["Claim", "Paper", "Ours", "Verdict"], rows)]
     if missing := [c for c in claims.values() if not of[c.id]]:
-        lines += ["## Not yet measured", "", *_head("Claim", "", "Paper", "What will be measured")]
-        lines += [_row(c.id, c.statement, c.paper_text, c.quantity) for c in missing] + [""]
+        rows = [[f"**{c.id}** {c.statement}", c.paper_text, c.quantity] for c in missing]
+        header = ["Claim", "Paper", "What will be measured"]
+        lines += ["## Not yet measured", "", *_table("44 16 40", header, rows)]
     if records:
         latest = max(r.time for r in records)
         lines += [
@@ -186,36 +187,38 @@ def write_scoreboard(folder: str | Path, out_md: str | Path, notebooks: str = ".
 
 
 _LEGEND = """A tolerance is what we would call a faithful reproduction, fixed before anything was measured.
+It stands in parentheses beside each verdict.
 ✔ **reproduced**: every part of the claim lies inside its tolerance.
 ✘ **not reproduced**: at least one part lies outside.
 ≠ **differs**: outside, but measured on other terms than the paper's, which the line names.
 ◐ **partly measured**: nothing measured so far lies outside, but a part is missing."""
 
 
-def _row(*cells) -> str:
-    return "| " + " | ".join(" ".join(str(cell).split()).replace("|", "\\|") for cell in cells) + " |"
+def _table(widths: str, header: list[str], rows: list[list[str]]) -> list[str]:
+    """A MyST list table: unlike a pipe table it wraps its cells, so no verdict hides beyond the margin."""
+    lines = ["```{list-table}", ":header-rows: 1", f":widths: {widths}", ":width: 100%", ""]
+    for row in [header, *rows]:
+        for i, cell in enumerate(row):
+            # an asterisk is part of T2*; the only markup is the bold face of ids and verdicts
+            text = re.sub(r"(?<!\*)\*(?!\*)", r"\\*", re.sub(r"[ \n\t\r]+", " ", cell.strip()))
+            lines.append(f"{'* -' if i == 0 else '  -'} {text}".rstrip())
+    return [*lines, "```", ""]
 
 
-def _head(*cells: str) -> list[str]:
-    return [_row(*cells), _row(*["---"] * len(cells))]
-
-
-def _rows(claim: Claim, records: list[Record], notebooks: str) -> list[str]:
+def _rows(claim: Claim, records: list[Record], notebooks: str) -> list[list[str]]:
     """Table rows of one claim: a single line, or a head line with one line for each part below it."""
+    head, verdict = f"**{claim.id}** {claim.statement}", claim.verdict(records)
     single = len(records) == 1 and not claim.parts
-    rows = []
-    if not single:
-        verdict = claim.verdict(records)
-        state = f"**{SYMBOLS[verdict]} {verdict}**"
-        rows.append(_row(f"**{claim.id}**", claim.statement, claim.paper_text, "", "", state, ""))
+    rows = (
+        [] if single else [[head, claim.paper_text, "", f"**{SYMBOLS[verdict]}\N{NO-BREAK SPACE}{verdict}**"]]
+    )
     for r in records:
         page = "" if r.notebook == "interactive" else f"[{r.notebook}]({notebooks}/{r.notebook}.ipynb)"
-        where = " ".join(text for text in (f"{{numref}}`{r.figure}`" if r.figure else "", page) if text)
-        remark = "".join(f" *{text}*" for text in (r.differs, r.note) if text)
-        state = f"{SYMBOLS[r.verdict]} {r.verdict}"
-        if single:
-            name, paper, state = (f"**{r.id}**", claim.statement + remark), claim.paper_text, f"**{state}**"
-        else:
-            name, paper = ("", f"– {r.part or r.notebook}{remark}"), ""
-        rows.append(_row(*name, paper, r.text, claim.tolerance_of(r.part), state, where))
+        links = ", ".join(text for text in (f"{{numref}}`{r.figure}`" if r.figure else "", page) if text)
+        remarks = [text for text in (r.differs, r.note) if text]
+        about = [head] if single else [f"– {r.part or r.notebook}{':' if remarks else ''}"]
+        about += remarks + ([f"({links})"] if links else [])
+        state = f"{SYMBOLS[r.verdict]}\N{NO-BREAK SPACE}{r.verdict}"
+        state = f"{f'**{state}**' if single else state} ({claim.tolerance_of(r.part)})"
+        rows.append([" ".join(about), claim.paper_text if single else "", r.text, state])
     return rows

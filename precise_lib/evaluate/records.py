@@ -128,7 +128,7 @@ def load_claims(path: str | Path | None = None) -> dict[str, Claim]:
 
 @dataclass(frozen=True)
 class Record:
-    """One measured value under a claim, as kept in one JSON file; see :func:`precise_lib.evaluate.claims.record`."""
+    """One value under a claim, as kept in a JSON file by :func:`~precise_lib.evaluate.claims.record`."""
 
     id: str
     notebook: str
