@@ -1,8 +1,8 @@
 """Files in and out: MRSI as NIfTI-MRS, images and maps as NIfTI.
 
 NIfTI-MRS stores the conjugate of the FID that has high ppm at positive frequency under a plain FFT;
-`nifti_mrs` conjugates on reading and on writing, so everything in this package sees that FID. Whatever is wrong
-with a file ends here as `InputError`; nothing half-written is left behind.
+`nifti_mrs` conjugates on reading and on writing, so everything in this package sees that FID. Whatever is
+wrong with a file ends here as `InputError`; nothing half-written is left behind.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ def _load_fids(path) -> tuple[np.ndarray, Acquisition, np.ndarray]:
         raise InputError(f"{path} is no NIfTI file: convert it to NIfTI-MRS, for example with spec2nii.")
     if 44 not in image.header.extensions.get_codes():
         raise InputError(
-            f"{path} has no NIfTI-MRS header extension, so nucleus and frequency are unknown: convert the data "
-            "from the scanner to NIfTI-MRS, for example with spec2nii."
+            f"{path} has no NIfTI-MRS header extension, so nucleus and frequency are unknown: convert the "
+            "data from the scanner to NIfTI-MRS, for example with spec2nii."
         )
     if not np.iscomplexobj(stored):
         raise InputError(f"{path} holds {stored.dtype} numbers: FIDs are complex; convert the data again.")
@@ -148,8 +148,8 @@ def read_mrsi(path, mri=None, mask=None, model: SignalModel | None = None) -> MR
 
     Raises
     ------
-    InputError : a file that is missing, damaged or not what it should be; coils, averages or dynamics; a model,
-        mask or MRI that does not fit the data
+    InputError : a file that is missing, damaged or not what it should be; coils, averages or dynamics; a
+        model, mask or MRI that does not fit the data
 
     Example
     -------
@@ -167,8 +167,8 @@ def read_mrsi(path, mri=None, mask=None, model: SignalModel | None = None) -> MR
     mri_values, mri_affine = (None, None) if mri is None else _read_mri(mri)
     if mri is not None and not _overlap(fids.shape[:3], affine, mask_values, mri_values.shape, mri_affine):
         raise InputError(
-            f"The MRI {mri} does not overlap the MRSI {path} in space: check that both are of the same session "
-            "and their affines are right."
+            f"The MRI {mri} does not overlap the MRSI {path} in space: check that both are of the same "
+            "session and their affines are right."
         )
     return MRSI(fids, model, affine, mask_values, mri_values, mri_affine)
 
@@ -208,8 +208,8 @@ def _overlap(shape, affine, mask, mri_shape, mri_affine) -> bool:
 def zero_filled(fids: np.ndarray) -> int:
     """How many time points at the end of FIDs (..., t) hold no measurement: a sudden fall by more than 1e4.
 
-    Zero filling before storage leaves the estimates alone but not the noise level: over all points it comes out
-    too low.
+    Zero filling before storage leaves the estimates alone but not the noise level: over all points it comes
+    out too low.
     """
     level = np.abs(np.nan_to_num(np.asarray(fids).reshape(-1, fids.shape[-1]))).max(0)
     n = len(level)

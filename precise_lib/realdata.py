@@ -1,8 +1,8 @@
 """Public measurements that this project did not make: where they come from and how to get them, verified.
 
 A file is taken from the folder named by the environment variable ``PRECISE_DATA`` (``<folder>/<file>``), or
-downloaded from its origin into the user's cache. There is no third way: what cannot be had raises `InputError`,
-and simulated data never stand in.
+downloaded from its origin into the user's cache. There is no third way: what cannot be had raises
+`InputError`, and simulated data never stand in.
 """
 
 from __future__ import annotations
@@ -96,8 +96,8 @@ def _from_folder(name: str, entry: Measurement, folder: Path) -> Path:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
         raise InputError(
-            f"The measurement '{name}' is not at {path}: set PRECISE_DATA to the folder that holds {entry.file}, "
-            f"or unset it; the origin is {entry.origin}."
+            f"The measurement '{name}' is not at {path}: set PRECISE_DATA to the folder that holds "
+            f"{entry.file}, or unset it; the origin is {entry.origin}."
         ) from error
     if digest != entry.sha256:
         raise InputError(
