@@ -60,6 +60,7 @@ class Visit:
         self.page.on("console", lambda m: self.errors.append(m.text) if m.type == "error" else None)
         self.page.on("response", lambda r: self.missing.append(r.url) if r.status >= 400 else None)
         self.page.goto(f"{address}/{page}", wait_until="load")
+        self.page.wait_for_selector("main")  # index.html first leads to the landing page
         views = 'script[type="application/vnd.jupyter.widget-view+json"]'
         if self.page.locator(views).count():
             self.page.wait_for_selector(".jupyter-widgets", state="attached")
@@ -123,7 +124,8 @@ def test_page_in_the_browser(browser, address, site, page):
     assert not seen["rawMath"], "TeX that was not typeset"
     assert not seen["badMath"], "TeX that MathJax cannot read"
     assert not re.findall(r"\\(?:[a-zA-Z]{2,}|\(|\[)\S*|\$\$", seen["text"]), "raw TeX in the text"
-    # Sphinx falls back to the file name where a picture has no description
+    # Sphinx falls back to the file name where a picture has no description; in a widget use
+    # ipywidgets.HTML with <img alt="...">, because ipywidgets.Image cannot carry one.
     assert not [src for alt, src in seen["unnamed"] if not alt.strip() or "_images/" in alt], "no alt text"
     assert seen["widgets"] >= seen["views"], "a widget that did not appear"
 

@@ -3,9 +3,9 @@
 (() => {
   const folder = new URL("vendor/widgets/", document.currentScript.src).href;
   const names = ["base", "controls", "output", "html-manager"];
-  window.requirejs.config({
-    paths: Object.fromEntries(names.map((name) => [`@jupyter-widgets/${name}`, folder + name])),
-  });
+  const paths = Object.fromEntries(names.map((name) => [`@jupyter-widgets/${name}`, folder + name]));
+  paths["@jupyter-widgets/html-manager/dist"] = folder.slice(0, -1);
+  window.requirejs.config({ paths });
   const typeset = (element) =>
     window.MathJax?.startup?.promise?.then(() => window.MathJax.typesetPromise([element])).catch(console.error);
   const hub = { Queue: (...calls) => calls.forEach((call) => Array.isArray(call) && typeset(call[2])) };
