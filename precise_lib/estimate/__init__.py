@@ -1,0 +1,54 @@
+"""Estimators: callables `MRSI` -> xarray.DataArray (metabolite, x, y, z) in mM, each with a `name`.
+
+One registry lists them; the command line, the benchmark and the conformance tests read it. To add one, write a
+callable and register a factory:
+
+>>> from precise_lib import estimate
+>>> "fit" in estimate.names()
+True
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+
+from precise_lib.errors import InputError
+
+_FACTORIES: dict[str, Callable] = {}
+
+
+def register(name: str, factory: Callable) -> None:
+    """Add an estimator: ``factory(**options)`` returns the callable. Names are unique."""
+    if name in _FACTORIES:
+        raise ValueError(f"An estimator named '{name}' is registered already.")
+    _FACTORIES[name] = factory
+
+
+def names() -> list[str]:
+    """Registered estimators."""
+    return list(_FACTORIES)
+
+
+def make(name: str, **options):
+    """Build a registered estimator; raises `InputError` for an unknown name or option."""
+    if name not in _FACTORIES:
+        raise InputError(f"No estimator '{name}'; there are {', '.join(names())}.")
+    try:
+        return _FACTORIES[name](**options)
+    except TypeError as error:
+        raise InputError(f"The estimator '{name}' does not take these options: {error}.") from error
+
+
+def _later(module: str, attribute: str, **preset) -> Callable:
+    """A factory that imports its module on first use, so that listing names does not load torch."""
+    return lambda **options: getattr(import_module(f"precise_lib.estimate.{module}"), attribute)(
+        **preset, **options
+    )
+
+
+register("fourier", _later("fourier", "Fourier"))
+register("fit", _later("fitting", "Fit"))
+register("sve", _later("sve", "Sve"))
+register("precise", _later("edge_preserving", "Precise", method="exact"))
+register("precise-finetune", _later("edge_preserving", "Precise", method="finetune"))

@@ -1,0 +1,88 @@
+"""Fourier reconstruction: the integral of each peak of the phased spectrum, as PRECISE-DMI compares against.
+
+The sum of spectral bins around a line is a linear functional of the FID, so it is computed as one. The first sample
+counts half (else it lifts the whole baseline), and the result is divided by what the window captures of a unit line,
+so amplitudes come out in the units of the signal model. Tails of neighboring lines that reach into the window are
+not removed; that is the method's bias.
+
+Summing the bins of a plain FFT weighs the FID periodically: the end of the record, where only noise is left, counts
+as if it were negative time. Zero filling to twice the length (``zero_fill=True``) keeps the weights causal and takes
+a factor sqrt(2) off the SD for nothing (Bartholdi and Ernst 1973). The paper integrates "in the spatiospectral domain
+of the raw data", so the default is without; the difference belongs to every statement of a gain over Fourier.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from precise_lib.mrsi import MRSI
+from precise_lib.simulate.signal import SignalModel
+
+
+def integration_weights(
+    model: SignalModel, half_width_fwhm: float = 1.5, zero_fill: bool = False
+) -> np.ndarray:
+    """Functionals (n_samples, M) complex128 such that ``Re(fid @ weights)`` integrates each peak.
+
+    Parameters
+    ----------
+    half_width_fwhm : half width of the window in full widths at half maximum of its line; 1.5 holds 80 % of a
+        Lorentzian
+    zero_fill : integrate the continuous spectrum of the causal FID instead of summing FFT bins
+    """
+    acquisition = model.acquisition
+    t, n = acquisition.time_s[:, None], acquisition.n_samples
+    half_width_hz = half_width_fwhm / (np.pi * model.t2star_s)
+    if zero_fill:
+        window = 2 * half_width_hz * np.sinc(2 * half_width_hz * t)
+        weights = window * np.exp(-2j * np.pi * model.frequencies_hz * t)
+    else:
+        bins = np.fft.fftfreq(n, acquisition.dwell_time_s)
+        inside = np.abs(bins[:, None] - model.frequencies_hz) <= half_width_hz
+        weights = np.fft.fft(inside, axis=0)
+    weights[0] /= 2
+    captured = np.einsum("tm,tm->m", weights, model.basis()).real
+    return weights / captured
+
+
+@dataclass(frozen=True)
+class Fourier:
+    """Peak integration of every voxel; callable `MRSI` -> DataArray (metabolite, x, y, z) in mM.
+
+    Parameters
+    ----------
+    half_width_fwhm : half width of the integration window, in linewidths
+    zero_fill : see the module's text
+    search_hz : the water peak is looked for within this distance of its nominal frequency and the spectrum
+        moved there; 0 trusts the nominal frequency, as the paper does
+    """
+
+    half_width_fwhm: float = 1.5
+    zero_fill: bool = False
+    search_hz: float = 0.0
+    name: str = "fourier"
+
+    def amplitudes(self, fids: np.ndarray, model: SignalModel) -> np.ndarray:
+        """Amplitudes (V, M) of FIDs (V, t); each voxel is phased by its own water peak."""
+        weights = integration_weights(model, self.half_width_fwhm, self.zero_fill)
+        if self.search_hz:
+            fids = fids * np.exp(
+                -2j * np.pi * self._offset_hz(fids, model)[:, None] * model.acquisition.time_s
+            )
+        peaks = fids @ weights
+        water = peaks[:, model.index(model.reference)]
+        return (peaks * np.exp(-1j * np.angle(water))[:, None]).real
+
+    def _offset_hz(self, fids, model):
+        """Frequency of the highest matched-filter output near water, (V,), Hz, to a tenth of a linewidth."""
+        water = model.index(model.reference)
+        step = 0.1 / (np.pi * model.t2star_s[water])
+        offsets = np.arange(-np.ceil(self.search_hz / step), np.ceil(self.search_hz / step) + 1) * step
+        t = model.acquisition.time_s
+        filters = model.basis()[:, water, None].conj() * np.exp(-2j * np.pi * offsets * t[:, None])
+        return offsets[np.abs(fids @ filters.astype(np.complex64)).argmax(-1)]
+
+    def __call__(self, data: MRSI):
+        return data.map_usable(lambda fids: self.amplitudes(fids, data.model), self.name)

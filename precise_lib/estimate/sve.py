@@ -1,0 +1,183 @@
+"""Single-voxel estimation (SVE): a trained network as an estimator, and where its weights are found.
+
+Weights are safetensors with a JSON card of the same name beside them; `precise_lib.estimate.training` makes both.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+
+from precise_lib.errors import InputError
+from precise_lib.estimate.network import Network
+from precise_lib.estimate.training import TrainConfig
+from precise_lib.mrsi import MRSI
+from precise_lib.resources import data_path
+from precise_lib.simulate.signal import Acquisition, SignalModel
+
+BATCH = 8192  # FIDs that pass the network together: bounds the memory
+
+
+@dataclass(frozen=True)
+class SveModel:
+    """A trained network and its card.
+
+    Attributes
+    ----------
+    name, hash : name of the weights and SHA-256 of their file
+    card : training settings, machine, accuracy
+    signal_model : the FIDs it was trained on
+    """
+
+    name: str
+    hash: str
+    card: dict
+    signal_model: SignalModel
+    network: Network
+
+    def _run(self, function, fids):
+        fids = torch.as_tensor(np.ascontiguousarray(fids, dtype=np.complex64))
+        front = self.network.front
+        scale = front.dataset_unit(fids) if hasattr(front, "dataset_unit") else torch.tensor(1.0)
+        with torch.no_grad():
+            parts = [function(front.project(chunk / scale)) for chunk in fids.split(BATCH)]
+        return parts, scale
+
+    def amplitudes(self, fids, model: SignalModel | None = None) -> np.ndarray:
+        """Amplitudes (V, M) of FIDs (V, t); `model` is accepted for the common signature and must agree."""
+        if model is not None:
+            check_match(self, model)
+        parts, scale = self._run(self.network, fids)
+        return (torch.cat(parts) * scale).double().numpy()
+
+    def features(self, fids) -> tuple[torch.Tensor, torch.Tensor]:
+        """Inputs of the FC layers (V, F) and the unit of their output (V, 1): the frozen part of fine-tuning."""
+        parts, scale = self._run(self.network.features, fids)
+        return torch.cat([f for f, _ in parts]), torch.cat([u for _, u in parts]) * scale
+
+    def new_head(self) -> torch.nn.Module:
+        """A copy of the FC layers, ready to be fine-tuned."""
+        return copy.deepcopy(self.network.head).requires_grad_(True)
+
+
+def shipped_weights() -> list[str]:
+    """Names of the weights that come with the package."""
+    return sorted(p.stem for p in data_path("weights").glob("*.safetensors"))
+
+
+def load_weights(name_or_path) -> SveModel:
+    """Load weights by shipped name or by path.
+
+    Raises
+    ------
+    InputError : no such weights, no card beside them, or a damaged file
+    """
+    path = Path(name_or_path)
+    if str(name_or_path) in shipped_weights():
+        path = data_path("weights", f"{name_or_path}.safetensors")
+    elif path.suffix != ".safetensors" or not path.is_file():
+        names = ", ".join(shipped_weights()) or "none"
+        raise InputError(f"No weights '{name_or_path}': name a .safetensors file or one of: {names}.")
+    return _load(path.resolve(), path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=8)
+def _load(path: Path, _mtime: int) -> SveModel:
+    content = path.read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    card_path = path.with_suffix(".json")
+    if not card_path.is_file():
+        raise InputError(f"{path.name} has no card {card_path.name} beside it; keep the two together.")
+    try:
+        card = json.loads(card_path.read_text())
+        config = TrainConfig.from_dict(card["config"])
+    except (json.JSONDecodeError, KeyError, UnicodeDecodeError) as error:
+        raise InputError(f"The card {card_path.name} is not readable; restore it or train again.") from error
+    if card.get("sha256", digest) != digest:
+        raise InputError(f"{path.name} is not the file its card describes (SHA-256 differs); restore both.")
+    network = Network(config.signal_model, config.network, config.shift_range_hz)
+    try:
+        network.load_state_dict(load_tensors(content))
+    except (SafetensorError, RuntimeError) as error:
+        raise InputError(
+            f"{path.name} is damaged or of another network; restore it or train again."
+        ) from error
+    return SveModel(card["name"], digest, card, config.signal_model, network.eval().requires_grad_(False))
+
+
+def same_acquisition(a: Acquisition, b: Acquisition) -> bool:
+    """Whether FIDs of `a` look like FIDs of `b` to a network: length, dwell time, nucleus, field within 1 %."""
+    return (
+        a.n_samples == b.n_samples
+        and a.nucleus == b.nucleus
+        and abs(a.dwell_time_s / b.dwell_time_s - 1) < 1e-4
+        and abs(a.spectrometer_frequency_mhz / b.spectrometer_frequency_mhz - 1) < 0.01
+    )
+
+
+def find_weights(acquisition: Acquisition) -> str:
+    """Name of the shipped default weights for an acquisition; raises `InputError` when none fits."""
+    for name in shipped_weights():
+        card = json.loads(data_path("weights", f"{name}.json").read_text())
+        if card.get("default") and same_acquisition(
+            acquisition, SignalModel.from_dict(card["signal_model"]).acquisition
+        ):
+            return name
+    a = acquisition
+    raise InputError(
+        f"No shipped network fits {a.n_samples} points at {a.dwell_time_s * 1e6:.4g} us and "
+        f"{a.spectrometer_frequency_mhz:.4g} MHz of {a.nucleus}; train one with 'precise train --config FILE', "
+        "or use the estimator 'fit'."
+    )
+
+
+def check_match(network: SveModel, model: SignalModel):
+    """Raise `InputError` unless the network was trained on the lines and acquisition of `model`."""
+    own = network.signal_model
+    if own == model:
+        return
+    if not same_acquisition(own.acquisition, model.acquisition):
+        raise InputError(f"The network '{network.name}' was trained for another acquisition than the data's.")
+    if own.names != model.names or own.reference != model.reference:
+        raise InputError(
+            f"The network '{network.name}' estimates {', '.join(own.names)}, not {', '.join(model.names)}."
+        )
+    if np.abs(own.frequencies_hz - model.frequencies_hz).max() > 1.0 or not np.allclose(
+        own.t2star_s, model.t2star_s, rtol=0.05
+    ):
+        raise InputError(
+            f"The network '{network.name}' was trained with other frequencies or T2* than asked for."
+        )
+
+
+def resolve(weights, model: SignalModel) -> SveModel:
+    """The network for `model`: given as such, by name or path, or (None) the shipped one that fits."""
+    if weights is None:
+        weights = find_weights(model.acquisition)
+    network = weights if isinstance(weights, SveModel) else load_weights(weights)
+    check_match(network, model)
+    return network
+
+
+@dataclass(frozen=True)
+class Sve:
+    """CNN estimate of every voxel on its own; callable `MRSI` -> DataArray (metabolite, x, y, z) in mM."""
+
+    weights: str | SveModel | None = None
+    name: str = "sve"
+
+    def amplitudes(self, fids: np.ndarray, model: SignalModel) -> np.ndarray:
+        """Amplitudes (V, M) of FIDs (V, t)."""
+        return resolve(self.weights, model).amplitudes(fids)
+
+    def __call__(self, data: MRSI):
+        return data.map_usable(lambda fids: self.amplitudes(fids, data.model), self.name)

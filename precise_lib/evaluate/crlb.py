@@ -1,0 +1,79 @@
+"""Cramer-Rao lower bounds on amplitudes: Eq. 6 of PRECISE-DMI and the numeric Fisher matrix.
+
+Unknown are M real amplitudes, one frequency shift, one extra broadening and one phase, all lines in common.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from precise_lib.simulate.signal import SignalModel
+
+
+def eq6(model: SignalModel, amplitudes, sigma, broadening_hz=0.0) -> np.ndarray:
+    """Closed bound (..., M) of Eq. 6: ``sqrt(2 dt / T) sigma R_k``, ``R_k^2 = 1 + A_k^2 / sum_j A_j^2``.
+
+    Holds for dt << T << n_samples dt, one common T2* and lines that do not overlap. `sigma` is the SD of the real
+    part of one time sample. R is what a common unknown linewidth costs; phase and shift cost an amplitude nothing.
+
+    Raises
+    ------
+    ValueError : the lines have different T2*
+    """
+    t2 = model.t2star_s
+    if not np.allclose(t2, t2[0]):
+        raise ValueError("Eq. 6 needs one T2* common to all lines; use `numeric`.")
+    a = np.asarray(amplitudes, float)
+    t_eff = 1 / (1 / t2[0] + np.pi * np.asarray(broadening_hz, float))[..., None]
+    r = np.sqrt(1 + a**2 / (a**2).sum(-1, keepdims=True))
+    return np.sqrt(2 * model.acquisition.dwell_time_s / t_eff) * np.asarray(sigma, float)[..., None] * r
+
+
+def jacobian(model: SignalModel, amplitudes, shift_hz=0.0, broadening_hz=0.0, phase_rad=0.0) -> np.ndarray:
+    """Derivatives (..., M + 3, n_samples) of the FID by amplitudes, shift (Hz), broadening (Hz), phase (rad)."""
+    envelope = model.envelope(shift_hz, broadening_hz, phase_rad)
+    lines = envelope[..., None, :] * model.basis().T
+    amplitudes = np.asarray(amplitudes, float)
+    signal = np.einsum("...m,...mt->...t", amplitudes, lines)
+    t = model.acquisition.time_s
+    nuisance = np.stack([2j * np.pi * t * signal, -np.pi * t * signal, 1j * signal], axis=-2)
+    shape = np.broadcast_shapes(lines.shape[:-2], nuisance.shape[:-2])
+    return np.concatenate([np.broadcast_to(v, shape + v.shape[-2:]) for v in (lines, nuisance)], axis=-2)
+
+
+def covariance(
+    model: SignalModel, amplitudes, sigma, shift_hz=0.0, broadening_hz=0.0, phase_rad=0.0
+) -> np.ndarray:
+    """Inverse Fisher matrix (..., M + 3, M + 3) in the order of `jacobian`, per noise `sigma` (...)."""
+    j = jacobian(model, amplitudes, shift_hz, broadening_hz, phase_rad)
+    fisher = np.einsum("...at,...bt->...ab", j.conj(), j).real
+    scale = np.sqrt(np.einsum("...aa->...a", fisher))
+    normalized = fisher / (scale[..., :, None] * scale[..., None, :])
+    inverse = np.linalg.inv(normalized) / (scale[..., :, None] * scale[..., None, :])
+    return inverse * np.asarray(sigma, float)[..., None, None] ** 2
+
+
+def numeric(model: SignalModel, amplitudes, sigma, **nuisance) -> np.ndarray:
+    """Bound (..., M) on the SD of each amplitude from the full Fisher matrix; nuisance as in `covariance`.
+
+    Example
+    -------
+    >>> from precise_lib.simulate.signal import dmi_11t7
+    >>> model = dmi_11t7()
+    >>> bool((abs(numeric(model, [1, .3, .6, .1], 0.1) / eq6(model, [1, .3, .6, .1], 0.1) - 1) < 0.05).all())
+    True
+    """
+    m = len(model.names)
+    return np.sqrt(np.einsum("...aa->...a", covariance(model, amplitudes, sigma, **nuisance))[..., :m])
+
+
+def ratio_sd(model: SignalModel, amplitudes, sigma, **nuisance) -> np.ndarray:
+    """Bound (..., M) on the SD of amplitude / reference amplitude, to first order in the noise."""
+    amplitudes = np.asarray(amplitudes, float)
+    m, w = len(model.names), model.index(model.reference)
+    cov = covariance(model, amplitudes, sigma, **nuisance)[..., :m, :m]
+    water = amplitudes[..., w, None]
+    ratio = amplitudes / water
+    gradient = np.zeros(amplitudes.shape + (m,)) + np.eye(m)
+    gradient[..., :, w] -= ratio
+    return np.sqrt(np.einsum("...ka,...ab,...kb->...k", gradient, cov, gradient)) / np.abs(water)

@@ -1,0 +1,1 @@
+"""Simulation: signal models, phantoms, field maps. Nothing here knows an estimator."""

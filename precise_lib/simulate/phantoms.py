@@ -1,0 +1,177 @@
+"""The ring phantom of PRECISE-DMI, Fig. 3.
+
+160 mm field of view, 32 x 32 DMI and 160 x 160 MRI. Three rings with their own metabolite levels, and four
+tumor sites in the middle ring that set MRI against metabolism:
+
+====  ===========  ===========  ===============
+site  in the MRI   in the DMI   an MRI reader's
+====  ===========  ===========  ===============
+A     no           no           true negative
+B     no           yes          false negative
+C     yes          yes          true positive
+D     yes          no           false positive
+====  ===========  ===========  ===============
+
+The paper prints the figure but no concentrations beyond water (10 mM everywhere, about ten times lactate) and no
+MRI levels; those below are ours: a tumor has half the Glx and three times the Lac of its ring.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+
+from precise_lib.errors import InputError
+from precise_lib.mrsi import MRSI
+from precise_lib.simulate.fields import gradient_broadening
+from precise_lib.simulate.signal import SignalModel, add_noise, dmi_11t7, snr_to_sigma
+
+METABOLITES = ("water", "Glc", "Glx", "Lac")
+# mM per compartment: 0 outside, 1 to 3 the rings from outside in
+RING_MM = np.array([[0, 0, 0, 0], [10, 2.0, 2.0, 1.0], [10, 3.0, 4.0, 1.0], [10, 2.5, 3.0, 1.0]], float)
+TUMOR_MM = np.array([10, 2.0, 2.0, 3.0])
+RING_GRAY = np.array([0.0, 0.5, 0.2, 0.7])
+TUMOR_GRAY = 1.0
+RADII = (0.48, 0.42, 0.16)  # outer radius of compartments 1 to 3, in fields of view
+TUMOR_RADIUS = 0.29  # distance of the tumor centers from the middle, in fields of view
+SITES = {"A": (-1, -1), "B": (-1, 1), "C": (1, 1), "D": (1, -1)}
+IN_MRI, IN_DMI = ("C", "D"), ("B", "C")
+
+
+@dataclass(frozen=True)
+class Phantom:
+    """Truth and anatomy.
+
+    Attributes
+    ----------
+    concentrations : DataArray (metabolite, x, y, z), mM, NaN outside the object
+    compartments : (x, y, z) int, 0 outside, 1 to 3 the rings
+    tumors : dict of site -> (x, y, z) bool
+    mri, mri_affine : (X, Y, Z) gray levels in [0, 1] and their affine (mm)
+    affine : of the DMI grid
+    model : `SignalModel`
+    """
+
+    concentrations: xr.DataArray
+    compartments: np.ndarray
+    tumors: dict[str, np.ndarray]
+    mri: np.ndarray
+    mri_affine: np.ndarray
+    affine: np.ndarray
+    model: SignalModel
+
+    @property
+    def mask(self) -> np.ndarray:
+        return self.compartments > 0
+
+    @property
+    def amplitudes(self) -> np.ndarray:
+        """(x, y, z, M), water = 1, zero outside the object."""
+        water_mm = self.model.reference_concentration_mm
+        return np.nan_to_num(np.moveaxis(self.concentrations.values, 0, -1)) / water_mm
+
+    def measure(self, snr, seed=None, b0_hz=None, b1=None, phase_rad=0.0, broadening_hz=None) -> MRSI:
+        """One noisy measurement.
+
+        Parameters
+        ----------
+        snr : SNR of water as the paper defines it, for an undistorted voxel; inf for none
+        seed : int or `numpy.random.Generator`
+        b0_hz : (x, y, z) frequency shift; its gradient also broadens the lines unless `broadening_hz` is given
+        b1 : (x, y, z) factor on the signal
+        """
+        if not snr > 0:
+            raise InputError(f"SNR is {snr}; it must be positive (inf for no noise).")
+        amplitudes = self.amplitudes if b1 is None else self.amplitudes * np.asarray(b1)[..., None]
+        shift = 0.0 if b0_hz is None else b0_hz
+        if broadening_hz is None:
+            broadening_hz = 0.0 if b0_hz is None else gradient_broadening(b0_hz)
+        fids = self.model.fids(amplitudes, shift, broadening_hz, phase_rad)
+        sigma = snr_to_sigma(self.model, snr)
+        noisy = add_noise(fids, sigma, np.random.default_rng(seed))
+        return MRSI(noisy, self.model, self.affine, self.mask, self.mri, self.mri_affine)
+
+
+def _grid_affine(matrix: int, field_of_view_mm: float, slice_mm: float) -> np.ndarray:
+    """Affine that centers a matrix x matrix x 1 grid on the origin."""
+    step = field_of_view_mm / matrix
+    affine = np.diag([step, step, slice_mm, 1.0])
+    affine[:2, 3] = -field_of_view_mm / 2 + step / 2
+    return affine
+
+
+def _compartments(matrix: int) -> np.ndarray:
+    position = (np.arange(matrix) + 0.5) / matrix - 0.5
+    radius = np.hypot(position[:, None], position[None, :])
+    return sum((radius < r).astype(int) for r in RADII)[..., None]
+
+
+def _tumor_masks(matrix: int, size: int, dmi_matrix: int) -> dict[str, np.ndarray]:
+    """Squares of size x size DMI voxels on the grid lines of the DMI, drawn on a finer or equal grid."""
+    masks, fine = {}, matrix // dmi_matrix
+    reach = TUMOR_RADIUS * dmi_matrix / np.sqrt(2)
+    for site, (sx, sy) in SITES.items():
+        starts = [int(round(dmi_matrix / 2 + s * reach - size / 2)) * fine for s in (sx, sy)]
+        mask = np.zeros((matrix, matrix, 1), bool)
+        mask[starts[0] : starts[0] + size * fine, starts[1] : starts[1] + size * fine] = True
+        masks[site] = mask
+    return masks
+
+
+def rings(
+    tumor_size: int = 2,
+    matrix: int = 32,
+    mri_matrix: int = 160,
+    field_of_view_mm: float = 160.0,
+    model: SignalModel | None = None,
+) -> Phantom:
+    """The phantom of Fig. 3.
+
+    Parameters
+    ----------
+    tumor_size : side of each tumor in DMI voxels, 1 to 6 for the default matrix
+    matrix, mri_matrix : in-plane matrix of DMI and MRI; the second a multiple of the first
+    model : defaults to `dmi_11t7`; its resonances must be water, Glc, Glx and Lac
+
+    Raises
+    ------
+    InputError : sizes that do not fit
+    """
+    model = dmi_11t7() if model is None else model
+    if tuple(model.names) != METABOLITES:
+        raise InputError(f"The ring phantom holds {', '.join(METABOLITES)}, not {', '.join(model.names)}.")
+    if mri_matrix % matrix:
+        raise InputError(f"The MRI matrix ({mri_matrix}) must be a multiple of the DMI matrix ({matrix}).")
+    if not 1 <= tumor_size <= 6 * matrix / 32:
+        raise InputError(
+            f"A tumor of {tumor_size} voxels does not fit the middle ring (1 to {6 * matrix // 32})."
+        )
+    compartments = _compartments(matrix)
+    concentrations = RING_MM[compartments]
+    tumors = _tumor_masks(matrix, tumor_size, matrix)
+    for site in IN_DMI:
+        concentrations[tumors[site]] = TUMOR_MM
+    concentrations[compartments == 0] = np.nan
+    mri = RING_GRAY[_compartments(mri_matrix)]
+    fine = _tumor_masks(mri_matrix, tumor_size, matrix)
+    for site in IN_MRI:
+        mri[fine[site]] = TUMOR_GRAY
+    slice_mm = field_of_view_mm / matrix
+    maps = xr.DataArray(
+        np.moveaxis(concentrations, -1, 0),
+        dims=("metabolite", "x", "y", "z"),
+        coords={"metabolite": list(METABOLITES)},
+        name="truth",
+        attrs={"units": "mM"},
+    )
+    return Phantom(
+        maps,
+        compartments,
+        tumors,
+        mri,
+        _grid_affine(mri_matrix, field_of_view_mm, slice_mm),
+        _grid_affine(matrix, field_of_view_mm, slice_mm),
+        model,
+    )

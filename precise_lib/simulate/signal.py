@@ -1,0 +1,237 @@
+"""The signal model of Eqs 1 and 2 of PRECISE-DMI: acquisition, resonances, FIDs, noise and SNR.
+
+Sign convention: a resonance above the carrier (higher ppm) has a positive frequency under a plain
+``numpy.fft.fft``. Line broadening is an extra Lorentzian full width ``broadening_hz`` common to all lines:
+``1/T2*' = 1/T2* + pi * broadening_hz``. For lines with one common T2*, this is Eq. 2's ``T + delta T`` in
+other words (`broadening_from_delta_t` converts).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from functools import cached_property
+
+import numpy as np
+
+from precise_lib.errors import InputError
+
+DEUTERIUM_MHZ_PER_T = 6.5359
+
+
+@dataclass(frozen=True)
+class Acquisition:
+    """How the FID was sampled.
+
+    Parameters
+    ----------
+    n_samples : number of complex time samples
+    dwell_time_s : time between two samples, s
+    spectrometer_frequency_mhz : Larmor frequency of the nucleus, MHz
+    nucleus : "2H" or "1H"
+
+    Raises
+    ------
+    InputError : a number is not positive, or fewer than two samples
+    """
+
+    n_samples: int
+    dwell_time_s: float
+    spectrometer_frequency_mhz: float
+    nucleus: str = "2H"
+
+    def __post_init__(self):
+        if self.n_samples < 2:
+            raise InputError(f"The FID has {self.n_samples} time point(s); at least two are needed.")
+        for field in ("dwell_time_s", "spectrometer_frequency_mhz"):
+            value = getattr(self, field)
+            if not (np.isfinite(value) and value > 0):
+                raise InputError(f"{field} is {value}; it must be a positive number.")
+
+    @cached_property
+    def time_s(self) -> np.ndarray:
+        """Sampling times, (n_samples,), s."""
+        return np.arange(self.n_samples) * self.dwell_time_s
+
+    @property
+    def bandwidth_hz(self) -> float:
+        return 1.0 / self.dwell_time_s
+
+    @cached_property
+    def frequency_axis_hz(self) -> np.ndarray:
+        """Frequencies of `spectrum`, (n_samples,), Hz from the carrier, ascending."""
+        return np.fft.fftshift(np.fft.fftfreq(self.n_samples, self.dwell_time_s))
+
+
+@dataclass(frozen=True)
+class Resonance:
+    """One Lorentzian line: name, chemical shift (ppm) and T2* (s)."""
+
+    name: str
+    ppm: float
+    t2star_s: float
+
+    def __post_init__(self):
+        if not (np.isfinite(self.t2star_s) and self.t2star_s > 0):
+            raise InputError(f"T2* of {self.name} is {self.t2star_s} s; it must be a positive number.")
+
+
+@dataclass(frozen=True)
+class SignalModel:
+    """Acquisition and resonances: everything an estimator may assume of a FID.
+
+    Parameters
+    ----------
+    acquisition : `Acquisition`
+    resonances : tuple of `Resonance`; their order is the order of every metabolite axis
+    carrier_ppm : chemical shift at zero frequency
+    reference : name of the resonance whose concentration is known
+    reference_concentration_mm : that concentration (natural-abundance HDO: 10 mM)
+
+    Example
+    -------
+    >>> model = dmi_11t7()
+    >>> fid = model.fids([1.0, 0.3, 0.6, 0.1], shift_hz=5.0)
+    >>> fid.shape
+    (512,)
+    """
+
+    acquisition: Acquisition
+    resonances: tuple[Resonance, ...]
+    carrier_ppm: float = 4.7
+    reference: str = "water"
+    reference_concentration_mm: float = 10.0
+
+    def __post_init__(self):
+        object.__setattr__(self, "resonances", tuple(self.resonances))
+        if len(set(self.names)) != len(self.names):
+            raise InputError(f"Resonance names must differ, not {', '.join(self.names)}.")
+        if self.reference not in self.names:
+            raise InputError(f"The reference '{self.reference}' is not one of {', '.join(self.names)}.")
+
+    @property
+    def names(self) -> list[str]:
+        return [r.name for r in self.resonances]
+
+    def index(self, name: str) -> int:
+        """Position of a resonance; raises `InputError` for a name the model lacks."""
+        if name not in self.names:
+            raise InputError(f"The signal model has no '{name}', only {', '.join(self.names)}.")
+        return self.names.index(name)
+
+    @property
+    def frequencies_hz(self) -> np.ndarray:
+        """Line frequencies from the carrier, (M,), Hz."""
+        ppm = np.array([r.ppm for r in self.resonances])
+        return (ppm - self.carrier_ppm) * self.acquisition.spectrometer_frequency_mhz
+
+    @property
+    def t2star_s(self) -> np.ndarray:
+        return np.array([r.t2star_s for r in self.resonances])
+
+    def basis(self) -> np.ndarray:
+        """Unit-amplitude FIDs, (n_samples, M), complex128: Eq. 1 with every amplitude one."""
+        t = self.acquisition.time_s[:, None]
+        return np.exp(2j * np.pi * self.frequencies_hz * t - t / self.t2star_s)
+
+    def envelope(self, shift_hz=0.0, broadening_hz=0.0, phase_rad=0.0) -> np.ndarray:
+        """The factor common to all lines, (..., n_samples): shift, broadening and phase of Eq. 2."""
+        shift, broad, phase = (np.asarray(v, float)[..., None] for v in (shift_hz, broadening_hz, phase_rad))
+        return np.exp((2j * np.pi * shift - np.pi * broad) * self.acquisition.time_s + 1j * phase)
+
+    def fids(self, amplitudes, shift_hz=0.0, broadening_hz=0.0, phase_rad=0.0) -> np.ndarray:
+        """Noiseless FIDs of Eq. 2.
+
+        Parameters
+        ----------
+        amplitudes : (..., M)
+        shift_hz, broadening_hz, phase_rad : scalars or arrays that broadcast to (...)
+
+        Returns
+        -------
+        (..., n_samples) complex128
+        """
+        clean = np.asarray(amplitudes, float) @ self.basis().T
+        return clean * self.envelope(shift_hz, broadening_hz, phase_rad)
+
+    def concentrations(self, amplitudes) -> np.ndarray:
+        """Amplitudes (..., M) to mM by the reference; NaN where the reference is not positive."""
+        amplitudes = np.asarray(amplitudes, float)
+        water = amplitudes[..., [self.index(self.reference)]]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.where(water > 0, amplitudes / water, np.nan) * self.reference_concentration_mm
+
+    def to_dict(self) -> dict:
+        return json.loads(json.dumps(asdict(self)))
+
+    @classmethod
+    def from_dict(cls, values: dict) -> SignalModel:
+        """Inverse of `to_dict`; raises `InputError` on a missing or unknown field."""
+        try:
+            values = dict(values)
+            acquisition = Acquisition(**values.pop("acquisition"))
+            resonances = tuple(Resonance(**r) for r in values.pop("resonances"))
+            return cls(acquisition=acquisition, resonances=resonances, **values)
+        except (KeyError, TypeError) as error:
+            raise InputError(f"The signal model is not readable: {error}.") from error
+
+    @property
+    def hash(self) -> str:
+        """Twelve hexadecimal digits that name this signal model."""
+        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:12]
+
+
+def broadening_from_delta_t(t2star_s: float, delta_t_s):
+    """Extra Lorentzian width (Hz) that turns T2* into T2* + delta T, as Eq. 2 writes it."""
+    return (1 / (t2star_s + np.asarray(delta_t_s)) - 1 / t2star_s) / np.pi
+
+
+def spectrum(fids) -> np.ndarray:
+    """Spectra of FIDs (..., t) on `Acquisition.frequency_axis_hz`: a plain FFT, zero frequency centered."""
+    return np.fft.fftshift(np.fft.fft(fids, axis=-1), axes=-1)
+
+
+def add_noise(fids, sigma, rng: np.random.Generator) -> np.ndarray:
+    """Add white complex noise; `sigma` (broadcast to (...)) is the SD of the real and of the imaginary part."""
+    fids = np.asarray(fids)
+    noise = rng.standard_normal(fids.shape + (2,)).view(np.complex128)[..., 0]
+    return fids + np.asarray(sigma)[..., None] * noise
+
+
+def peak_height(model: SignalModel, broadening_hz=0.0) -> np.ndarray:
+    """Spectral peak height of the reference line at unit amplitude: the sum of its FID envelope."""
+    t2 = model.t2star_s[model.index(model.reference)]
+    rate = 1 / t2 + np.pi * np.asarray(broadening_hz, float)
+    return np.exp(-rate[..., None] * model.acquisition.time_s).sum(-1)
+
+
+def snr_to_sigma(model: SignalModel, snr, amplitude=1.0, broadening_hz=0.0):
+    """Time-domain noise SD for the SNR of PRECISE-DMI.
+
+    SNR is the height of the water peak in the spectrum over the SD of one channel of the spectral noise, which
+    is ``sigma * sqrt(n_samples)`` under the plain FFT. `amplitude` is that of water.
+    """
+    snr = np.asarray(snr, float)
+    return amplitude * peak_height(model, broadening_hz) / (snr * np.sqrt(model.acquisition.n_samples))
+
+
+# Chemical shifts of PRECISE-DMI; T2* is not printed there: 20 ms is the middle of the plausible 15-30 ms.
+_2H_LINES = (("water", 4.7), ("Glc", 3.7), ("Glx", 2.4), ("Lac", 1.3))
+
+
+def default_2h_model(acquisition: Acquisition, t2star_s: float = 0.020) -> SignalModel:
+    """Water, Glc, Glx and Lac for any 2H acquisition; raises `InputError` for another nucleus."""
+    if acquisition.nucleus != "2H":
+        raise InputError(f"The data are of {acquisition.nucleus}; deuterium (2H) data are needed.")
+    return SignalModel(acquisition, tuple(Resonance(n, ppm, t2star_s) for n, ppm in _2H_LINES))
+
+
+def dmi_11t7(t2star_s: float = 0.020) -> SignalModel:
+    """The phantom study of PRECISE-DMI: 76.7 MHz, 512 samples, 2.5 kHz."""
+    return default_2h_model(Acquisition(512, 1 / 2500, 76.7), t2star_s)
+
+
+def dmi_3t(t2star_s: float = 0.012) -> SignalModel:
+    """Human brain at 3 T: 19.613053 MHz, 1400 samples, 5 kHz; the four lines overlap."""
+    return default_2h_model(Acquisition(1400, 1 / 5000, 19.613053), t2star_s)
