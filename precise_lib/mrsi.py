@@ -77,7 +77,7 @@ class MRSI:
         -------
         DataArray (metabolite, x, y, z) in mM, NaN where `usable` is False.
         """
-        amplitudes = np.full(self.grid_shape + (len(self.model.names),), np.nan)
+        amplitudes = np.full((*self.grid_shape, len(self.model.names)), np.nan)
         usable = self.usable
         if usable.any():
             amplitudes[usable] = estimate(self.fids[usable])

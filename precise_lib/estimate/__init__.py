@@ -42,9 +42,7 @@ def make(name: str, **options):
 
 def _later(module: str, attribute: str, **preset) -> Callable:
     """A factory that imports its module on first use, so that listing names does not load torch."""
-    return lambda **options: getattr(import_module(f"precise_lib.estimate.{module}"), attribute)(
-        **preset, **options
-    )
+    return lambda **options: getattr(import_module(f"precise_lib.estimate.{module}"), attribute)(**preset, **options)
 
 
 register("fourier", _later("fourier", "Fourier"))

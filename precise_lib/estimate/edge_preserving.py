@@ -125,9 +125,7 @@ class ExactSolver:
         n = weights.shape[0]
         system = sparse.eye(n, format="csc") + 2 * lam * laplacian(weights)
         # symmetric, diagonally dominant: no pivoting needed, and a symmetric ordering keeps the factor small
-        self.factor = splu(
-            system, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True}
-        )
+        self.factor = splu(system, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
 
     def __call__(self, sve: np.ndarray) -> np.ndarray:
         """SVE maps (V, K) to regularized maps (V, K)."""

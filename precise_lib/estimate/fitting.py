@@ -169,9 +169,7 @@ class _Problem:
         return FitResult(amplitudes, shift, broad, phase, sigma, converged)
 
 
-def fit_fids(
-    fids, model: SignalModel, max_shift_hz=None, max_iterations=30, tolerance=1e-4, n_jobs=-1
-) -> FitResult:
+def fit_fids(fids, model: SignalModel, max_shift_hz=None, max_iterations=30, tolerance=1e-4, n_jobs=-1) -> FitResult:
     """Fit FIDs (V, t) under `model`.
 
     Parameters

@@ -21,9 +21,7 @@ from precise_lib.mrsi import MRSI
 from precise_lib.simulate.signal import SignalModel
 
 
-def integration_weights(
-    model: SignalModel, half_width_fwhm: float = 1.5, zero_fill: bool = False
-) -> np.ndarray:
+def integration_weights(model: SignalModel, half_width_fwhm: float = 1.5, zero_fill: bool = False) -> np.ndarray:
     """Functionals (n_samples, M) complex128 such that ``Re(fid @ weights)`` integrates each peak.
 
     Parameters
@@ -68,9 +66,7 @@ class Fourier:
         """Amplitudes (V, M) of FIDs (V, t); each voxel is phased by its own water peak."""
         weights = integration_weights(model, self.half_width_fwhm, self.zero_fill)
         if self.search_hz:
-            fids = fids * np.exp(
-                -2j * np.pi * self._offset_hz(fids, model)[:, None] * model.acquisition.time_s
-            )
+            fids = fids * np.exp(-2j * np.pi * self._offset_hz(fids, model)[:, None] * model.acquisition.time_s)
         peaks = fids @ weights
         water = peaks[:, model.index(model.reference)]
         return (peaks * np.exp(-1j * np.angle(water))[:, None]).real

@@ -60,9 +60,7 @@ class FidFront(nn.Module):
         self.length = model.acquisition.n_samples
         self.projected_size = self.length
         water = model.basis()[:, model.index(model.reference)]
-        self.register_buffer(
-            "water", torch.view_as_real(torch.tensor(water / np.sum(np.abs(water) ** 2))).float()
-        )
+        self.register_buffer("water", torch.view_as_real(torch.tensor(water / np.sum(np.abs(water) ** 2))).float())
 
     def project(self, fids):
         return fids
@@ -119,9 +117,7 @@ class MatchedFront(nn.Module):
     def align(self, z):
         """Projected data -> aligned coarse samples (V, T) with water about one, and the unit (V, 1)."""
         n_shifts = len(self.shifts)
-        score = (
-            (z @ torch.view_as_complex(self.combs)).abs().square().view(len(z), n_shifts, self.lines).sum(-1)
-        )
+        score = (z @ torch.view_as_complex(self.combs)).abs().square().view(len(z), n_shifts, self.lines).sum(-1)
         best = score[:, 1:-1].argmax(1) + 1
         rows = torch.arange(len(z), device=z.device)
         below, top, above = (score[rows, best + k] for k in (-1, 0, 1))

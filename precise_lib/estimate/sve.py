@@ -108,9 +108,7 @@ def _load(path: Path, _mtime: int) -> SveModel:
     try:
         network.load_state_dict(load_tensors(content))
     except (SafetensorError, RuntimeError) as error:
-        raise InputError(
-            f"{path.name} is damaged or of another network; restore it or train again."
-        ) from error
+        raise InputError(f"{path.name} is damaged or of another network; restore it or train again.") from error
     return SveModel(card["name"], digest, card, config.signal_model, network.eval().requires_grad_(False))
 
 
@@ -154,9 +152,7 @@ def check_match(network: SveModel, model: SignalModel):
     if np.abs(own.frequencies_hz - model.frequencies_hz).max() > 1.0 or not np.allclose(
         own.t2star_s, model.t2star_s, rtol=0.05
     ):
-        raise InputError(
-            f"The network '{network.name}' was trained with other frequencies or T2* than asked for."
-        )
+        raise InputError(f"The network '{network.name}' was trained with other frequencies or T2* than asked for.")
 
 
 def resolve(weights, model: SignalModel) -> SveModel:

@@ -145,9 +145,7 @@ class Sampler:
         shift = self.uniform(generator, (n, 1), *c.shift_range_hz)
         broadening = self.uniform(generator, (n, 1), *c.broadening_range_hz)
         phase = self.uniform(generator, (n, 1), 0, 2 * torch.pi)
-        envelope = torch.polar(
-            torch.exp(-torch.pi * broadening * self.time), 2 * torch.pi * shift * self.time + phase
-        )
+        envelope = torch.polar(torch.exp(-torch.pi * broadening * self.time), 2 * torch.pi * shift * self.time + phase)
         fids = (amplitudes.to(torch.complex64) @ self.basis) * envelope
         if c.noise == "uniform_sigma":
             sigma = self.uniform(generator, (n,), 0.0, self.sigma_at_snr_1 / c.snr_range[0])
@@ -159,7 +157,7 @@ class Sampler:
 
     def noise(self, like, sigma, generator):
         """Add white noise of SD `sigma` per real channel to complex data (n, K)."""
-        white = torch.randn(like.shape + (2,), generator=generator, device=self.device)
+        white = torch.randn((*like.shape, 2), generator=generator, device=self.device)
         return like + sigma[:, None] * torch.view_as_complex(white)
 
 
@@ -283,12 +281,12 @@ def machine() -> str:
     """One line on the hardware and software that trained: no names, no paths."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
-    return f"{cores} CPU cores ({platform.machine()}, {torch.get_num_threads()} threads){gpu}, torch {torch.__version__}"
+    return (
+        f"{cores} CPU cores ({platform.machine()}, {torch.get_num_threads()} threads){gpu}, torch {torch.__version__}"
+    )
 
 
-def train(
-    config: TrainConfig, out_dir, name="sve", resume=True, progress=True, device="cpu", stop_after=None
-):
+def train(config: TrainConfig, out_dir, name="sve", resume=True, progress=True, device="cpu", stop_after=None):
     """Train and write ``<name>.safetensors`` with its card ``<name>.json``.
 
     Parameters
@@ -313,9 +311,7 @@ def train(
         trainer.load(checkpoint)
     already, started = trainer.wall_time_s, time.perf_counter()
     end = config.iterations if stop_after is None else min(stop_after, config.iterations)
-    bar = tqdm(
-        total=config.iterations, initial=trainer.iteration, disable=not progress, unit="it", mininterval=1
-    )
+    bar = tqdm(total=config.iterations, initial=trainer.iteration, disable=not progress, unit="it", mininterval=1)
     with bar:
         while trainer.iteration < end:
             trainer.step()

@@ -41,9 +41,7 @@ def jacobian(model: SignalModel, amplitudes, shift_hz=0.0, broadening_hz=0.0, ph
     return np.concatenate([np.broadcast_to(v, shape + v.shape[-2:]) for v in (lines, nuisance)], axis=-2)
 
 
-def covariance(
-    model: SignalModel, amplitudes, sigma, shift_hz=0.0, broadening_hz=0.0, phase_rad=0.0
-) -> np.ndarray:
+def covariance(model: SignalModel, amplitudes, sigma, shift_hz=0.0, broadening_hz=0.0, phase_rad=0.0) -> np.ndarray:
     """Inverse Fisher matrix (..., M + 3, M + 3) in the order of `jacobian`, per noise `sigma` (...)."""
     j = jacobian(model, amplitudes, shift_hz, broadening_hz, phase_rad)
     fisher = np.einsum("...at,...bt->...ab", j.conj(), j).real
@@ -74,6 +72,6 @@ def ratio_sd(model: SignalModel, amplitudes, sigma, **nuisance) -> np.ndarray:
     cov = covariance(model, amplitudes, sigma, **nuisance)[..., :m, :m]
     water = amplitudes[..., w, None]
     ratio = amplitudes / water
-    gradient = np.zeros(amplitudes.shape + (m,)) + np.eye(m)
+    gradient = np.zeros((*amplitudes.shape, m)) + np.eye(m)
     gradient[..., :, w] -= ratio
     return np.sqrt(np.einsum("...ka,...ab,...kb->...k", gradient, cov, gradient)) / np.abs(water)

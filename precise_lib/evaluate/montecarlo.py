@@ -85,9 +85,7 @@ def amplitude_study(
         for start in range(0, n_repeats, batch):
             n = min(batch, n_repeats - start)
             phase = nuisance.get("phase_rad", rng.uniform(-np.pi, np.pi, n))
-            clean = model.fids(
-                amplitudes, nuisance.get("shift_hz", 0.0), nuisance.get("broadening_hz", 0.0), phase
-            )
+            clean = model.fids(amplitudes, nuisance.get("shift_hz", 0.0), nuisance.get("broadening_hz", 0.0), phase)
             noisy = add_noise(np.broadcast_to(clean, (n, clean.shape[-1])), sigma, rng).astype(np.complex64)
             for name, method in methods.items():
                 estimate = method(noisy, model)

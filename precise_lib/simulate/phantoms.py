@@ -113,7 +113,7 @@ def _tumor_masks(matrix: int, size: int, dmi_matrix: int) -> dict[str, np.ndarra
     masks, fine = {}, matrix // dmi_matrix
     reach = TUMOR_RADIUS * dmi_matrix / np.sqrt(2)
     for site, (sx, sy) in SITES.items():
-        starts = [int(round(dmi_matrix / 2 + s * reach - size / 2)) * fine for s in (sx, sy)]
+        starts = [round(dmi_matrix / 2 + s * reach - size / 2) * fine for s in (sx, sy)]
         mask = np.zeros((matrix, matrix, 1), bool)
         mask[starts[0] : starts[0] + size * fine, starts[1] : starts[1] + size * fine] = True
         masks[site] = mask
@@ -145,9 +145,7 @@ def rings(
     if mri_matrix % matrix:
         raise InputError(f"The MRI matrix ({mri_matrix}) must be a multiple of the DMI matrix ({matrix}).")
     if not 1 <= tumor_size <= 6 * matrix / 32:
-        raise InputError(
-            f"A tumor of {tumor_size} voxels does not fit the middle ring (1 to {6 * matrix // 32})."
-        )
+        raise InputError(f"A tumor of {tumor_size} voxels does not fit the middle ring (1 to {6 * matrix // 32}).")
     compartments = _compartments(matrix)
     concentrations = RING_MM[compartments]
     tumors = _tumor_masks(matrix, tumor_size, matrix)

@@ -195,7 +195,7 @@ def spectrum(fids) -> np.ndarray:
 def add_noise(fids, sigma, rng: np.random.Generator) -> np.ndarray:
     """Add white complex noise; `sigma` (broadcast to (...)) is the SD of the real and of the imaginary part."""
     fids = np.asarray(fids)
-    noise = rng.standard_normal(fids.shape + (2,)).view(np.complex128)[..., 0]
+    noise = rng.standard_normal((*fids.shape, 2)).view(np.complex128)[..., 0]
     return fids + np.asarray(sigma)[..., None] * noise
 
 
