@@ -51,7 +51,7 @@ class TrainConfig:
     """
 
     signal_model: SignalModel = field(default_factory=dmi_11t7)
-    network: NetworkConfig = NetworkConfig()
+    network: NetworkConfig = field(default_factory=NetworkConfig)
     amplitude_range: dict = field(default_factory=lambda: {"water": (1.0, 1.0), "default": (-0.3, 1.2)})
     shift_range_hz: tuple[float, float] = (-22.0, 22.0)
     broadening_range_hz: tuple[float, float] = (-5.8, 17.0)

@@ -1,0 +1,103 @@
+"""``python -m precise_lib.bench``: SD / CRLB and speed of the estimators, in one run on this machine.
+
+Absolute times depend on the machine and on what else it does; the ratios are measured side by side.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+import numpy as np
+
+from precise_lib import estimate
+from precise_lib.estimate.edge_preserving import ExactSolver, edge_weights, finetune, prepare_mri
+from precise_lib.estimate.sve import Sve, resolve
+from precise_lib.evaluate.crlb import ratio_sd
+from precise_lib.evaluate.montecarlo import phantom_study
+from precise_lib.mrsi import MRSI
+from precise_lib.simulate.phantoms import rings
+from precise_lib.simulate.signal import add_noise, dmi_11t7, snr_to_sigma
+
+
+def seconds(function, repeats: int = 3) -> float:
+    """Median wall time of a call after one warm-up."""
+    function()
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - start)
+    return float(np.median(times))
+
+
+def precision(snr: float, n_repeats: int) -> None:
+    """SD of each metabolite / water over the CRLB in compartment 3 of the phantom, per estimator."""
+    phantom = rings()
+    inside = phantom.compartments == 3
+    names = [n for n in estimate.names() if n != "precise-finetune"]
+    study = phantom_study({n: estimate.make(n) for n in names}, phantom, snr, n_repeats, mask=inside)
+    amplitudes = phantom.amplitudes[inside][0]
+    model = phantom.model
+    bound = ratio_sd(model, amplitudes, snr_to_sigma(model, snr)) * model.reference_concentration_mm
+    metabolites = [m for m in model.names if m != model.reference]
+    print(f"\nSD / CRLB of metabolite over water, SNR {snr:g}, compartment 3, {n_repeats} repeats")
+    print(f"{'estimator':20s}" + "".join(f"{m:>8s}" for m in metabolites))
+    for name in names:
+        ratios = []
+        for m in metabolites:
+            variance = study["sd"].sel(estimator=name, metabolite=m).values[inside] ** 2
+            ratios.append(np.sqrt(variance.mean()) / bound[model.index(m)])
+        print(f"{name:20s}" + "".join(f"{r:8.2f}" for r in ratios))
+
+
+def speed(n_voxels: int) -> None:
+    """FIDs per second of each estimator on one data set of `n_voxels`."""
+    model, rng = dmi_11t7(), np.random.default_rng(0)
+    side = max(2, round(n_voxels ** (1 / 3)))
+    shape = (side, side, side)
+    n = side**3
+    clean = model.fids(np.tile([1.0, 0.3, 0.4, 0.1], (n, 1)), rng.uniform(-15, 15, n), rng.uniform(0, 8, n))
+    fids = add_noise(clean, snr_to_sigma(model, 12), rng).astype(np.complex64)
+    data = MRSI(fids.reshape(*shape, -1), model, mri=rng.random(shape), mri_affine=np.eye(4))
+    times = {name: seconds(lambda e=estimate.make(name): e(data)) for name in ("fourier", "fit", "sve", "precise")}
+    print(f"\nSpeed on {n} voxels")
+    for name, t in times.items():
+        print(f"{name:20s}{n / t:12.0f} FIDs/s  {times['fit'] / t:8.1f} times the vectorized fit")
+
+
+def regularization() -> None:
+    """Exact solve against fine-tuning on an 11 x 11 x 11 set."""
+    model, rng = dmi_11t7(), np.random.default_rng(1)
+    shape, n = (11, 11, 11), 11**3
+    fids = add_noise(model.fids(np.tile([1.0, 0.3, 0.4, 0.1], (n, 1))), snr_to_sigma(model, 10), rng)
+    mri = np.kron(rng.random((2, 2, 2)), np.ones((6, 6, 6)))[:11, :11, :11]
+    data = MRSI(fids.reshape(*shape, -1), model, mri=mri, mri_affine=np.eye(4))
+    network = resolve(None, model)
+    sve = Sve(network).amplitudes(data.fids.reshape(n, -1), model)
+    weights = edge_weights(prepare_mri(data))
+    exact = seconds(lambda: ExactSolver(weights, 0.01)(sve))
+    start = time.perf_counter()
+    tuned = finetune(network, data.fids.reshape(n, -1), weights, 0.01)
+    elapsed = time.perf_counter() - start
+    solution = ExactSolver(weights, 0.01)(sve)
+    distance = np.linalg.norm(tuned - solution) / np.linalg.norm(sve - solution)
+    print("\nEq. 4 on 11 x 11 x 11 voxels")
+    print(f"exact solve         {1e3 * exact:8.1f} ms (factorization and solution)")
+    print(f"fine-tuning         {elapsed:8.1f} s, {elapsed / exact:.0f} times the exact solve")
+    print(f"fine-tuned - exact  {distance:8.2f} of the distance SVE - exact")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repeats", type=int, default=200, help="Monte Carlo repeats of the phantom")
+    parser.add_argument("--voxels", type=int, default=20_000, help="voxels of the speed test")
+    options = parser.parse_args()
+    speed(options.voxels)
+    regularization()
+    for snr in (8.0, 12.0, 35.0):
+        precision(snr, options.repeats)
+
+
+if __name__ == "__main__":
+    main()
