@@ -1,0 +1,201 @@
+"""From files to concentration maps and a summary of how they came about: the work of ``precise quantify``."""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from dataclasses import asdict
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from precise_lib import __version__, estimate, io
+from precise_lib.errors import InputError
+from precise_lib.mrsi import MRSI
+from precise_lib.simulate.signal import Acquisition, SignalModel, default_2h_model
+
+NETWORK_ESTIMATORS = ("sve", "precise", "precise-finetune")
+PRIOR_ESTIMATORS = ("precise", "precise-finetune")
+
+
+def read_signal_model(path, acquisition: Acquisition) -> SignalModel:
+    """A `SignalModel` from a YAML or JSON file; without ``acquisition`` it takes that of the data.
+
+    Example of a file::
+
+        carrier_ppm: 4.7
+        resonances:
+          - {name: water, ppm: 4.7, t2star_s: 0.03}
+          - {name: Glc, ppm: 3.7, t2star_s: 0.03}
+
+    Raises
+    ------
+    InputError : not readable, a missing or unknown field, or a value that is no number
+    """
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"The signal model {path} is not readable as YAML or JSON: {_first_line(error)}.") from error
+    if not isinstance(values, dict):
+        raise InputError(f"The signal model {path} must be a mapping with 'resonances'.")
+    try:
+        model = SignalModel.from_dict({"acquisition": asdict(acquisition), **values})
+        if not np.isfinite(model.basis()).all() or not model.reference_concentration_mm > 0:
+            raise ValueError("a number is out of range")
+    except (InputError, TypeError, ValueError) as error:
+        raise InputError(f"The signal model {path} cannot be used: {_first_line(error)}") from error
+    return model
+
+
+def _first_line(error) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+
+
+def resolve_model(choice: str | None, estimator: str, acquisition: Acquisition):
+    """Signal model, network (or None) and warnings for ``--model`` and an estimator.
+
+    `choice` is the name of shipped weights, a .safetensors file, a YAML or JSON signal model (for estimators
+    without a network), or None: the shipped weights that fit the acquisition, or the default 2H model.
+    """
+    is_file = choice is not None and Path(choice).suffix.lower() in (".yaml", ".yml", ".json")
+    if estimator in NETWORK_ESTIMATORS or (choice is not None and not is_file):
+        if is_file:
+            raise InputError(
+                f"The estimator '{estimator}' needs trained weights, and {choice} is a signal model: "
+                "give a .safetensors file, train one with 'precise train', or use the estimator 'fit'."
+            )
+        if choice is None and acquisition.nucleus != "2H":
+            default_2h_model(acquisition)  # says which nucleus is needed
+        from precise_lib.estimate import sve
+
+        network = sve.load_weights(sve.find_weights(acquisition) if choice is None else choice)
+        return network.signal_model, network, []
+    if is_file:
+        return read_signal_model(choice, acquisition), None, []
+    model = default_2h_model(acquisition)
+    lines = ", ".join(f"{r.name} {r.ppm} ppm" for r in model.resonances)
+    t2_ms = 1e3 * model.t2star_s[0]
+    return model, None, [f"No signal model was given: {lines} with T2* {t2_ms:.0f} ms were assumed."]
+
+
+def quantify(dmi, out, mri=None, mask=None, estimator=None, lam=None, model=None) -> dict:
+    """Quantify a NIfTI-MRS file; write ``conc_<metabolite>.nii.gz`` and ``summary.json`` into `out`.
+
+    Parameters
+    ----------
+    dmi, mri, mask : paths, see `io.read_mrsi`
+    out : folder; files of these names are replaced, all together at the end
+    estimator : registered name; default ``precise`` with an MRI, ``sve`` without
+    lam : lambda of Eq. 4, default 0.01
+    model : see `resolve_model`
+
+    Returns
+    -------
+    dict, the content of ``summary.json``
+
+    Raises
+    ------
+    InputError : anything wrong with files or options; then nothing is written
+    """
+    started = time.perf_counter()
+    estimator = estimator or ("sve" if mri is None else "precise")
+    if estimator not in estimate.names():
+        raise InputError(f"There is no estimator '{estimator}': choose one of {', '.join(estimate.names())}.")
+    if lam is not None and not (np.isfinite(lam) and lam >= 0):
+        raise InputError(f"lambda is {lam:g}: give zero or a positive number.")
+    if estimator in PRIOR_ESTIMATORS and mri is None:
+        raise InputError(f"The estimator '{estimator}' needs an MRI: give --mri, or use the estimator 'sve'.")
+    with io.staged(out) as folder:
+        acquisition = io.read_acquisition(dmi)
+        signal_model, network, warnings = resolve_model(model, estimator, acquisition)
+        data = io.read_mrsi(dmi, mri, mask, signal_model)
+        counts = count_voxels(data)
+        if not counts["estimated"]:
+            raise InputError(
+                f"No voxel of {dmi} can be quantified: {counts['masked_out']} are outside the mask, "
+                f"{counts['not_finite']} not finite and {counts['zero']} zero throughout."
+            )
+        read = time.perf_counter()
+        options = {"weights": network} if estimator in NETWORK_ESTIMATORS else {}
+        if estimator in PRIOR_ESTIMATORS:
+            options["lam"] = lam = 0.01 if lam is None else lam
+        maps = estimate.make(estimator, **options)(data)
+        estimated = time.perf_counter()
+        counts["without_result"] = int((~np.isfinite(maps.values).all(0) & data.usable).sum())
+        counts["not_converged"] = int(maps.attrs.get("not_converged", 0))
+        files = io.write_maps(folder, "conc", maps, data.affine)
+        warnings += _warnings(data, counts, estimator, mri, lam)
+        written = time.perf_counter()
+        summary = {
+            "versions": versions(),
+            "settings": {
+                "dmi": str(dmi),
+                "mri": None if mri is None else str(mri),
+                "mask": None if mask is None else str(mask),
+                "out": str(out),
+                "estimator": estimator,
+                "lambda": lam if estimator in PRIOR_ESTIMATORS else None,
+                "model": model,
+            },
+            "signal_model": signal_model.to_dict(),
+            "signal_model_hash": signal_model.hash,
+            "weights": None if network is None else {"name": network.name, "sha256": network.hash},
+            "counts": counts,
+            "units": maps.attrs.get("units"),
+            "files": [path.name for path in files],
+            "warnings": warnings,
+            "timings_s": {
+                "read": round(read - started, 3),
+                "estimate": round(estimated - read, 3),
+                "write": round(written - estimated, 3),
+                "total": round(written - started, 3),
+            },
+        }
+        (folder / "summary.json").write_text(json.dumps(summary, indent=2, allow_nan=False) + "\n")
+    return summary
+
+
+def count_voxels(data: MRSI) -> dict:
+    """How many voxels there are, and why some are not estimated."""
+    finite = np.isfinite(data.fids).all(-1)
+    zero = finite & ~(data.fids != 0).any(-1)
+    inside = np.ones(data.grid_shape, bool) if data.mask is None else data.mask
+    return {
+        "voxels": int(inside.size),
+        "masked_out": int((~inside).sum()),
+        "not_finite": int((inside & ~finite).sum()),
+        "zero": int((inside & zero).sum()),
+        "estimated": int(data.usable.sum()),
+    }
+
+
+def versions() -> dict:
+    """Versions of what the numbers depend on."""
+    packages = {name: metadata.version(name) for name in ("numpy", "scipy", "torch")}
+    return {"precise_lib": __version__, "python": platform.python_version(), **packages}
+
+
+def _warnings(data: MRSI, counts: dict, estimator: str, mri, lam) -> list[str]:
+    """What the user should know, in sentences."""
+    notes = []
+    if counts["not_finite"]:
+        notes.append(f"{counts['not_finite']} voxel(s) hold values that are not finite; they are NaN in the maps.")
+    if counts["zero"]:
+        notes.append(f"{counts['zero']} voxel(s) are zero at every time point; they are NaN in the maps.")
+    if counts["without_result"]:
+        reference = data.model.reference
+        notes.append(f"In {counts['without_result']} voxel(s) {reference} is not positive; they are NaN in the maps.")
+    if counts["not_converged"]:
+        notes.append(f"The fit did not converge in {counts['not_converged']} voxel(s); look at them before use.")
+    filled = io.zero_filled(data.fids[data.usable])
+    if filled:
+        n = data.model.acquisition.n_samples
+        notes.append(f"The last {filled} of {n} time points are zero-filled; noise levels from all points are too low.")
+    if mri is not None and estimator not in PRIOR_ESTIMATORS:
+        notes.append(f"The estimator '{estimator}' does not use the MRI.")
+    if lam is not None and estimator not in PRIOR_ESTIMATORS:
+        notes.append(f"The estimator '{estimator}' does not use lambda.")
+    return notes
