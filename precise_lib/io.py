@@ -59,9 +59,7 @@ def _load_fids(path) -> tuple[np.ndarray, Acquisition, np.ndarray]:
         raise InputError(f"{path} holds {stored.dtype} numbers: FIDs are complex; convert the data again.")
     if stored.ndim < 4 or stored.shape[3] < 2:
         points = stored.shape[3] if stored.ndim > 3 else 1
-        raise InputError(
-            f"{path} holds {points} time point per voxel: FIDs need a fourth axis of at least two."
-        )
+        raise InputError(f"{path} holds {points} time point per voxel: FIDs need a fourth axis of at least two.")
     if stored.size == 0:
         raise InputError(f"{path} holds no voxel: its shape is {stored.shape}.")
     try:
@@ -77,13 +75,13 @@ def _load_fids(path) -> tuple[np.ndarray, Acquisition, np.ndarray]:
         IndexError,
         AttributeError,
     ) as error:
-        raise InputError(f"{path} is not valid NIfTI-MRS ({error}): convert the data again.") from error
+        raise InputError(
+            f"{path} is not valid NIfTI-MRS ({str(error).rstrip('.')}): convert the data again."
+        ) from error
     if len(nucleus) != 1 or len(frequency) != 1:
         raise InputError(f"{path} holds the nuclei {', '.join(nucleus)}: give data of one nucleus.")
     if max(stored.shape[4:], default=1) > 1:
-        extra = [
-            f"{tag or 'untagged'} ({n})" for tag, n in zip(tags, stored.shape[4:], strict=False) if n > 1
-        ]
+        extra = [f"{tag or 'untagged'} ({n})" for tag, n in zip(tags, stored.shape[4:], strict=False) if n > 1]
         raise InputError(f"{path} has the extra dimension(s) {', '.join(extra)}: average them, or give one.")
     try:
         acquisition = Acquisition(stored.shape[3], _dwell_time(mrs), float(frequency[0]), nucleus[0])
@@ -131,9 +129,7 @@ def check_model(model: SignalModel, acquisition: Acquisition, what="The data") -
     ]
     wrong = [f"{name} {a} against {b}" for name, a, b, same in pairs if not same]
     if wrong:
-        raise InputError(
-            f"{what} and the signal model differ ({'; '.join(wrong)}): give a model of this acquisition."
-        )
+        raise InputError(f"{what} and the signal model differ ({'; '.join(wrong)}): give a model of this acquisition.")
 
 
 def read_mrsi(path, mri=None, mask=None, model: SignalModel | None = None) -> MRSI:
@@ -182,9 +178,7 @@ def _read_mask(path, shape, affine) -> np.ndarray:
     values, mask_affine = read_volume(path, "mask")
     voxel_mm = np.linalg.norm(affine[:3, :3], axis=0).min()
     if values.shape != shape or not np.allclose(mask_affine, affine, rtol=1e-4, atol=0.01 * voxel_mm):
-        raise InputError(
-            f"The mask {path} {values.shape} is on another grid than the MRSI {shape}: resample it."
-        )
+        raise InputError(f"The mask {path} {values.shape} is on another grid than the MRSI {shape}: resample it.")
     mask = np.nan_to_num(values) != 0
     if not mask.any():
         raise InputError(f"The mask {path} is empty: no voxel is left to quantify.")

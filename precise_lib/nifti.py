@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import re
 import shutil
@@ -41,6 +42,11 @@ def load(path, what: str):
     if not path.is_file():
         raise InputError(f"There is no file {path}: check the name of the {what}.")
     try:
+        if path.suffix == ".gz":
+            # nibabel stops before the checksum; read on to it, so that no damage passes for data
+            with gzip.open(path) as stream:
+                while stream.read(1 << 20):
+                    pass
         image = nib.load(path)
         return image, np.asanyarray(image.dataobj)
     except _UNREADABLE as error:
@@ -79,9 +85,7 @@ def staged(folder) -> Iterator[Path]:
     try:
         work = Path(tempfile.mkdtemp(prefix=".precise-", dir=home))
     except OSError as error:
-        raise InputError(
-            f"The folder {folder} cannot be written ({error.strerror}): give another one."
-        ) from error
+        raise InputError(f"The folder {folder} cannot be written ({error.strerror}): give another one.") from error
     try:
         yield work
         try:
@@ -141,9 +145,7 @@ def read_map(path) -> tuple[np.ndarray, np.ndarray, str]:
     """One map: values (x, y, z) float32, affine (4, 4), and the units from the header's description."""
     image, values = load(path, "map")
     description = (
-        bytes(image.header["descrip"]).rstrip(b"\0").decode("ascii", "replace")
-        if "descrip" in image.header
-        else ""
+        bytes(image.header["descrip"]).rstrip(b"\0").decode("ascii", "replace") if "descrip" in image.header else ""
     )
     units = re.search(r"\[(.*)\]$", description)
     return values, np.array(image.affine, float), units.group(1) if units else ""
