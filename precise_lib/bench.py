@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from functools import partial
 
 import numpy as np
 
@@ -60,7 +61,7 @@ def speed(n_voxels: int) -> None:
     clean = model.fids(np.tile([1.0, 0.3, 0.4, 0.1], (n, 1)), rng.uniform(-15, 15, n), rng.uniform(0, 8, n))
     fids = add_noise(clean, snr_to_sigma(model, 12), rng).astype(np.complex64)
     data = MRSI(fids.reshape(*shape, -1), model, mri=rng.random(shape), mri_affine=np.eye(4))
-    times = {name: seconds(lambda e=estimate.make(name): e(data)) for name in ("fourier", "fit", "sve", "precise")}
+    times = {name: seconds(partial(estimate.make(name), data)) for name in ("fourier", "fit", "sve", "precise")}
     print(f"\nSpeed on {n} voxels")
     for name, t in times.items():
         print(f"{name:20s}{n / t:12.0f} FIDs/s  {times['fit'] / t:8.1f} times the vectorized fit")

@@ -59,7 +59,7 @@ def color(name: str) -> str:
     return COLORS.get(name, "#666666")
 
 
-def _image(ax, values, **settings):
+def show_map(ax, values, **settings):
     """One slice, x to the right and y up."""
     image = ax.imshow(np.asarray(values).T, origin="lower", **settings)
     ax.set_xticks([])
@@ -96,7 +96,7 @@ def map_rows(rows: Mapping[str, Iterable], columns: Iterable[str], units: str = 
             if values is None:
                 ax.set_visible(False)
                 continue
-            image = _image(ax, values, vmin=low, vmax=high, cmap=(cmaps or {}).get(title, "viridis"))
+            image = show_map(ax, values, vmin=low, vmax=high, cmap=(cmaps or {}).get(title, "viridis"))
             if line is axes[0]:
                 ax.set_title(column, fontsize=9)
         line[0].set_ylabel(title, fontsize=9)
@@ -107,15 +107,15 @@ def map_rows(rows: Mapping[str, Iterable], columns: Iterable[str], units: str = 
 def plot_phantom(phantom):
     """Compartments with tumor sites, MRI, and the true map of each metabolite."""
     fig, axes = plt.subplots(1, 5, figsize=(11.5, 2.6))
-    _image(axes[0], phantom.compartments[..., 0], cmap="Greys", vmin=0, vmax=6)
+    show_map(axes[0], phantom.compartments[..., 0], cmap="Greys", vmin=0, vmax=6)
     axes[0].set_title("compartments 1-3, sites A-D", fontsize=9)
     for site, mask in phantom.tumors.items():
         x, y = np.argwhere(mask[..., 0]).mean(0)
         axes[0].text(x, y, site, ha="center", va="center", color="white", fontweight="bold")
-    _image(axes[1], phantom.mri[..., 0], cmap="gray")
+    show_map(axes[1], phantom.mri[..., 0], cmap="gray")
     axes[1].set_title("MRI (gray level)", fontsize=9)
     for ax, name in zip(axes[2:], ("Glc", "Glx", "Lac"), strict=True):
-        image = _image(ax, phantom.concentrations.sel(metabolite=name)[..., 0], vmin=0)
+        image = show_map(ax, phantom.concentrations.sel(metabolite=name)[..., 0], vmin=0)
         ax.set_title(f"{name}, truth", fontsize=9)
         fig.colorbar(image, ax=ax, label="mM", shrink=0.8)
     return fig

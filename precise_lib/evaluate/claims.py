@@ -209,9 +209,7 @@ def _rows(claim: Claim, records: list[Record], notebooks: str) -> list[list[str]
     """Table rows of one claim: a single line, or a head line with one line for each part below it."""
     head, verdict = f"**{claim.id}** {claim.statement}", claim.verdict(records)
     single = len(records) == 1 and not claim.parts
-    rows = (
-        [] if single else [[head, claim.paper_text, "", f"**{SYMBOLS[verdict]}\N{NO-BREAK SPACE}{verdict}**"]]
-    )
+    rows = [] if single else [[head, claim.paper_text, "", f"**{SYMBOLS[verdict]}\N{NO-BREAK SPACE}{verdict}**"]]
     for r in records:
         page = "" if r.notebook == "interactive" else f"[{r.notebook}]({notebooks}/{r.notebook}.ipynb)"
         links = ", ".join(text for text in (f"{{numref}}`{r.figure}`" if r.figure else "", page) if text)

@@ -160,3 +160,19 @@ def sd_interval(sd, n_repeats: int, level: float = 0.95):
     tail = (1 - level) / 2
     factors = np.sqrt(freedom / chi2.ppf([1 - tail, tail], freedom))
     return np.asarray(sd) * factors[0], np.asarray(sd) * factors[1]
+
+
+def snr_at_sd(snrs, sd_curve, sd) -> np.ndarray:
+    """SNR at which a falling curve of SD over SNR takes the value `sd`.
+
+    Interpolates log SD over log SNR, which is a straight line for any linear estimator; beyond the measured range it
+    extends the outermost slope.
+    """
+    x, y = np.log(np.asarray(snrs, float)), np.log(np.asarray(sd_curve, float))
+    order = np.argsort(y)
+    x, y = x[order], y[order]
+    target = np.log(np.asarray(sd, float))
+    inside = np.interp(target, y, x)
+    slopes = [(x[1] - x[0]) / (y[1] - y[0]), (x[-1] - x[-2]) / (y[-1] - y[-2])]
+    below, above = x[0] + slopes[0] * (target - y[0]), x[-1] + slopes[1] * (target - y[-1])
+    return np.exp(np.where(target < y[0], below, np.where(target > y[-1], above, inside)))

@@ -89,9 +89,7 @@ class Claim:
         if not self.parts:
             return self.tolerance
         if self.declared(part) is None:
-            raise InputError(
-                f"Claim {self.id} has the parts {', '.join(self.parts)}; {part!r} is none of them."
-            )
+            raise InputError(f"Claim {self.id} has the parts {', '.join(self.parts)}; {part!r} is none of them.")
         return self.parts[self.declared(part)]
 
     def verdict(self, records: list) -> str:
