@@ -61,14 +61,20 @@ def notebook_key(notebook: Path, parameters: dict, files: list[Path]) -> str:
 
 
 def failed_cell(notebook: Path) -> str:
-    """Which code cell of a partly executed notebook did not complete, with its first line."""
+    """Where a partly executed notebook stopped: the number of the cell as committed, and its first line."""
     cells = nbformat.read(notebook, as_version=4).cells if notebook.is_file() else []
-    for number, cell in enumerate(cells):
-        run = cell.metadata.get("papermill", {})
-        if cell.cell_type == "code" and (run.get("exception") or run.get("status") in ("running", "failed")):
-            first = next((line for line in cell.source.splitlines() if line.strip()), "(empty)")
-            return f"cell {number} ({first.strip()!r})"
-    return "no cell (the kernel did not start)"
+    # what papermill put in does not count
+    added = {"injected-parameters", "papermill-error-cell-tag"}
+    cells = [cell for cell in cells if not added & set(cell.metadata.get("tags", []))]
+    runs = [cell.metadata.get("papermill", {}) for cell in cells]
+    failed = [n for n, run in enumerate(runs) if run.get("exception") or run.get("status") == "running"]
+    # a cell that timed out or took the kernel with it is marked as completed; it is the last that began
+    begun = [n for n, run in enumerate(runs) if run.get("start_time") and cells[n].cell_type == "code"]
+    if not failed + begun:
+        return "no cell (it did not start)"
+    number = failed[0] if failed else begun[-1]
+    first = next((line.strip() for line in cells[number].source.splitlines() if line.strip()), "")
+    return f"cell {number + 1} ({first!r})"
 
 
 def execute_one(notebook: Path, parameters: dict, scale: str, folder: Path, threads: int) -> dict:
@@ -86,9 +92,7 @@ def execute_one(notebook: Path, parameters: dict, scale: str, folder: Path, thre
             os.environ[name] = str(Path(own, name.lower()))
         settings = Path(own, "ipythondir", "profile_default", "ipython_kernel_config.py")
         settings.parent.mkdir(parents=True)
-        settings.write_text(
-            "c.IPKernelApp.log_level = 40  # no warning that a local kernel speaks plain TCP\n"
-        )
+        settings.write_text("c.IPKernelApp.log_level = 40  # no warning that a local kernel speaks plain TCP\n")
         for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "LOKY_MAX_CPU_COUNT"):
             os.environ[name] = str(threads)
         os.environ |= {
@@ -102,17 +106,18 @@ def execute_one(notebook: Path, parameters: dict, scale: str, folder: Path, thre
                 output,
                 parameters,
                 kernel_name="python3",
+                language="python",
                 cwd=notebook.parent,
                 progress_bar=False,
                 start_timeout=START_TIMEOUT_S,
                 execution_timeout=CELL_TIMEOUT_S,
             )
+        except papermill.PapermillExecutionError as problem:
+            error = f"{notebook.name}: {failed_cell(output)} failed: {problem.ename}: {problem.evalue}"
         except Exception as problem:  # a worker hands back a plain message, whatever went wrong
-            lines = [line for line in str(problem).splitlines() if line.strip()]
-            error = f"{notebook.name}: {failed_cell(output)} failed: {lines[-1] if lines else type(problem)}"
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / (
-        2**20 if sys.platform == "darwin" else 2**10
-    )
+            first = str(problem).strip().partition("\n")[0]
+            error = f"{notebook.name}: {failed_cell(output)} failed: {first or type(problem).__name__}"
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
     return {
         "seconds": round(time.perf_counter() - started, 1),
         "peak_memory_mib": round(peak),
@@ -129,9 +134,7 @@ def execute_all(notebooks: list[Path], scale: str, build: Path, jobs: int = 2) -
         raise BuildError("There are no notebooks to execute.")
     settings = load_scale(scale, notebooks[0].parent)
     if unknown := set(settings) - {notebook.stem for notebook in notebooks}:
-        raise BuildError(
-            f"The scale has parameters for {sorted(unknown)}, which are not among the notebooks."
-        )
+        raise BuildError(f"The scale has parameters for {sorted(unknown)}, which are not among the notebooks.")
     jobs = max(1, min(jobs, len(notebooks)))
     threads = max(1, (os.cpu_count() or 1) // jobs)
     if os.environ.get("PRECISE_DATA"):  # notebooks run in their own folder
@@ -253,9 +256,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1), help="notebooks at a time")
     options = parser.parse_args()
     try:
-        print(
-            f"The book is at {build_book(options.scale, options.out.resolve(), options.jobs) / 'index.html'}"
-        )
+        print(f"The book is at {build_book(options.scale, options.out.resolve(), options.jobs) / 'index.html'}")
     except BuildError as problem:
         sys.exit(f"\nThe book was not built.\n{problem}")
 

@@ -1,0 +1,108 @@
+"""The builder itself, on throwaway notebooks."""
+
+import json
+
+import build
+import nbformat
+import pytest
+
+
+def write(folder, name, *sources):
+    """A notebook whose first cell is tagged `parameters`; its path."""
+    cells = [nbformat.v4.new_code_cell(source) for source in sources]
+    cells[0].metadata["tags"] = ["parameters"]
+    path = folder / f"{name}.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
+    return path
+
+
+def smoke(folder, text):
+    (folder / "parameters").mkdir()
+    (folder / "parameters" / "smoke.yaml").write_text(text)
+
+
+RECORD = """
+import os, pathlib
+pathlib.Path(os.environ["PRECISE_RECORDS"], "x.json").write_text(f'{{"value": {number}}}')
+print(os.environ["PRECISE_NOTEBOOK"], os.environ["PRECISE_SCALE"], os.environ["OMP_NUM_THREADS"])
+"""
+
+
+def test_unchanged_notebook_is_reused_with_its_records(tmp_path, monkeypatch):
+    notebook = write(tmp_path, "a b ü", "number = 1", RECORD)
+    smoke(tmp_path, "a b ü: {number: 7}")
+    (run,) = build.execute_all([notebook], "smoke", tmp_path / "_build").values()
+    assert run["error"] is None
+    assert not run["reused"]
+    assert run["seconds"] > 0
+    assert run["peak_memory_mib"] > 10
+    monkeypatch.setattr(build, "execute_one", None)  # a second execution would fail
+    runs = build.execute_all([notebook], "smoke", tmp_path / "_build")
+    assert runs["a b ü"]["reused"]
+    records = build.collect_records(runs, tmp_path / "_build")
+    assert json.loads((records / "x.json").read_text()) == {"value": 7}
+    (tmp_path / "root" / "book").mkdir(parents=True)
+    for name in ("_config.yml", "_toc.yml"):
+        (tmp_path / "root" / name).touch()
+    source = build.stage(runs, tmp_path / "_build", tmp_path / "root")
+    staged = nbformat.read(source / "notebooks" / "a b ü.ipynb", as_version=4)
+    assert [cell.source for cell in staged.cells] == ["number = 1", RECORD]
+    assert "papermill" not in json.dumps(staged)
+    assert staged.cells[1].outputs[0].text.startswith("a b ü smoke ")
+
+
+def test_failed_notebook_names_its_cell_and_does_not_stop_the_others(tmp_path):
+    bad = write(tmp_path, "bad", "n = 1", "\nvalue = n / 0\nprint(value)", "print('never')")
+    good = write(tmp_path, "good", "n = 1")
+    runs = build.execute_all([bad, good], "paper", tmp_path / "_build")
+    assert runs["good"]["error"] is None
+    assert runs["bad"]["error"].startswith("bad.ipynb: cell 2 ('value = n / 0') failed: ZeroDivisionError")
+    report = json.loads((tmp_path / "_build" / "runs.json").read_text())
+    assert report["notebooks"]["bad"]["error"] == runs["bad"]["error"]
+
+
+def test_cell_that_never_ends_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(build, "CELL_TIMEOUT_S", 3)
+    notebook = write(tmp_path, "slow", "n = 1", "import time; time.sleep(60)")
+    monkeypatch.setattr("os.environ", dict(build.os.environ))
+    run = build.execute_one(notebook, {}, "paper", tmp_path / "out", 1)
+    assert run["error"].startswith("slow.ipynb: cell 2 ('import time; time.sleep(60)') failed")
+
+
+def test_key_depends_on_everything_that_matters(tmp_path):
+    notebook, code = write(tmp_path, "a", "n = 1"), tmp_path / "module.py"
+    code.write_text("x = 1")
+    first = build.notebook_key(notebook, {"n": 1}, [code])
+    assert first == build.notebook_key(notebook, {"n": 1}, [code])
+    assert first != build.notebook_key(notebook, {"n": 2}, [code])
+    code.write_text("x = 2")
+    second = build.notebook_key(notebook, {"n": 1}, [code])
+    write(tmp_path, "a", "n = 3")
+    assert len({first, second, build.notebook_key(notebook, {"n": 1}, [code])}) == 3
+
+
+def test_dependencies_cover_package_data_lock_and_measurements(tmp_path, monkeypatch):
+    (tmp_path / "fid.nii.gz").touch()
+    monkeypatch.setenv("PRECISE_DATA", str(tmp_path))
+    names = {path.name for path in build.dependencies()}
+    assert {"signal.py", "claims.yaml", "requirements.lock", "fid.nii.gz"} <= names
+
+
+def test_mistakes_in_a_scale_are_named(tmp_path):
+    notebook = write(tmp_path, "a", "n = 1")
+    smoke(tmp_path, "b: {n: 2}")
+    with pytest.raises(build.BuildError, match=r"parameters for \['b'\]"):
+        build.execute_all([notebook], "smoke", tmp_path / "_build")
+    with pytest.raises(build.BuildError, match="no scale 'huge'"):
+        build.execute_all([notebook], "huge", tmp_path / "_build")
+
+
+def test_two_notebooks_may_not_record_the_same_file(tmp_path):
+    runs = {}
+    for stem in ("a", "b"):
+        folder = tmp_path / "cache" / stem / "k" / "records"
+        folder.mkdir(parents=True)
+        (folder / "x.json").touch()
+        runs[stem] = {"key": "k"}
+    with pytest.raises(build.BuildError, match=r"b recorded x\.json"):
+        build.collect_records(runs, tmp_path)
