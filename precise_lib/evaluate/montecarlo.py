@@ -165,14 +165,11 @@ def sd_interval(sd, n_repeats: int, level: float = 0.95):
 def snr_at_sd(snrs, sd_curve, sd) -> np.ndarray:
     """SNR at which a falling curve of SD over SNR takes the value `sd`.
 
-    Interpolates log SD over log SNR, which is a straight line for any linear estimator; beyond the measured range it
-    extends the outermost slope.
+    Interpolates log SD over log SNR, a straight line of slope -1 for any linear estimator, and continues with that
+    slope beyond the measured range.
     """
     x, y = np.log(np.asarray(snrs, float)), np.log(np.asarray(sd_curve, float))
     order = np.argsort(y)
-    x, y = x[order], y[order]
-    target = np.log(np.asarray(sd, float))
-    inside = np.interp(target, y, x)
-    slopes = [(x[1] - x[0]) / (y[1] - y[0]), (x[-1] - x[-2]) / (y[-1] - y[-2])]
-    below, above = x[0] + slopes[0] * (target - y[0]), x[-1] + slopes[1] * (target - y[-1])
-    return np.exp(np.where(target < y[0], below, np.where(target > y[-1], above, inside)))
+    x, y, target = x[order], y[order], np.log(np.asarray(sd, float))
+    beyond = np.where(target < y[0], y[0] - target, 0) + np.where(target > y[-1], y[-1] - target, 0)
+    return np.exp(np.interp(target, y, x) + beyond)

@@ -1,0 +1,49 @@
+"""What a trained network can do, measured against the bound and written on its card."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+
+from precise_lib.evaluate import crlb
+from precise_lib.evaluate.montecarlo import amplitude_study
+from precise_lib.estimate.sve import SveModel, load_weights
+
+# of water, for a typical voxel; other metabolites count as the smallest
+TYPICAL = {"water": 1.0, "Glc": 0.25, "Glx": 0.3, "Lac": 0.1}
+SNRS = (5.0, 8.0, 12.0, 20.0, 35.0)
+
+
+def typical_amplitudes(names) -> np.ndarray:
+    """Amplitudes (M,) of a typical voxel in units of water."""
+    return np.array([TYPICAL.get(name, min(TYPICAL.values())) for name in names])
+
+
+def accuracy(network: SveModel, snrs=SNRS, n_repeats: int = 10_000, seed: int = 1) -> dict:
+    """SD / CRLB and bias (% of the amplitude) of each line of a typical voxel, over SNR; random phase."""
+    model = network.signal_model
+    amplitudes = typical_amplitudes(model.names)
+    study = amplitude_study({"sve": network.amplitudes}, model, amplitudes, snrs, n_repeats, seed).isel(estimator=0)
+    ratio = study["sd"].values / crlb.numeric(model, amplitudes, study["sigma"].values)
+    return {
+        "snr": list(snrs),
+        "amplitudes": dict(zip(model.names, amplitudes.tolist(), strict=True)),
+        "sd_over_crlb": dict(zip(model.names, ratio.T.round(4).tolist(), strict=True)),
+        "bias_percent": dict(zip(model.names, (100 * study["bias"] / amplitudes).values.T.round(3).tolist(), strict=True)),
+        "n_repeats": n_repeats,
+    }
+
+
+def certify(path, **fields) -> dict:
+    """Complete the card of trained weights: accuracy, SHA-256, and `fields` such as ``default=True``; returns it."""
+    path = Path(path)
+    card_path = path.with_suffix(".json")
+    card = json.loads(card_path.read_text())
+    card.pop("sha256", None)
+    card |= {"accuracy": accuracy(load_weights(path))} | fields
+    card["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    card_path.write_text(json.dumps(card, indent=1) + "\n")
+    return card
