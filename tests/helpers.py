@@ -1,0 +1,61 @@
+"""What several test files share: a small trained network, random FIDs, and how wide chance may spread a result."""
+
+import tempfile
+from functools import lru_cache
+
+import numpy as np
+from scipy.stats import chi2, norm
+
+from precise_lib.estimate.network import NetworkConfig
+from precise_lib.estimate.sve import SveModel, load_weights, shipped_weights
+from precise_lib.estimate.training import TrainConfig, train
+from precise_lib.simulate.signal import SignalModel, add_noise, dmi_11t7, snr_to_sigma
+
+AMPLITUDES = np.array([1.0, 0.25, 0.3, 0.1])  # water, Glc, Glx, Lac of the innermost ring, water = 1
+SHIPPED = "dmi_11t7"
+
+
+def tiny_config(**changes) -> TrainConfig:
+    """Our recipe, a few seconds long: enough for every property that does not need precision."""
+    settings = {
+        "network": NetworkConfig(channels=(8,), hidden=48, rank=32, coarse_samples=36),
+        "batch_size": 256,
+        "iterations": 200,
+        "checkpoint_every": 100,
+    }
+    return TrainConfig(**(settings | changes))
+
+
+@lru_cache
+def tiny_network() -> SveModel:
+    """A matched network for `dmi_11t7`, trained once per test session."""
+    with tempfile.TemporaryDirectory() as folder:
+        return load_weights(train(tiny_config(), folder, name="tiny", progress=False))
+
+
+def has_shipped_weights() -> bool:
+    try:
+        return SHIPPED in shipped_weights()
+    except FileNotFoundError:
+        return False
+
+
+def noisy_fids(model: SignalModel | None = None, snr=20.0, n=64, seed=0, amplitudes=AMPLITUDES, max_shift_hz=0.0):
+    """FIDs (n, t) complex64 under random phase and shift, and the noise SD of one real channel."""
+    model = dmi_11t7() if model is None else model
+    rng = np.random.default_rng(seed)
+    sigma = snr_to_sigma(model, snr)
+    shift = rng.uniform(-max_shift_hz, max_shift_hz, n)
+    clean = model.fids(np.tile(amplitudes, (n, 1)), shift, 0.0, rng.uniform(-np.pi, np.pi, n))
+    return add_noise(clean, sigma, rng).astype(np.complex64), float(sigma)
+
+
+def sd_bounds(n: int, tests: int = 1, risk: float = 1e-4) -> tuple[float, float]:
+    """Where the SD of n normal draws, over the true SD, lies in all of `tests` tests but for a chance of `risk`."""
+    tail = risk / tests / 2
+    return tuple(np.sqrt(chi2.ppf([tail, 1 - tail], n - 1) / (n - 1)))
+
+
+def mean_bound(n: int, tests: int = 1, risk: float = 1e-4) -> float:
+    """The same for the distance of a mean from the truth, in units of one draw's SD."""
+    return norm.isf(risk / tests / 2) / np.sqrt(n)
