@@ -160,7 +160,8 @@ class _Problem:
             if not len(active):
                 break
         # a solution on the edge of the search range is the range's answer, not the data's
-        converged &= (np.abs(shift) < 1.5 * self.max_shift) & (broad < self.broadening_range[1])
+        low, high = self.broadening_range
+        converged &= (np.abs(shift) < 1.5 * self.max_shift) & (broad > low) & (broad < high)
         flip = amplitudes[:, self.water] < 0
         amplitudes[flip] *= -1
         phase = np.angle(np.exp(1j * (phase + np.pi * flip)))
@@ -204,7 +205,8 @@ def fit_fids(fids, model: SignalModel, max_shift_hz=None, max_iterations=30, tol
 class Fit:
     """Model fit of every voxel; callable `MRSI` -> DataArray (metabolite, x, y, z) in mM.
 
-    Voxels that did not converge keep their last estimate; `fit_fids` tells which they are.
+    Voxels that did not converge keep their last estimate; the attribute ``not_converged`` of the maps counts them and
+    `fit_fids` tells which they are.
     """
 
     max_shift_hz: float | None = None
@@ -215,4 +217,14 @@ class Fit:
         return fit_fids(fids, model, self.max_shift_hz).amplitudes
 
     def __call__(self, data: MRSI):
-        return data.map_usable(lambda fids: self.amplitudes(fids, data.model), self.name)
+        failed = 0
+
+        def amplitudes(fids):
+            nonlocal failed
+            fit = fit_fids(fids, data.model, self.max_shift_hz)
+            failed = int((~fit.converged).sum())
+            return fit.amplitudes
+
+        maps = data.map_usable(amplitudes, self.name)
+        maps.attrs["not_converged"] = failed
+        return maps

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from precise_lib.errors import InputError
 from precise_lib.mrsi import MRSI
 from precise_lib.simulate.signal import SignalModel
 
@@ -29,6 +30,10 @@ def integration_weights(model: SignalModel, half_width_fwhm: float = 1.5, zero_f
     half_width_fwhm : half width of the window in full widths at half maximum of its line; 1.5 holds 80 % of a
         Lorentzian
     zero_fill : integrate the continuous spectrum of the causal FID instead of summing FFT bins
+
+    Raises
+    ------
+    InputError : the window is so narrow that no bin lies inside
     """
     acquisition = model.acquisition
     t, n = acquisition.time_s[:, None], acquisition.n_samples
@@ -42,6 +47,11 @@ def integration_weights(model: SignalModel, half_width_fwhm: float = 1.5, zero_f
         weights = np.fft.fft(inside, axis=0)
     weights[0] /= 2
     captured = np.einsum("tm,tm->m", weights, model.basis()).real
+    if not (half_width_fwhm > 0 and (captured > 0).all()):
+        raise InputError(
+            f"An integration window of {half_width_fwhm} linewidths on either side holds no spectral bin of some line; "
+            "widen it or fill with zeros."
+        )
     return weights / captured
 
 

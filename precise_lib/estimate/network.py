@@ -35,13 +35,15 @@ class NetworkConfig:
     ----------
     front : "fid" or "matched"
     channels : kernels of each convolution, all of size 3, each followed by PReLU and max pooling by 2
+    bank : learned filters as long as the input, beside the convolutions; 0 for none, as in the paper
     hidden : width between the two FC layers
     rank : dimension of the signal subspace ("matched")
     coarse_samples : length of the coarse time grid, at least `rank` ("matched")
     """
 
     front: str = "matched"
-    channels: tuple[int, ...] = (24, 48)
+    channels: tuple[int, ...] = ()
+    bank: int = 256
     hidden: int = 256
     rank: int = 40
     coarse_samples: int = 44
@@ -156,7 +158,13 @@ class Network(nn.Module):
             layers += [nn.Conv1d(width, channels, 3, padding=1), nn.PReLU(channels), nn.MaxPool1d(2)]
             width, length = channels, length // 2
         self.convolutions = nn.Sequential(*layers, nn.Flatten())
-        n_features = width * length + (2 * self.front.length if matched else 0)
+        n_features = width * length if layers else 0
+        if config.bank:
+            # kernels as long as the input: a learned bank of matched filters
+            self.bank = nn.Sequential(
+                nn.Flatten(), nn.Linear(2 * self.front.length, config.bank), nn.PReLU(config.bank)
+            )
+            n_features += config.bank
         self.head = nn.Sequential(
             nn.Linear(n_features, config.hidden),
             nn.PReLU(config.hidden),
@@ -167,10 +175,9 @@ class Network(nn.Module):
         """What the FC layers see, (V, F), and the unit of the output, (V, 1)."""
         with torch.no_grad():
             x, unit = self.front(z)
-        features = self.convolutions(x)
-        if self.config.front == "matched":
-            features = torch.cat([x.flatten(1), features], 1)
-        return features, unit
+        parts = [self.convolutions(x)] if self.config.channels else []
+        parts += [self.bank(x)] if self.config.bank else []
+        return torch.cat(parts, 1), unit
 
     def forward(self, z):
         features, unit = self.features(z)

@@ -72,7 +72,7 @@ class TrainConfig:
     def plain(cls, **changes) -> TrainConfig:
         """The paper's recipe: MSE, Adam at 1e-3, 128 x 25,000, 20 % noiseless, amplitudes from [0, 2]."""
         settings = {
-            "network": NetworkConfig(front="fid", channels=(8, 16, 32, 64, 128)),
+            "network": NetworkConfig(front="fid", channels=(8, 16, 32, 64, 128), bank=0),
             "amplitude_range": {"default": (0.0, 2.0)},
             "shift_range_hz": (-20.0, 20.0),
             "broadening_range_hz": (-5.3, 15.9),

@@ -32,7 +32,9 @@ def accuracy(network: SveModel, snrs=SNRS, n_repeats: int = 10_000, seed: int = 
         "snr": list(snrs),
         "amplitudes": dict(zip(model.names, amplitudes.tolist(), strict=True)),
         "sd_over_crlb": dict(zip(model.names, ratio.T.round(4).tolist(), strict=True)),
-        "bias_percent": dict(zip(model.names, (100 * study["bias"] / amplitudes).values.T.round(3).tolist(), strict=True)),
+        "bias_percent": dict(
+            zip(model.names, (100 * study["bias"] / amplitudes).values.T.round(3).tolist(), strict=True)
+        ),
         "n_repeats": n_repeats,
     }
 

@@ -232,6 +232,6 @@ def dmi_11t7(t2star_s: float = 0.020) -> SignalModel:
     return default_2h_model(Acquisition(512, 1 / 2500, 76.7), t2star_s)
 
 
-def dmi_3t(t2star_s: float = 0.012) -> SignalModel:
-    """Human brain at 3 T: 19.613053 MHz, 1400 samples, 5 kHz; the four lines overlap."""
+def dmi_3t(t2star_s: float = 0.030) -> SignalModel:
+    """Human brain at 3 T: 19.613053 MHz, 1400 samples, 5 kHz; lines 10 Hz wide, 20 Hz apart, overlap."""
     return default_2h_model(Acquisition(1400, 1 / 5000, 19.613053), t2star_s)
