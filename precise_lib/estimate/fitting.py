@@ -78,7 +78,7 @@ class _Problem:
     def correlations(self, x, shift, broadening):
         """(V, 2, M): sum_t t^p conj(e_k) x, p = 0, 1."""
         demodulated = x * self.envelope(shift, broadening).conj()
-        return (demodulated @ self.conj_basis_t).reshape(len(x), 2, -1)
+        return (demodulated @ self.conj_basis_t).reshape(len(x), 2, self.basis.shape[1])
 
     @staticmethod
     def project(h, gram):
@@ -136,6 +136,10 @@ class _Problem:
     def fit(self, x, max_iterations, tolerance):
         """`FitResult` of FIDs (V, t) complex128."""
         n = len(x)
+        # every FID in units of its own norm: data may come in any unit, single precision and guards may not care
+        unit = np.linalg.norm(x, axis=-1)
+        unit[unit == 0] = 1.0
+        x = x / unit[:, None]
         energy = (np.abs(x) ** 2).sum(-1)
         shift, broad = self.start(x)
         gram, h = self.gram(broad), self.correlations(x, shift, broad)
@@ -167,7 +171,7 @@ class _Problem:
         phase = np.angle(np.exp(1j * (phase + np.pi * flip)))
         freedom = 2 * x.shape[1] - self.basis.shape[1] - 3
         sigma = np.sqrt(np.maximum(energy - explained, 0) / max(freedom, 1))
-        return FitResult(amplitudes, shift, broad, phase, sigma, converged)
+        return FitResult(amplitudes * unit[:, None], shift, broad, phase, sigma * unit, converged)
 
 
 def fit_fids(fids, model: SignalModel, max_shift_hz=None, max_iterations=30, tolerance=1e-4, n_jobs=-1) -> FitResult:
