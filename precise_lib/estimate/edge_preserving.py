@@ -45,28 +45,33 @@ def prepare_mri(data: MRSI) -> np.ndarray:
         raise InputError("The edge-preserving prior needs an MRI; give one, or use the estimator 'sve'.")
     if data.mri.ndim != 3:
         raise InputError(f"The MRI has {data.mri.ndim} dimensions; it must be one 3-D image.")
+    for name, affine in (("MRI", data.mri_affine), ("DMI", data.affine)):
+        if not np.isfinite(affine).all() or np.linalg.matrix_rank(affine) < 4:
+            raise InputError(f"The affine of the {name} is singular; write the image's orientation into its header.")
     to_mri = np.linalg.inv(data.mri_affine) @ data.affine
     per_axis = np.maximum(np.ceil(np.linalg.norm(to_mri[:3, :3], axis=0) - 1e-6), 1).astype(int)
-    per_axis = np.where(np.array(data.mri.shape) == 1, 1, per_axis)
     offsets = [(np.arange(n) + 0.5) / n - 0.5 for n in per_axis]
     usable = data.usable
-    voxels = np.argwhere(usable).astype(float)
-    upper = np.array(data.mri.shape)[:, None] - 0.5
-    total, inside = np.zeros(len(voxels)), np.zeros(len(voxels))
-    for offset in itertools.product(*offsets):
-        points = to_mri[:3, :3] @ (voxels + offset).T + to_mri[:3, 3:]
-        covered = ((points >= -0.5) & (points <= upper)).all(0)
-        values = ndimage.map_coordinates(data.mri.astype(float), points, order=1, mode="nearest")
-        total += np.where(covered, values, 0)
-        inside += covered
     if not usable.any():
         raise InputError("No usable voxel is left: every FID is masked, not finite or zero.")
+    voxels = np.argwhere(usable).astype(float)
+    upper = np.array(data.mri.shape)[:, None] - 0.5
+    # what is not finite has no weight, so that an MRI may be NaN outside the mask
+    known = np.isfinite(data.mri).astype(float)
+    mri = np.where(known > 0, data.mri, 0.0)
+    total, weight, inside = np.zeros((3, len(voxels)))
+    for offset in itertools.product(*offsets):
+        points = to_mri[:3, :3] @ (voxels + offset).T + to_mri[:3, 3:]
+        covered = ((points >= -0.5 - 1e-6) & (points <= upper + 1e-6)).all(0)
+        inside += covered
+        total += covered * ndimage.map_coordinates(mri, points, order=1, mode="nearest")
+        weight += covered * ndimage.map_coordinates(known, points, order=1, mode="nearest")
     if (inside == 0).any():
         share = 100 * (inside == 0).mean()
         raise InputError(f"The MRI does not cover the DMI: {share:.0f} % of the voxels lie outside it.")
-    gray = total / inside
-    if not np.isfinite(gray).all():
+    if (weight < 1e-6).any():
         raise InputError("The MRI is not finite inside the mask.")
+    gray = total / weight
     low, high = gray.min(), gray.max()
     maps = np.full(data.grid_shape, np.nan)
     maps[usable] = (gray - low) / (high - low) if high > low else 0.0
