@@ -30,7 +30,7 @@ def finite_difference_jacobian(model, theta):
     glx=st.floats(0, 2), shift=st.floats(-20, 20), broad=st.floats(-5, 20), phase=st.floats(-3, 3), low=st.booleans()
 )
 def test_numeric_bound_is_the_finite_difference_fisher_matrix(glx, shift, broad, phase, low):
-    model = dmi_3t() if low else dmi_11t7()
+    model = dmi_3t(0.012) if low else dmi_11t7()
     theta = np.array([1.0, 0.3, glx, 0.1, shift, broad, phase])
     derivative = finite_difference_jacobian(model, theta)
     real = np.concatenate([derivative.real, derivative.imag], 1)  # two real channels of SD sigma each
@@ -67,7 +67,7 @@ def test_gap_of_eq_6_is_dt_against_t():
 
 
 def test_eq_6_fails_where_lines_overlap():
-    ratio = numeric(dmi_3t(), AMPLITUDES, 0.1) / eq6(dmi_3t(), AMPLITUDES, 0.1)
+    ratio = numeric(dmi_3t(0.012), AMPLITUDES, 0.1) / eq6(dmi_3t(0.012), AMPLITUDES, 0.1)
     assert ratio.max() > 1.4
     assert (ratio > 1).all()
 
@@ -100,7 +100,7 @@ def test_phase_and_shift_cost_nothing_and_the_linewidth_costs_r():
 
 
 def test_value_of_phase_and_shift_does_not_matter():
-    model = dmi_3t()
+    model = dmi_3t(0.012)
     reference = numeric(model, AMPLITUDES, 0.1, broadening_hz=3.0)
     np.testing.assert_allclose(
         numeric(model, AMPLITUDES, 0.1, shift_hz=17.0, broadening_hz=3.0, phase_rad=2.0), reference, rtol=1e-9
@@ -123,13 +123,13 @@ def test_scaling_laws():
 
 
 def test_bound_in_terms_of_snr():
-    """SD of water over water = sqrt(2) * sqrt(2 dt / T) sigma = 2 sqrt(dt / T) T / dt / (SNR sqrt(n)) for water alone."""
+    """Water alone: SD = sqrt(2) sqrt(2 dt / T) sigma, and sigma = (T / dt) / (SNR sqrt(n))."""
     model = SignalModel(dmi_11t7().acquisition, dmi_11t7().resonances[:1])
     sd = numeric(model, [1.0], snr_to_sigma(model, 10))
     assert sd[0] == pytest.approx(2 * np.sqrt(0.02 / 4e-4) / (10 * np.sqrt(512)), rel=0.03)
 
 
-@pytest.mark.parametrize("model", [dmi_11t7(), dmi_3t()], ids=["11t7", "3t"])
+@pytest.mark.parametrize("model", [dmi_11t7(), dmi_3t(0.012)], ids=["11t7", "3t"])
 def test_ratio_sd_against_monte_carlo(model):
     sigma = snr_to_sigma(model, 60)
     full = covariance(model, AMPLITUDES, sigma)[:4, :4]

@@ -57,7 +57,7 @@ def test_exact_without_noise_where_lines_overlap():
 
 @pytest.mark.parametrize("snr", [8, 12, 35])
 def test_attains_the_bound_without_bias(snr):
-    """N such that twelve ratios of 1.00 stay within 0.95 to 1.05, and one of 1.09 or 0.91 does not, but for 1 in 1000."""
+    """With this N a ratio of 1.00 stays within 0.95 to 1.05 and one of 1.09 or 0.91 does not, but for 1 in 1000."""
     model, n = dmi_11t7(), 4000
     low, high = sd_bounds(n, tests=12, risk=1e-3)
     assert 0.95 < low < high < 1.05
