@@ -18,7 +18,7 @@ SHIPPED = "dmi_11t7"
 def tiny_config(**changes) -> TrainConfig:
     """Our recipe, a few seconds long: enough for every property that does not need precision."""
     settings = {
-        "network": NetworkConfig(channels=(8,), hidden=48, rank=32, coarse_samples=36),
+        "network": NetworkConfig(bank=64, hidden=48),
         "batch_size": 256,
         "iterations": 200,
         "checkpoint_every": 100,
