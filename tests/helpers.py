@@ -40,6 +40,11 @@ def has_shipped_weights() -> bool:
         return False
 
 
+def has_certified_weights() -> bool:
+    """Whether the shipped weights are final: their card carries their accuracy."""
+    return has_shipped_weights() and "accuracy" in load_weights(SHIPPED).card
+
+
 def noisy_fids(model: SignalModel | None = None, snr=20.0, n=64, seed=0, amplitudes=AMPLITUDES, max_shift_hz=0.0):
     """FIDs (n, t) complex64 under random phase and shift, and the noise SD of one real channel."""
     model = dmi_11t7() if model is None else model

@@ -4,7 +4,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from helpers import AMPLITUDES, SHIPPED, has_shipped_weights, noisy_fids, tiny_network
+from helpers import AMPLITUDES, SHIPPED, has_certified_weights, noisy_fids, tiny_network
 
 from precise_lib import estimate
 from precise_lib.errors import InputError
@@ -14,9 +14,10 @@ from precise_lib.simulate.phantoms import rings
 from precise_lib.simulate.signal import dmi_11t7
 
 NAMES = estimate.names()
-# largest error in mM without noise, away from edges: Fourier has the tails of neighboring lines in its windows
+# largest error in mM without noise, away from edges: Fourier has the tails of neighboring lines in its windows,
+# fine-tuning stops before it has settled
 DEFAULT_TOLERANCE = 0.05
-TOLERANCE = {"fourier": 0.2}
+TOLERANCE = {"fourier": 0.2, "precise-finetune": 0.15}
 
 
 def needs_network(name: str) -> bool:
@@ -33,8 +34,8 @@ def build(name: str):
 
 
 def build_accurate(name: str):
-    if needs_network(name) and not has_shipped_weights():
-        pytest.skip(f"the weights {SHIPPED} are not in data/weights")
+    if needs_network(name) and not has_certified_weights():
+        pytest.skip(f"data/weights has no certified {SHIPPED}")
     return estimate.make(name)
 
 
@@ -90,7 +91,8 @@ def test_unit_and_phase_of_the_data_do_not_matter(name, scale, data):
     phase = np.random.default_rng(0).uniform(-np.pi, np.pi, data.grid_shape)
     turned = (data.fids * scale * np.exp(1j * phase)[..., None]).astype(np.complex64)
     a, b = build(name)(data), build(name)(data.replace(fids=turned))
-    tolerance = 0.05 if "finetune" in name else 2e-3  # many single-precision steps
+    # networks compute in single precision; fine-tuning does so many times over
+    tolerance = 0.05 if "finetune" in name else 0.03 if needs_network(name) else 2e-3
     np.testing.assert_allclose(a, b, atol=tolerance)
 
 
@@ -170,7 +172,7 @@ def test_network_sees_bounded_batches(data, monkeypatch):
     front = type(tiny_network().network.front)
     project = front.project
     monkeypatch.setattr(front, "project", lambda self, fids: sizes.append(len(fids)) or project(self, fids))
-    np.testing.assert_allclose(build("sve")(data), whole, atol=1e-4)
+    np.testing.assert_allclose(build("sve")(data), whole, atol=0.03)
     assert max(sizes) == 10
     assert sum(sizes) == data.usable.sum()
 

@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from helpers import AMPLITUDES, SHIPPED, has_shipped_weights, noisy_fids, sd_bounds, tiny_network
+from helpers import AMPLITUDES, SHIPPED, has_certified_weights, has_shipped_weights, noisy_fids, sd_bounds, tiny_network
 
 from precise_lib.errors import InputError
 from precise_lib.estimate import sve
@@ -27,6 +27,7 @@ from precise_lib.evaluate.accuracy import certify
 from precise_lib.evaluate.crlb import covariance, jacobian, numeric
 from precise_lib.simulate.signal import Acquisition, Resonance, SignalModel, default_2h_model, dmi_3t, dmi_11t7
 
+needs_certified = pytest.mark.skipif(not has_certified_weights(), reason=f"data/weights has no certified {SHIPPED}")
 needs_weights = pytest.mark.skipif(not has_shipped_weights(), reason=f"the weights {SHIPPED} are not in data/weights")
 
 # single precision through 512 samples, and the whitening of directions that hold next to nothing
@@ -473,7 +474,7 @@ def test_shipped_weights_have_cards_and_are_found():
     assert Sve().amplitudes(noisy_fids(n=2)[0], dmi_11t7()).shape == (2, 4)
 
 
-@needs_weights
+@needs_certified
 @pytest.mark.parametrize("snr", [8, 12, 35])
 def test_shipped_network_attains_the_bound(snr):
     """All four lines under random phase and shift; with this N a ratio above 1.1 or below 0.9 cannot hide."""
@@ -492,7 +493,7 @@ def test_shipped_network_attains_the_bound(snr):
     assert (bias < allowed).all(), bias / AMPLITUDES
 
 
-@needs_weights
+@needs_certified
 @pytest.mark.parametrize(("shift", "broad"), [(0, 0), (18, 0), (-18, 5), (0, 15), (7, -4)])
 def test_shipped_network_is_right_without_noise(shift, broad):
     rng = np.random.default_rng(0)
@@ -503,7 +504,7 @@ def test_shipped_network_is_right_without_noise(shift, broad):
     assert np.sqrt((error**2).mean()) < 0.006
 
 
-@needs_weights
+@needs_certified
 def test_shipped_network_follows_an_amplitude_in_proportion():
     """Lactate from none to plenty: slope one, no offset."""
     lac = np.linspace(0, 0.6, 25)
