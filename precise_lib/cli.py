@@ -121,7 +121,10 @@ def train(
     from precise_lib.estimate import training
 
     weights = training.train(training.TrainConfig.from_dict(values), out, name=name, device=device)
-    typer.echo(f"Wrote {weights}")
+    from precise_lib.evaluate.accuracy import certify
+
+    certify(weights)
+    typer.echo(f"Wrote {weights} and its card with the accuracy against the bound")
 
 
 def app_main():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import html
 import io
 from collections.abc import Callable, Iterable, Mapping
 
@@ -88,17 +90,17 @@ def map_rows(rows: Mapping[str, Iterable], columns: Iterable[str], units: str = 
     fig, axes = plt.subplots(
         len(rows), len(columns), figsize=(1.75 * len(columns) + 1.1, 1.75 * len(rows) + 0.3), squeeze=False
     )
+    for ax, column in zip(axes[0], columns, strict=True):
+        ax.set_title(column, fontsize=9)
     for (title, maps), line in zip(rows.items(), axes, strict=True):
-        maps = list(maps)
+        maps, image = list(maps), None
         shown = np.concatenate([np.ravel(m)[np.isfinite(np.ravel(m))] for m in maps if m is not None])
         low, high = (limits or {}).get(title, np.percentile(shown, [1, 99]))
-        for ax, values, column in zip(line, maps, columns, strict=True):
-            if values is None:
-                ax.set_visible(False)
-                continue
-            image = show_map(ax, values, vmin=low, vmax=high, cmap=(cmaps or {}).get(title, "viridis"))
-            if line is axes[0]:
-                ax.set_title(column, fontsize=9)
+        for ax, values in zip(line, maps, strict=True):
+            empty = values is None
+            shown_here = np.full((1, 1), np.nan) if empty else values
+            mapped = show_map(ax, shown_here, vmin=low, vmax=high, cmap=(cmaps or {}).get(title, "viridis"))
+            image = image if empty else mapped
         line[0].set_ylabel(title, fontsize=9)
         fig.colorbar(image, ax=list(line), label=units, shrink=0.85, pad=0.02)
     return fig
@@ -184,9 +186,10 @@ def slider(draw: Callable, values: Iterable, label: str, alt: str = ""):
         figure, buffer = draw(value), io.BytesIO()
         figure.savefig(buffer, format="png", dpi=100)
         plt.close(figure)
-        picture = widgets.Image(value=buffer.getvalue(), format="png", layout={"max_width": "100%"})
-        picture.tooltip = f"{alt or label}: {text}"
-        pictures.append(picture)
+        data, described = base64.b64encode(buffer.getvalue()).decode(), html.escape(f"{alt or label}, {text}")
+        pictures.append(
+            widgets.HTML(f'<img alt="{described}" style="max-width:100%" src="data:image/png;base64,{data}">')
+        )
     control = widgets.SelectionSlider(
         options=[(text, i) for i, text in enumerate(values)], description=label, style={"description_width": "initial"}
     )

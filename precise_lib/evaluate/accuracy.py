@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from precise_lib.estimate.sve import SveModel, load_weights
 from precise_lib.evaluate import crlb
 from precise_lib.evaluate.montecarlo import amplitude_study
-from precise_lib.estimate.sve import SveModel, load_weights
 
 # of water, for a typical voxel; other metabolites count as the smallest
 TYPICAL = {"water": 1.0, "Glc": 0.25, "Glx": 0.3, "Lac": 0.1}
