@@ -183,9 +183,7 @@ def test_the_page_shows_success_failure_and_what_is_missing(folder):
     claims.record("P7", holds=True, notebook="interactive")
     page = page_of(folder)
     n = len(EXPECTED)
-    assert (
-        f"Of {n} claims: 2 reproduced, 1 not reproduced, 1 partly measured, {n - 4} not yet measured" in page
-    )
+    assert f"Of {n} claims: 2 reproduced, 1 not reproduced, 1 partly measured, {n - 4} not yet measured" in page
     assert "✔ reproduced" in row_of(page, "P1")
     assert "{numref}`fig-precision-vs-snr`" in row_of(page, "P1")
     assert "(../notebooks/03_sve_vs_fourier.ipynb)" in row_of(page, "P1")
