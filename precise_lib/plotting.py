@@ -106,6 +106,36 @@ def map_rows(rows: Mapping[str, Iterable], columns: Iterable[str], units: str = 
     return fig
 
 
+def overview(maps: Mapping[str, np.ndarray], curves: Mapping[str, tuple], units: str = "mM"):
+    """The main result at a glance: maps of one measurement in two rows, and SD over SNR beside them.
+
+    Parameters
+    ----------
+    maps : title -> map (x, y), four of them on one color scale that starts at zero
+    curves : as in `plot_curves`, x the SNR of water, y the SD in percent
+    """
+    fig = plt.figure(figsize=(11, 4.4))
+    left, right = fig.subfigures(1, 2, width_ratios=[1.15, 1])
+    axes = left.subplots(2, 2)
+    top = 1.15 * np.nanmax(next(iter(maps.values())))
+    for ax, (title, values) in zip(axes.flat, maps.items(), strict=True):
+        image = show_map(ax, values, vmin=0, vmax=top)
+        ax.set_title(title, fontsize=9)
+    left.colorbar(image, ax=list(axes.flat), label=units, shrink=0.8)
+    ax = plot_curves(right.subplots(), curves, "SNR of water", "SD of Glx / water (%)")
+    snr_axes(ax)
+    ax.legend()
+    return fig
+
+
+def snr_axes(ax):
+    """Logarithmic axes of SD (%) over SNR with plain numbers."""
+    ax.set(xscale="log", yscale="log", xticks=[5, 10, 20, 35], yticks=[2, 5, 10, 20, 50])
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter("")
+
+
 def plot_phantom(phantom):
     """Compartments with tumor sites, MRI, and the true map of each metabolite."""
     fig, axes = plt.subplots(1, 5, figsize=(11.5, 2.6))
