@@ -13,7 +13,19 @@ from conftest import NOTEBOOKS, ROOT, skip_without_data
 # Plausible bounds of what each notebook records at smoke scale, {notebook: {claim: (low, high)}}. A claim is
 # named "P4" or, where it has parts, "P4 SVE"; the bounds of "P4 SVE" hold for "P4 SVE, SNR 12" too. They are
 # wide enough for few repetitions, and narrow enough that a broken estimator leaves them.
-BOUNDS: dict[str, dict[str, tuple[float, float]]] = {}
+BOUNDS: dict[str, dict[str, tuple[float, float]]] = {
+    "02_train_sve": {"P15 training (min)": (0.5, 17)},
+    "03_sve_vs_fourier": {
+        "P1": (1.45, 1.95),
+        "P2": (18, 23),
+        "P4 fit": (0.93, 1.07),
+        "P4 SVE": (0.93, 1.07),
+        "P5 per-voxel fit": (80, 5000),
+        "P5 vectorized fit": (3, 100),
+        "P7": (8, 35),
+    },
+    "04_in_vivo_2h": {"B5 real voxel": (0, 2)},
+}
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
