@@ -93,8 +93,11 @@ class TrainConfig:
 
     @classmethod
     def from_dict(cls, values: dict) -> TrainConfig:
-        """From plain values (YAML, JSON), with `recipe: plain` for the paper's; raises `InputError` when unreadable."""
-        values = dict(values)
+        """From plain values (YAML, JSON) or a whole card; `recipe: plain` starts from the paper's settings.
+
+        Raises `InputError` when they are not readable.
+        """
+        values = dict(values.get("config", values))
         recipe = values.pop("recipe", "best")
         unknown = set(values) - {f.name for f in fields(cls)}
         if unknown or recipe not in ("best", "plain"):
