@@ -1,0 +1,76 @@
+"""SD over CRLB of many different voxels, each to a fraction of a percent.
+
+Counting on noise alone, the SD of N repeats is known to 1 / sqrt(2 N): 2 % at the paper's N = 1000, so of 700 voxels
+some stray by 7 % although all are alike. But in a simulation the noise is known, and with it the error that an
+efficient estimator makes, to first order ``e = F^-1 Re(J^H noise)``, whose covariance is the CRLB itself. Only the
+difference ``d`` between the estimator's error and ``e`` needs counting (a control variate):
+``Var = CRLB^2 + 2 E[d e] + E[d^2] - E[d]^2``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import xarray as xr
+
+from precise_lib import __version__
+from precise_lib.evaluate import crlb
+from precise_lib.evaluate.montecarlo import RunningMoments
+from precise_lib.simulate.signal import SignalModel
+
+BATCH = 8192  # FIDs together: bounds the memory
+
+
+def efficiency(
+    method: Callable, model: SignalModel, amplitudes, sigma: float, n_repeats: int = 1000, seed: int = 0, **nuisance
+) -> xr.Dataset:
+    """Precision of an estimator in every voxel.
+
+    Parameters
+    ----------
+    method : callable (fids (V, t), model) -> amplitudes (V, M); any estimator's `.amplitudes`
+    amplitudes : (V, M) truth
+    sigma : noise SD per real channel
+    nuisance : shift_hz, broadening_hz, phase_rad, numbers or (V,)
+
+    Returns
+    -------
+    Dataset, dims (voxel, metabolite): `mean` and `sd` as counted, `crlb`, `sd_over_crlb` with its standard error
+    `sd_over_crlb_se`, and `bias` with `bias_se`, the last four by the control variate.
+    """
+    amplitudes = np.atleast_2d(np.asarray(amplitudes, float))
+    (v, m), clean = amplitudes.shape, model.fids(amplitudes, **nuisance)
+    covariance = crlb.covariance(model, amplitudes, 1.0, **nuisance)
+    jacobian = crlb.jacobian(model, amplitudes, **nuisance)
+    # (V, t, M): multiplied with the noise, the first-order error of an efficient estimator
+    to_error = (np.swapaxes(jacobian.conj(), -1, -2) @ covariance[..., :m]).astype(np.complex64)
+    to_error = np.broadcast_to(to_error, (v, *to_error.shape[-2:]))
+    bound = sigma * np.sqrt(np.einsum("...aa->...a", covariance)[..., :m])
+    clean = np.broadcast_to(clean, (v, clean.shape[-1])).astype(np.complex64)
+    rng, estimates, differences, products = np.random.default_rng(seed), *(RunningMoments() for _ in range(3))
+    batch = max(1, BATCH // v)
+    for start in range(0, n_repeats, batch):
+        n = min(batch, n_repeats - start)
+        noise = rng.standard_normal((v, n, 2 * clean.shape[1]), dtype=np.float32).view(np.complex64) * np.float32(sigma)
+        estimate = method((clean[:, None] + noise).reshape(v * n, -1), model).reshape(v, n, m)
+        error = (noise @ to_error).real
+        difference = estimate - amplitudes[:, None] - error
+        estimates.add(estimate.swapaxes(0, 1))
+        differences.add(difference.swapaxes(0, 1))
+        products.add((difference * (2 * error + difference)).swapaxes(0, 1))
+    ratio = np.sqrt(np.maximum(1 + (products.mean - differences.mean**2) / bound**2, 0))
+    values = {
+        "mean": estimates.mean,
+        "sd": estimates.sd,
+        "crlb": np.broadcast_to(bound, (v, m)),
+        "sd_over_crlb": ratio,
+        "sd_over_crlb_se": products.sd / np.sqrt(n_repeats) / (2 * bound**2 * ratio),
+        "bias": differences.mean,
+        "bias_se": differences.sd / np.sqrt(n_repeats),
+    }
+    return xr.Dataset(
+        {name: (("voxel", "metabolite"), value) for name, value in values.items()},
+        coords={"metabolite": model.names},
+        attrs={"n_repeats": n_repeats, "seed": seed, "signal_model": model.hash, "package_version": __version__},
+    )
