@@ -8,7 +8,8 @@ from precise_lib.errors import InputError
 from precise_lib.estimate.fitting import fit_fids
 from precise_lib.estimate.training import TrainConfig
 from precise_lib.evaluate.crlb import numeric
-from precise_lib.evaluate.posterior import Prior, _cut_normal, posterior
+from precise_lib.evaluate.posterior import PosteriorMean, Prior, _cut_normal, posterior
+from precise_lib.simulate.phantoms import rings
 from precise_lib.simulate.signal import Acquisition, Resonance, SignalModel, add_noise, dmi_11t7, snr_to_sigma
 
 ACQUISITION = Acquisition(40, 2e-3, 76.7)
@@ -91,6 +92,19 @@ def test_unknown_scale_makes_the_estimate_equivariant():
     fids = add_noise(np.tile(model.fids([1, 0.25, 0.3, 0.1]), (20, 1)), sigma, np.random.default_rng(0))
     results = [posterior(s * fids, model, s * sigma, prior).mean / s for s in (1, 4)]
     np.testing.assert_allclose(*results, rtol=1e-4)
+
+
+def test_as_an_estimator_it_finds_the_noise_itself():
+    data = rings().measure(12, seed=0)
+    data = data.replace(mask=data.mask & (np.arange(32) % 8 == 4)[:, None, None])
+    prior = Prior.of(TrainConfig.plain())
+    maps = PosteriorMean(prior)(data)
+    assert maps.dims == ("metabolite", "x", "y", "z")
+    sigma = float(snr_to_sigma(data.model, 12))
+    known = posterior(data.fids[data.usable], data.model, sigma, prior, n_samples=512)
+    found = PosteriorMean(prior).amplitudes(data.fids[data.usable], data.model)
+    assert ((found - known.mean) / known.sd).std() < 0.15
+    np.testing.assert_allclose(maps.values[:, data.usable].T, data.model.concentrations(found), rtol=1e-6)
 
 
 def test_result_does_not_depend_on_the_chunk(monkeypatch):

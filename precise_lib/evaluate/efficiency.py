@@ -19,7 +19,7 @@ from precise_lib.evaluate import crlb
 from precise_lib.evaluate.montecarlo import RunningMoments
 from precise_lib.simulate.signal import SignalModel
 
-BATCH = 8192  # FIDs together: bounds the memory
+BATCH = 2048  # FIDs together: bounds the memory, and small arrays are not handed back to the system every time
 
 
 def efficiency(

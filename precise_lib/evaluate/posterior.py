@@ -20,6 +20,7 @@ from scipy.stats import qmc
 from precise_lib.errors import InputError
 from precise_lib.estimate.fitting import fit_fids
 from precise_lib.evaluate import crlb
+from precise_lib.mrsi import MRSI
 from precise_lib.simulate.signal import SignalModel, snr_to_sigma
 
 CHUNK = 256  # FIDs together: bounds the memory at about 100 MB
@@ -160,7 +161,8 @@ def posterior(
     Parameters
     ----------
     fids : (V, t) complex
-    sigma : noise SD per real channel, a number or (V,); known, as it is to anyone who sees a whole FID
+    sigma : noise SD per real channel, a number or (V,); None takes the residual of the fit, which knows it to about
+        ``1 / sqrt(2 t)``
     n_samples : draws per FID, a power of two; the mean errs by about ``sd / sqrt(effective)``
     fit : `FitResult` of the same FIDs, where there is one already
 
@@ -172,7 +174,7 @@ def posterior(
     if prior.amplitudes.shape != (m, 2):
         raise InputError(f"The prior has amplitude ranges for {len(prior.amplitudes)} lines, the model has {m}.")
     fit = fit_fids(fids, model) if fit is None else fit
-    sigma = np.broadcast_to(np.asarray(sigma, float), len(fids))
+    sigma = np.broadcast_to(np.asarray(fit.sigma if sigma is None else sigma, float), len(fids))
     order = [water, *(k for k in range(m) if k != water)]
     tables, sobol = _Tables(model, prior, order), qmc.Sobol(3 + m, seed=seed).random(n_samples)
     rng = np.random.default_rng(seed)
@@ -194,6 +196,23 @@ def posterior(
         sd[v, order] = np.sqrt(np.einsum("vs,vsm->vm", weight, (amplitudes - average[:, None]) ** 2))
         effective[v] = 1 / (weight**2).sum(1)
     return Posterior(mean, sd, effective)
+
+
+@dataclass(frozen=True)
+class PosteriorMean:
+    """The posterior mean as an estimator; callable `MRSI` -> DataArray (metabolite, x, y, z) in mM."""
+
+    prior: Prior
+    n_samples: int = 128
+    seed: int = 0
+    name: str = "posterior mean"
+
+    def amplitudes(self, fids: np.ndarray, model: SignalModel) -> np.ndarray:
+        """Amplitudes (V, M) of FIDs (V, t)."""
+        return posterior(fids, model, None, self.prior, self.n_samples, self.seed).mean
+
+    def __call__(self, data: MRSI):
+        return data.map_usable(lambda fids: self.amplitudes(fids, data.model), self.name)
 
 
 def _amplitudes(x, model, sigma, prior, tables, order, draws, u):
