@@ -76,18 +76,26 @@ def quantify(
         typer.Option(help="fourier, fit, sve or precise; default precise with an MRI, sve without."),
     ] = None,
     lam: Annotated[
-        float | None,
-        typer.Option(help="Weight of the MRI prior (lambda of Eq. 4), default 0.01; 0 gives sve."),
+        str | None,
+        typer.Option(help="Weight of the MRI prior (lambda of Eq. 4), default 0.01; 0 gives sve, auto chooses it."),
     ] = None,
     model: Annotated[
         str | None,
         typer.Option(help="Shipped weights by name, a .safetensors file, or for fourier and fit a YAML signal model."),
     ] = None,
+    errors: Annotated[
+        str | None,
+        typer.Option(
+            help="How sd_ and bias_ maps are made: closed (default for fit, sve, precise), montecarlo or none."
+        ),
+    ] = None,
+    repeats: Annotated[int, typer.Option(help="Repetitions of --errors montecarlo.")] = 100,
+    seed: Annotated[int, typer.Option(help="Seed of --errors montecarlo.", min=0)] = 0,
 ):
-    """Concentration maps in mM by the water reference."""
+    """Concentration maps in mM by the water reference, with their SD and the bias that the prior brings."""
     from precise_lib.quantify import quantify as run
 
-    summary = run(dmi, out, mri, mask, estimator, lam, model)
+    summary = run(dmi, out, mri, mask, estimator, lam, model, errors, repeats, seed)
     for warning in summary["warnings"]:
         typer.echo(f"Note: {warning}", err=True)
     counts, used = summary["counts"], summary["settings"]["estimator"]

@@ -12,13 +12,14 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from precise_lib import __version__, estimate, io
+from precise_lib import __version__, estimate, io, uncertainty
 from precise_lib.errors import InputError
 from precise_lib.mrsi import MRSI
 from precise_lib.simulate.signal import Acquisition, SignalModel, default_2h_model
 
 NETWORK_ESTIMATORS = ("sve", "precise", "precise-finetune")
 PRIOR_ESTIMATORS = ("precise", "precise-finetune")
+CLOSED_FORM = ("fit", "sve", "precise")  # estimators whose errors need no repetition
 
 
 def read_signal_model(path, acquisition: Acquisition) -> SignalModel:
@@ -81,16 +82,24 @@ def resolve_model(choice: str | None, estimator: str, acquisition: Acquisition):
     return model, None, [f"No signal model was given: {lines} with T2* {t2_ms:.0f} ms were assumed."]
 
 
-def quantify(dmi, out, mri=None, mask=None, estimator=None, lam=None, model=None) -> dict:
-    """Quantify a NIfTI-MRS file; write ``conc_<metabolite>.nii.gz`` and ``summary.json`` into `out`.
+def quantify(
+    dmi, out, mri=None, mask=None, estimator=None, lam=None, model=None, errors=None, repeats=100, seed=0
+) -> dict:
+    """Quantify a NIfTI-MRS file; write concentrations, their errors and ``summary.json`` into `out`.
+
+    The maps are ``conc_<metabolite>.nii.gz``, ``sd_<metabolite>.nii.gz`` and, where there is a prior, the absolute
+    ``bias_<metabolite>.nii.gz``, all in mM.
 
     Parameters
     ----------
     dmi, mri, mask : paths, see `io.read_mrsi`
     out : folder; files of these names are replaced, all together at the end
     estimator : registered name; default ``precise`` with an MRI, ``sve`` without
-    lam : lambda of Eq. 4, default 0.01
+    lam : lambda of Eq. 4, default 0.01, or "auto": chosen from the data for each metabolite
     model : see `resolve_model`
+    errors : "closed" (from the noise level, the bound and the linear map of the prior), "montecarlo" (the whole chain
+        repeated, as in the paper) or "none"; default closed for `CLOSED_FORM`, none for the others
+    repeats, seed : of "montecarlo"
 
     Returns
     -------
@@ -104,8 +113,10 @@ def quantify(dmi, out, mri=None, mask=None, estimator=None, lam=None, model=None
     estimator = estimator or ("sve" if mri is None else "precise")
     if estimator not in estimate.names():
         raise InputError(f"There is no estimator '{estimator}': choose one of {', '.join(estimate.names())}.")
-    if lam is not None and not (np.isfinite(lam) and lam >= 0):
-        raise InputError(f"lambda is {lam:g}: give zero or a positive number.")
+    lam = parse_lambda(lam, estimator)
+    uncertainty.check(errors, repeats)
+    if errors == "closed" and estimator not in CLOSED_FORM:
+        raise InputError(f"'{estimator}' has no errors in closed form: choose montecarlo, or none.")
     if estimator in PRIOR_ESTIMATORS and mri is None:
         raise InputError(f"The estimator '{estimator}' needs an MRI: give --mri, or use the estimator 'sve'.")
     with io.staged(out) as folder:
@@ -119,15 +130,32 @@ def quantify(dmi, out, mri=None, mask=None, estimator=None, lam=None, model=None
                 f"{counts['not_finite']} not finite and {counts['zero']} zero throughout."
             )
         read = time.perf_counter()
-        options = {"weights": network} if estimator in NETWORK_ESTIMATORS else {}
-        if estimator in PRIOR_ESTIMATORS:
+        filled = io.zero_filled(data.fids[data.usable])
+        unsure = uncertainty.Uncertainty(data, network, filled)
+        options, chosen = {"weights": network} if estimator in NETWORK_ESTIMATORS else {}, None
+        if estimator in PRIOR_ESTIMATORS and lam != "auto":
             options["lam"] = lam = 0.01 if lam is None else lam
-        maps = estimate.make(estimator, **options)(data)
+        method = estimate.make(estimator, **options)
+        if lam == "auto":
+            lams, chosen = unsure.choose_lambda()
+            maps = data.to_maps(_on_grid(unsure.ratios(lams), data), estimator)
+        else:
+            maps = method(data)
+            lams = np.full(len(maps), lam) if estimator == "precise" else None
         estimated = time.perf_counter()
         counts["without_result"] = int((~np.isfinite(maps.values).all(0) & data.usable).sum())
         counts["not_converged"] = int(maps.attrs.get("not_converged", 0))
         files = io.write_maps(folder, "conc", maps, data.affine)
-        warnings += _warnings(data, counts, estimator, mri, lam)
+        way = errors or ("closed" if estimator in CLOSED_FORM else "none")
+        try:
+            how = _write_errors(folder, way, unsure, method, estimator, lams, repeats, seed)
+            warnings += unsure.warnings() if way != "none" or chosen else []
+        except InputError as problem:
+            if errors is not None:
+                raise
+            how = {"method": "none", "how": f"not estimated: {problem}"}
+            warnings.append(f"No errors were estimated: {problem}")
+        warnings += _warnings(data, counts, estimator, mri, lam, filled)
         written = time.perf_counter()
         summary = {
             "versions": versions(),
@@ -146,6 +174,8 @@ def quantify(dmi, out, mri=None, mask=None, estimator=None, lam=None, model=None
             "counts": counts,
             "units": maps.attrs.get("units"),
             "files": [path.name for path in files],
+            "lambda_choice": chosen,
+            "errors": how,
             "warnings": warnings,
             "timings_s": {
                 "read": round(read - started, 3),
@@ -156,6 +186,66 @@ def quantify(dmi, out, mri=None, mask=None, estimator=None, lam=None, model=None
         }
         (folder / "summary.json").write_text(json.dumps(summary, indent=2, allow_nan=False) + "\n")
     return summary
+
+
+def parse_lambda(lam, estimator: str):
+    """``--lam``: None, a float, or "auto" for the exact minimizer; raises `InputError` for anything else."""
+    if lam is None:
+        return None
+    if lam == "auto":
+        if estimator != "precise":
+            raise InputError(f"lambda can be chosen for the estimator 'precise' with an MRI, not for '{estimator}'.")
+        return lam
+    try:
+        value = float(lam)
+    except ValueError:
+        value = np.nan
+    if not (np.isfinite(value) and value >= 0):
+        raise InputError(f"lambda is {lam}: give zero, a positive number, or auto.")
+    return value
+
+
+def _on_grid(values: np.ndarray, data: MRSI) -> np.ndarray:
+    """Values (V, M) of the usable voxels as (x, y, z, M), NaN elsewhere."""
+    out = np.full((*data.grid_shape, values.shape[1]), np.nan)
+    out[data.usable] = values
+    return out
+
+
+def _write_errors(folder, way, unsure, method, estimator, lams, repeats, seed) -> dict:
+    """Write SD and bias maps; returns what the summary says of them."""
+    if way == "none":
+        return {"method": "none", "how": "not asked for"}
+    started, data, prior = time.perf_counter(), unsure.data, estimator in PRIOR_ESTIMATORS
+    model = data.model
+    if way == "closed":
+        maps = unsure.closed_form(lams)
+        how = "SD to first order from the Cramer-Rao bound at the estimated noise and line width"
+        how += "" if unsure.network is None else ", times what the network is above it"
+        how += ", through the linear map of the prior; bias = |PRECISE - SVE|, noise of SVE included" if prior else ""
+    else:
+        maps = unsure.montecarlo(method, repeats, seed, lams, prior)
+        first = "the fit" if unsure.network is None else "SVE"
+        how = f"SD of {repeats} repetitions of the whole chain on the FIDs that {first} describes, with new noise"
+        how += f"; bias = |their mean - {first}|, noise of {first} included" if prior else ""
+    files = []
+    pairs = [("sd", maps.sd)] + ([("bias", np.abs(maps.bias))] if maps.bias is not None else [])
+    for prefix, values in pairs:
+        files += io.write_maps(folder, prefix, data.to_maps(_on_grid(values, data), prefix), data.affine)
+    return {
+        "method": {"closed": "closed form", "montecarlo": "monte carlo"}[way],
+        "how": how,
+        "noise_sd": float(f"{unsure.sigma:.6g}"),
+        "noise_samples": "late, or outside the signal subspace; one level for all voxels",
+        "repeats": repeats if way == "montecarlo" else None,
+        "seed": seed if way == "montecarlo" else None,
+        "single_voxel_sd_over_bound": None
+        if way != "closed"
+        else dict(zip(model.names, unsure.excess.round(4).tolist(), strict=True)),
+        **uncertainty.summarize(maps, model.names, model.index(model.reference)),
+        "files": [path.name for path in files],
+        "seconds": round(time.perf_counter() - started, 3),
+    }
 
 
 def count_voxels(data: MRSI) -> dict:
@@ -178,7 +268,7 @@ def versions() -> dict:
     return {"precise_lib": __version__, "python": platform.python_version(), **packages}
 
 
-def _warnings(data: MRSI, counts: dict, estimator: str, mri, lam) -> list[str]:
+def _warnings(data: MRSI, counts: dict, estimator: str, mri, lam, filled: int) -> list[str]:
     """What the user should know, in sentences."""
     notes = []
     if counts["not_finite"]:
@@ -190,10 +280,9 @@ def _warnings(data: MRSI, counts: dict, estimator: str, mri, lam) -> list[str]:
         notes.append(f"In {counts['without_result']} voxel(s) {reference} is not positive; they are NaN in the maps.")
     if counts["not_converged"]:
         notes.append(f"The fit did not converge in {counts['not_converged']} voxel(s); look at them before use.")
-    filled = io.zero_filled(data.fids[data.usable])
     if filled:
         n = data.model.acquisition.n_samples
-        notes.append(f"The last {filled} of {n} time points are zero-filled; noise levels from all points are too low.")
+        notes.append(f"The last {filled} of {n} time points are zero-filled; they do not count for the noise level.")
     if mri is not None and estimator not in PRIOR_ESTIMATORS:
         notes.append(f"The estimator '{estimator}' does not use the MRI.")
     if lam is not None and estimator not in PRIOR_ESTIMATORS:

@@ -1,0 +1,154 @@
+r"""SD and bias of concentration maps without ground truth.
+
+`repeated` is the paper's way: SVE stands in for the truth, noise is added again and again to the FIDs it describes, and
+the whole chain is repeated; the SD of the results, and their mean minus SVE, are the estimated errors. `closed_form`
+has what that converges to for the exact minimizer of Eq. 4, without a repetition. With ``H = (I + 2 lambda L)^-1``,
+smoothed amplitudes c = H s and independent voxels of covariance S_u, the ratio ``r = c / c_water`` has to first order
+
+    Var r_v = sum_u H_vu^2 (S_u,kk - 2 r_v S_u,kw + r_v^2 S_u,ww) / c_water,v^2,       bias_v = r_v - s_v / s_water,v .
+
+**The bias map carries the noise of SVE.** It is ``(H - I)`` of a noisy map, so its square is too large by the variance
+of that noise on average, and its absolute value is far from zero where there is no bias at all.
+`ErrorMaps.bias_noise` is its SD; `ErrorMaps.corrected_bias` subtracts its square, which is right on average for the
+*square* of the bias (over a region, too), while the root of a single voxel still is a threshold: zero below one SD, a
+little low above.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from precise_lib.errors import InputError
+from precise_lib.estimate.fitting import FitResult
+from precise_lib.estimate.linear_map import diagonal_and_squares
+from precise_lib.evaluate import crlb
+from precise_lib.evaluate.montecarlo import RunningMoments
+from precise_lib.simulate.signal import SignalModel, add_noise
+
+CHUNK = 512  # voxels whose Jacobians are in memory together: about 30 MB
+
+
+@dataclass(frozen=True)
+class ErrorMaps:
+    """Errors of each voxel and metabolite in mM, (V, M): SD, signed bias (None without a prior), its noise (SD)."""
+
+    sd: np.ndarray
+    bias: np.ndarray | None = None
+    bias_noise: np.ndarray | None = None
+
+    @property
+    def corrected_bias(self) -> np.ndarray:
+        """Absolute bias without the part that noise alone would show on average."""
+        return np.sqrt(np.maximum(self.bias**2 - self.bias_noise**2, 0))
+
+
+def sve_covariance(model: SignalModel, amplitudes, sigma, broadening_hz=0.0) -> np.ndarray:
+    """Covariance (V, M, M) of unbiased, efficient amplitudes at (V, M): the numeric bound, for noise sigma (V,)."""
+    amplitudes = np.asarray(amplitudes, float)
+    n, m = amplitudes.shape
+    sigma, broadening_hz = (np.broadcast_to(np.asarray(x, float), n) for x in (sigma, broadening_hz))
+    out = np.empty((n, m, m))
+    for i in range(0, n, CHUNK):
+        part = slice(i, i + CHUNK)
+        out[part] = crlb.covariance(model, amplitudes[part], sigma[part], broadening_hz=broadening_hz[part])[:, :m, :m]
+    return out
+
+
+def excess_over_bound(
+    amplitudes_of: Callable, model: SignalModel, amplitudes, sigma, n_draws: int = 20_000, seed: int = 0, **distorted
+) -> np.ndarray:
+    """SD of an estimator over the bound, (M,), on `n_draws` simulated FIDs of the voxels (V, M) at hand.
+
+    A network that stays a few percent above the bound makes the covariance from `sve_covariance` that much too small;
+    multiply it by the outer product of this. 20,000 draws tell the factor to 0.5 %, at a cost that does not grow with
+    the number of voxels.
+
+    Parameters
+    ----------
+    amplitudes_of : (V, t) -> (V, M)
+    distorted : shift_hz, broadening_hz, phase_rad of the voxels, see `distortions`
+    """
+    rng = np.random.default_rng(seed)
+    picked = rng.integers(len(amplitudes), size=n_draws)
+    a, sigma = np.asarray(amplitudes)[picked], np.broadcast_to(sigma, len(amplitudes))[picked]
+    distorted = {name: np.broadcast_to(x, len(amplitudes))[picked] for name, x in distorted.items()}
+    cov = sve_covariance(model, a, sigma, distorted.get("broadening_hz", 0.0))
+    moments = RunningMoments()
+    for i in range(0, n_draws, 8 * CHUNK):
+        part = slice(i, i + 8 * CHUNK)
+        noisy = add_noise(model.fids(a[part], **{k: x[part] for k, x in distorted.items()}), sigma[part], rng)
+        error = amplitudes_of(noisy.astype(np.complex64)) - a[part]
+        moments.add(error / np.sqrt(np.einsum("vkk->vk", cov[part])))
+    return moments.sd
+
+
+def _ratio_variance(variances, ratio, water: int):
+    """S_kk - 2 r S_kw + r^2 S_ww for (V, M, 3) holding S_kk, S_kw, S_ww; ratio (V, M)."""
+    return np.maximum(variances[..., 0] - 2 * ratio * variances[..., 1] + ratio**2 * variances[..., 2], 0)
+
+
+def closed_form(model: SignalModel, amplitudes, covariance, solvers=None, lattice=None) -> ErrorMaps:
+    """Errors in mM of SVE, or of the exact minimizer of Eq. 4.
+
+    Parameters
+    ----------
+    amplitudes : (V, M) by SVE (or true ones, for the true errors)
+    covariance : (V, M, M) of SVE, see `sve_covariance`
+    solvers : an `ExactSolver`, or one for each metabolite and the water under it; None for SVE itself
+    lattice : for many voxels, see `linear_map`
+    """
+    s, cov, w = np.asarray(amplitudes, float), np.asarray(covariance, float), model.index(model.reference)
+    m = s.shape[1]
+    own = np.stack([np.einsum("vkk->vk", cov), cov[:, :, w], np.repeat(cov[:, w, w, None], m, 1)], -1)
+    single = model.concentrations(s) / model.reference_concentration_mm
+    scale = model.reference_concentration_mm / np.where(s[:, [w]] > 0, s[:, [w]], np.nan)
+    alone = _ratio_variance(own, single, w)
+    if solvers is None:
+        return ErrorMaps(scale * np.sqrt(alone))
+    variance, moved, bias = np.empty_like(s), np.empty_like(s), np.empty_like(s)
+    each = solvers if isinstance(solvers, list | tuple) else [solvers] * m
+    for solver in {id(x): x for x in each}.values():
+        which = [k for k in range(m) if each[k] is solver]
+        smooth = solver(s)
+        total = np.where(smooth[:, [w]] > 0, smooth[:, [w]], np.nan)
+        ratio = smooth[:, which] / total
+        diagonal, mixed = diagonal_and_squares(solver, own[:, which].reshape(len(s), -1), lattice)
+        variance[:, which] = _ratio_variance(mixed.reshape(len(s), -1, 3), ratio, w) / total**2
+        kk, kw, ww = np.moveaxis(own[:, which], -1, 0)
+        # only a voxel's own noise is in both c and s
+        common = diagonal[:, None] * (kk - (ratio + single[:, which]) * kw + ratio * single[:, which] * ww)
+        moved[:, which] = variance[:, which] + alone[:, which] / s[:, [w]] ** 2 - 2 * common / (total * s[:, [w]])
+        bias[:, which] = ratio - single[:, which]
+    mm = model.reference_concentration_mm
+    return ErrorMaps(mm * np.sqrt(variance), mm * bias, mm * np.sqrt(np.maximum(moved, 0)))
+
+
+def distortions(fit: FitResult) -> dict:
+    """Shift, broadening (Hz) and phase (rad) of each FID by a fit: what SVE leaves out when it describes a FID."""
+    return {"shift_hz": fit.shift_hz, "broadening_hz": fit.broadening_hz, "phase_rad": fit.phase_rad}
+
+
+def repeated(clean, sigma, chain: Callable, n_repeats: int = 100, seed: int = 0) -> RunningMoments:
+    """Mean and SD of a chain of estimation over fresh noise; memory holds one repetition, whatever their number.
+
+    Parameters
+    ----------
+    clean : (V, t) noiseless FIDs; ``model.fids(sve, **distortions)`` to estimate errors, the true ones to know them
+    sigma : noise of a time sample, one number or (V,)
+    chain : (V, t) complex64 -> any array, for example the maps (V, M) of several lambdas
+    n_repeats : the SD is uncertain by 1 / sqrt(2 n) of itself, the bias by SD / sqrt(n)
+
+    Raises
+    ------
+    InputError : fewer than two repetitions
+    """
+    if n_repeats < 2:
+        raise InputError(f"{n_repeats} repetition(s) have no SD; give at least 2.")
+    moments = RunningMoments()
+    for repeat in range(n_repeats):
+        noisy = add_noise(clean, sigma, np.random.default_rng([seed, repeat])).astype(np.complex64)
+        moments.add(np.asarray(chain(noisy))[None])
+    return moments
