@@ -179,3 +179,15 @@ def test_b1_scales_the_signal_and_not_the_noise():
 def test_snr_must_be_positive(snr):
     with pytest.raises(InputError, match="must be positive"):
         rings().measure(snr)
+
+
+def test_crop_keeps_what_it_shows_in_its_place():
+    whole = rings()
+    part = whole.crop(whole.compartments == 3)
+    assert part.mask.sum() == (whole.compartments == 3).sum()
+    assert part.mask.shape[:2] == (10, 10)
+    first = np.argwhere(whole.compartments == 3).min(0)
+    np.testing.assert_allclose(part.affine[:3, 3], (whole.affine @ [*first, 1])[:3])
+    np.testing.assert_array_equal(part.amplitudes[part.mask], whole.amplitudes[whole.compartments == 3])
+    outside = part.concentrations.values[:, ~part.mask]
+    assert np.isnan(outside).all()

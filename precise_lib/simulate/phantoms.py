@@ -18,7 +18,7 @@ MRI levels; those below are ours: a tumor has half the Glx and three times the L
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import xarray as xr
@@ -71,6 +71,23 @@ class Phantom:
         """(x, y, z, M), water = 1, zero outside the object."""
         water_mm = self.model.reference_concentration_mm
         return np.nan_to_num(np.moveaxis(self.concentrations.values, 0, -1)) / water_mm
+
+    def crop(self, region) -> Phantom:
+        """The part of the phantom in the bounding box of `region` (x, y, z) bool; only `region` stays in its mask.
+
+        The MRI keeps its grid and affine. For Monte Carlo studies of a few voxels.
+        """
+        box = [np.flatnonzero(region.any(tuple(j for j in range(3) if j != i))) for i in range(3)]
+        box = [slice(b[0], b[-1] + 1) for b in box]
+        affine = self.affine.copy()
+        affine[:3, 3] += affine[:3, :3] @ [b.start for b in box]
+        return replace(
+            self,
+            concentrations=self.concentrations.where(region).isel(dict(zip("xyz", box, strict=True))),
+            compartments=np.where(region, self.compartments, 0)[tuple(box)],
+            tumors={site: mask[tuple(box)] for site, mask in self.tumors.items()},
+            affine=affine,
+        )
 
     def measure(self, snr, seed=None, b0_hz=None, b1=None, phase_rad=0.0, broadening_hz=None) -> MRSI:
         """One noisy measurement.
