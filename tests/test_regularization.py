@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
+import xarray as xr
 from helpers import mean_bound, sd_bounds, tiny_network
 
 from precise_lib.errors import InputError
 from precise_lib.estimate.edge_preserving import ExactSolver, edge_weights
 from precise_lib.estimate.fitting import Fit
 from precise_lib.estimate.sve import Sve
-from precise_lib.evaluate.finetuning import finetuning_study
+from precise_lib.evaluate.finetuning import finetuning_study, jackknife, tradeoff
 from precise_lib.evaluate.montecarlo import phantom_study
 from precise_lib.evaluate.regularization import closed_form, contrast, gray_levels, regularization_study, to_maps
 from precise_lib.simulate.phantoms import rings
@@ -100,3 +101,29 @@ def test_finetuned_networks_stand_beside_the_exact_minimizer():
     np.testing.assert_allclose(study["sve"].mean("repeat"), mc["mean"].sel(lam=0), atol=1e-9)
     np.testing.assert_allclose(study["exact"][0].mean("repeat"), mc["mean"].sel(lam=0.01), atol=1e-9)
     assert to_maps(phantom, solver(phantom.amplitudes[phantom.mask])).shape == (4, 32, 32, 1)
+
+
+def test_jackknife_of_a_mean_is_its_standard_error():
+    samples = np.random.default_rng(0).normal(size=(12, 3))
+    value, error = jackknife(lambda x: x.mean(0), samples)
+    np.testing.assert_allclose(value, samples.mean(0))
+    np.testing.assert_allclose(error, samples.std(0, ddof=1) / np.sqrt(12))
+
+
+def test_tradeoff_takes_only_the_difference_from_the_study(theory):
+    """A 'network' that is exact has the closed form's numbers without error; one that halves everything, known ones."""
+    phantom, n = rings(), 4
+    rng = np.random.default_rng(0)
+    noisy = theory["mean"].sel(omega_max=5.5, lam=0.01).values + 0.1 * rng.standard_normal((n, 4, 32, 32, 1))
+    maps = xr.DataArray(np.stack([noisy, noisy]), dims=("setting", "repeat", "metabolite", "x", "y", "z"))
+    halved = maps.copy(data=np.stack([noisy, 1 + (noisy - 1) / 2]))
+    settings = {"omega_max": ("setting", [5.5, 5.5]), "lam": ("setting", [0.01, 0.01])}
+    where = phantom.compartments == 2
+    result = tradeoff(xr.Dataset({"exact": maps, "tuned": halved}, settings), phantom, theory, where)
+    at = theory.sel(omega_max=5.5, metabolite="Lac")
+    sd = [np.sqrt((at["sd"].sel(lam=v).values[where] ** 2).mean()) for v in (0.0, 0.01)]
+    np.testing.assert_allclose(result["gain"], [sd[0] / sd[1], 2 * sd[0] / sd[1]])
+    np.testing.assert_allclose(result["gain_se"], 0, atol=1e-12)
+    exact = contrast(phantom, noisy)[:, 3].mean(0)
+    np.testing.assert_allclose(result["kept"][0], at["recovery"].sel(lam=0.01))
+    np.testing.assert_allclose(result["kept"][1], at["recovery"].sel(lam=0.01) - exact / 2)
