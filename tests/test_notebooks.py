@@ -25,6 +25,12 @@ BOUNDS: dict[str, dict[str, tuple[float, float]]] = {
         "P7": (8, 35),
     },
     "04_in_vivo_2h": {"B5 real voxel": (0, 2)},
+    "05_lambda_tradeoff": {
+        "P3": (2.5, 3.6),
+        "P9 contrast of B at 0.04": (0.3, 0.48),
+        "P9 contrast of B at 0.004": (0.7, 0.95),
+    },
+    "07_exact_edge_preserving": {"P15 fine-tuning (s)": (0, 31)},
 }
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
