@@ -31,6 +31,7 @@ BOUNDS: dict[str, dict[str, tuple[float, float]]] = {
         "P9 contrast of B at 0.004": (0.7, 0.95),
     },
     "07_exact_edge_preserving": {"P15 fine-tuning (s)": (0, 31)},
+    "10_field_inhomogeneity": {"P8": (0.9, 1.12)},
 }
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

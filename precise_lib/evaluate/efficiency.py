@@ -59,7 +59,8 @@ def efficiency(
         estimates.add(estimate.swapaxes(0, 1))
         differences.add(difference.swapaxes(0, 1))
         products.add((difference * (2 * error + difference)).swapaxes(0, 1))
-    ratio = np.sqrt(np.maximum(1 + (products.mean - differences.mean**2) / bound**2, 0))
+    # a handful of repeats can come out below nothing
+    ratio = np.sqrt(np.maximum(1 + (products.mean - differences.mean**2) / bound**2, 1e-6))
     values = {
         "mean": estimates.mean,
         "sd": estimates.sd,
