@@ -20,9 +20,11 @@ BOUNDS: dict[str, dict[str, tuple[float, float]]] = {
         "P2": (18, 23),
         "P4 fit": (0.93, 1.07),
         "P4 SVE": (0.93, 1.07),
+        "P4 plain recipe": (1.05, 1.6),
         "P5 per-voxel fit": (80, 5000),
         "P5 vectorized fit": (3, 100),
         "P7": (8, 35),
+        "P18": (4.1, 5.5),
     },
     "04_in_vivo_2h": {"B5 real voxel": (0, 2)},
     "05_lambda_tradeoff": {
