@@ -34,6 +34,7 @@ BOUNDS: dict[str, dict[str, tuple[float, float]]] = {
     },
     "07_exact_edge_preserving": {"P15 fine-tuning (s)": (0, 31)},
     "10_field_inhomogeneity": {"P8": (0.9, 1.12)},
+    "11_prior_or_network": {"P6 with noiseless": (0, 13), "P6 without noiseless": (0, 10), "B3": (0.5, 1.2)},
 }
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

@@ -56,6 +56,22 @@ def test_equals_brute_force(model, amplitudes, prior, snr):
         np.testing.assert_array_less(np.abs(mean - reference), 4.5 * np.hypot(error, sd / np.sqrt(effective)))
 
 
+@pytest.mark.parametrize("config", [TrainConfig.plain(), TrainConfig()], ids=["plain", "best"])
+def test_is_calibrated_over_its_prior(config):
+    """Truth and FID drawn from the prior (water next to nothing among them): no bias, and an SD that means something."""
+    n, prior, model, rng = 600, Prior.of(config), dmi_11t7(), np.random.default_rng(1)
+    low, high = prior.amplitudes.T
+    truth = low + (high - low) * rng.random((n, 4))
+    shift, broad = rng.uniform(*prior.shift_hz, n), rng.uniform(*prior.broadening_hz, n)
+    sigma = float(snr_to_sigma(model, 12))
+    fids = add_noise(model.fids(truth, shift, broad, rng.uniform(-np.pi, np.pi, n)), sigma, rng)
+    result = posterior(fids, model, sigma, prior, 128)
+    z = (result.mean - truth) / result.sd
+    assert np.abs(z.mean(0)).max() < 4 / np.sqrt(n)
+    assert np.abs((z**2).mean(0) - 1).max() < 0.3
+    assert np.percentile(result.effective, 5) > 15
+
+
 def test_few_draws_suffice():
     sigma = float(snr_to_sigma(dmi_11t7(), 8))
     fids = add_noise(np.tile(dmi_11t7().fids([1, 0.25, 0.3, 0.1], 4.0), (100, 1)), sigma, np.random.default_rng(0))

@@ -184,6 +184,10 @@ def posterior(
         points = (sobol + rng.random((len(fids[v]), 1, 3 + m))) % 1
         points = np.clip(points, 1e-12, 1 - 1e-12)
         center = np.stack([fit.shift_hz[v], fit.broadening_hz[v], fit.phase_rad[v]], 1)
+        if not prior.relative:  # the fit turns water positive; here the sign with which the amplitudes fit the prior counts
+            a, (low, high) = fit.amplitudes[v], prior.amplitudes.T
+            outside = [((s * a - np.clip(s * a, low, high)) ** 2).sum(1) for s in (1, -1)]
+            center[:, 2] += np.pi * (outside[1] < outside[0])
         center[:, :2] = np.clip(center[:, :2], *np.array([prior.shift_hz, prior.broadening_hz]).T)
         spread = crlb.covariance(model, fit.amplitudes[v], sigma[v], *center.T)[:, m:, m:]
         draws, log_density = _propose(points, center, spread, prior)
