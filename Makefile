@@ -12,7 +12,7 @@ export PRECISE_DATA
 STAMP  := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help env lab book test bench lint format clean vendor
+.PHONY: help env lab book paper test bench lint format clean vendor
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -31,6 +31,10 @@ lab: env ## open JupyterLab on the notebooks
 
 book: env ## execute the notebooks and build the site into _build/html
 	$(BIN)/python book/build.py --scale $(SCALE)
+
+paper: env ## the book at full size; keep its results in data/results and say what moved
+	$(BIN)/python book/build.py --scale paper
+	$(BIN)/python -m precise_lib.evaluate.results _build/claims.json data/results/claims.json
 
 test: env ## run every test
 	$(BIN)/python -m pytest

@@ -1,8 +1,9 @@
 """Execute the notebooks and build the site: what ``make book`` runs.
 
 Everything goes to ``OUT/_build``: ``cache/`` (executed notebooks, reused while nothing they depend on
-changes), ``records/`` (what they measured), ``runs.json`` (time and memory), ``src/`` (the staged sources)
-and ``html/`` (the site). Papermill here is the only thing that executes a notebook.
+changes), ``records/`` (what they measured), ``runs.json`` (time and memory), ``src/`` (the staged sources),
+``html/`` (the site) and, at paper scale, ``claims.json`` (the results). Papermill here is the only thing that
+executes a notebook.
 """
 
 import argparse
@@ -47,7 +48,8 @@ def load_scale(scale: str, folder: Path) -> dict[str, dict]:
 def dependencies(root: Path = ROOT) -> list[Path]:
     """Files that any notebook's result may depend on: package, data, environment, real measurements."""
     package = [p for p in (root / "precise_lib").rglob("*") if "__pycache__" not in p.parts]
-    data = [p for p in (root / "data").rglob("*") if p.suffix != ".md"]
+    kept = root / "data" / "results" / "claims.json"  # what notebooks measured: they do not read it
+    data = [p for p in (root / "data").rglob("*") if p.suffix != ".md" and p != kept]
     real = Path(os.environ["PRECISE_DATA"]).rglob("*") if os.environ.get("PRECISE_DATA") else []
     return sorted(p for p in [*package, *data, root / "requirements.lock", *real] if p.is_file())
 
@@ -245,7 +247,12 @@ def build_book(scale: str = "paper", out: Path = ROOT, jobs: int = 2, root: Path
     runs = execute_all(sorted((root / "notebooks").glob("*.ipynb")), scale, out / "_build", jobs)
     if errors := [run["error"] for run in runs.values() if run["error"]]:
         raise BuildError("\n".join(errors))
-    return publish(runs, out, root)
+    site = publish(runs, out, root)
+    if scale == "paper":
+        from precise_lib.evaluate.claims import write_results
+
+        write_results(out / "_build" / "records", out / "_build" / "claims.json")
+    return site
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""The command line: ``precise simulate rings``, ``precise quantify``, ``precise train``.
+"""The command line: ``precise simulate rings``, ``precise quantify``, ``precise train``, ``precise scoreboard``.
 
 What is slow to load (torch, nibabel) is imported inside the commands, so help and version come at once.
 """
@@ -133,6 +133,14 @@ def train(
 
     certify(weights)
     typer.echo(f"Wrote {weights} and its card with the accuracy against the bound")
+
+
+@app.command()
+def scoreboard():
+    """Print every claim with its verdict and what the last full-size run measured."""
+    from precise_lib.evaluate import results
+
+    typer.echo(results.table(results.read_results()))
 
 
 def app_main():
