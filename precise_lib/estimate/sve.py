@@ -19,7 +19,7 @@ from safetensors.torch import load as load_tensors
 
 from precise_lib.errors import InputError
 from precise_lib.estimate.network import Network
-from precise_lib.estimate.training import TrainConfig
+from precise_lib.estimate.sampling import TrainConfig
 from precise_lib.mrsi import MRSI
 from precise_lib.resources import data_path
 from precise_lib.simulate.signal import Acquisition, SignalModel

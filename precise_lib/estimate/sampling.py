@@ -1,0 +1,209 @@
+"""What a network is trained on: settings, random FIDs of Eq. 2 of PRECISE-DMI, and the targets.
+
+Every iteration draws new FIDs; nothing is stored.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, fields
+
+import numpy as np
+import torch
+
+from precise_lib.errors import InputError
+from precise_lib.estimate.network import NetworkConfig
+from precise_lib.simulate.signal import SignalModel, dmi_11t7, snr_to_sigma
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything a training depends on.
+
+    Parameters
+    ----------
+    signal_model : the FIDs to learn
+    network : layer sizes and front end
+    amplitude_range : name -> (low, high) in units of water; ``default`` for names not listed
+    shift_range_hz, broadening_range_hz : uniform ranges of Eq. 2's B0 effects
+    noise : "uniform_sigma" (sigma ~ U(0, sigma_max), as in the paper) or "log_snr" (log-uniform SNR)
+    snr_range : lowest and highest SNR; the lowest sets sigma_max
+    noiseless_share : share of FIDs without noise
+    loss : "mse" (Eq. 3), "bound" (each squared error over the variance the noise allows) or "efficient" (the same,
+        with the estimate of an efficient estimator as target, see `Sampler.draw_efficient`)
+    loss_floor : amplitude error, in units of water, below which "bound" and "efficient" ask for no more
+    schedule : "constant" or "one_cycle"
+    average : exponential averaging of the weights
+    """
+
+    signal_model: SignalModel = field(default_factory=dmi_11t7)
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    amplitude_range: dict = field(default_factory=lambda: {"water": (1.0, 1.0), "default": (-0.3, 1.2)})
+    shift_range_hz: tuple[float, float] = (-22.0, 22.0)
+    broadening_range_hz: tuple[float, float] = (-5.8, 17.0)
+    noise: str = "log_snr"
+    snr_range: tuple[float, float] = (4.0, 150.0)
+    noiseless_share: float = 0.1
+    loss: str = "efficient"
+    loss_floor: float = 0.002
+    batch_size: int = 1024
+    iterations: int = 40_000
+    learning_rate: float = 2e-3
+    schedule: str = "one_cycle"
+    average: bool = True
+    seed: int = 0
+    checkpoint_every: int = 1000
+
+    @classmethod
+    def plain(cls, **changes) -> TrainConfig:
+        """The paper's recipe: MSE, Adam at 1e-3, 128 x 25,000, 20 % noiseless, amplitudes from [0, 2]."""
+        settings = {
+            "network": NetworkConfig(front="fid"),
+            "amplitude_range": {"default": (0.0, 2.0)},
+            "shift_range_hz": (-20.0, 20.0),
+            "broadening_range_hz": (-5.3, 15.9),
+            "noise": "uniform_sigma",
+            "snr_range": (5.0, 1e3),  # only the lower end counts here
+            "noiseless_share": 0.2,
+            "loss": "mse",
+            "batch_size": 128,
+            "iterations": 25_000,
+            "learning_rate": 1e-3,
+            "schedule": "constant",
+            "average": False,
+        }
+        return cls(**(settings | changes))
+
+    @classmethod
+    def from_dict(cls, values: dict) -> TrainConfig:
+        """From plain values (YAML, JSON) or a whole card; `recipe: plain` starts from the paper's settings.
+
+        Raises `InputError` when they are not readable.
+        """
+        values = dict(values.get("config", values))
+        recipe = values.pop("recipe", "best")
+        unknown = set(values) - {f.name for f in fields(cls)}
+        if unknown or recipe not in ("best", "plain"):
+            what = f"settings {', '.join(sorted(unknown))}" if unknown else f"recipe '{recipe}'"
+            raise InputError(f"The training configuration has unknown {what}.")
+        try:
+            if "signal_model" in values:
+                values["signal_model"] = SignalModel.from_dict(values["signal_model"])
+            if "network" in values:
+                values["network"] = NetworkConfig(**values["network"])
+            for name in ("shift_range_hz", "broadening_range_hz", "snr_range"):
+                if name in values:
+                    low, high = (float(v) for v in values[name])
+                    values[name] = (low, high)
+            if "amplitude_range" in values:
+                values["amplitude_range"] = {k: tuple(v) for k, v in values["amplitude_range"].items()}
+            return cls.plain(**values) if recipe == "plain" else cls(**values)
+        except InputError:
+            raise
+        except (TypeError, ValueError, AttributeError) as error:
+            raise InputError(f"The training configuration is not readable: {error}.") from error
+
+    def to_dict(self) -> dict:
+        return json.loads(json.dumps(asdict(self)))
+
+    def ranges(self) -> np.ndarray:
+        """Amplitude ranges, (M, 2)."""
+        default = self.amplitude_range.get("default", (-0.3, 1.2))
+        return np.array([self.amplitude_range.get(n, default) for n in self.signal_model.names], float)
+
+
+class Sampler:
+    """Random training FIDs, noise, and the error that an efficient estimator must make with that noise."""
+
+    SHARED = 4  # draws of amplitudes, phase and noise for each draw of shift and broadening ("efficient" only)
+
+    def __init__(self, config: TrainConfig, device="cpu"):
+        model = config.signal_model
+        self.config, self.device = config, device
+        self.basis = torch.tensor(model.basis().T, dtype=torch.complex64, device=device)
+        self.time = torch.tensor(model.acquisition.time_s, dtype=torch.float32, device=device)
+        self.ranges = torch.tensor(config.ranges(), dtype=torch.float32, device=device)
+        self.sigma_at_snr_1 = float(snr_to_sigma(model, 1.0))
+
+    def uniform(self, generator, shape, low, high):
+        return low + (high - low) * torch.rand(shape, generator=generator, device=self.device)
+
+    def parameters(self, n, groups, generator):
+        """Amplitudes (n, M), shift (groups, 1), broadening (groups, 1), phase (n, 1), noise SD (n,)."""
+        c = self.config
+        amplitudes = self.uniform(generator, (n, len(self.ranges)), *self.ranges.T)
+        shift = self.uniform(generator, (groups, 1), *c.shift_range_hz)
+        broadening = self.uniform(generator, (groups, 1), *c.broadening_range_hz)
+        phase = self.uniform(generator, (n, 1), 0, 2 * torch.pi)
+        if c.noise == "uniform_sigma":
+            sigma = self.uniform(generator, (n,), 0.0, self.sigma_at_snr_1 / c.snr_range[0])
+        else:
+            sigma = self.sigma_at_snr_1 * torch.exp(-self.uniform(generator, (n,), *np.log(c.snr_range)))
+        noiseless = torch.rand(n, generator=generator, device=self.device) < c.noiseless_share
+        return amplitudes, shift, broadening, phase, torch.where(noiseless, 0.0, sigma)
+
+    def envelope(self, shift, broadening, phase=0.0):
+        return torch.polar(torch.exp(-torch.pi * broadening * self.time), 2 * torch.pi * shift * self.time + phase)
+
+    def draw(self, n: int, generator: torch.Generator):
+        """Noiseless FIDs (n, t) complex64, amplitudes (n, M), noise SD (n,)."""
+        amplitudes, shift, broadening, phase, sigma = self.parameters(n, n, generator)
+        return (
+            (amplitudes.to(torch.complex64) @ self.basis) * self.envelope(shift, broadening, phase),
+            amplitudes,
+            sigma,
+        )
+
+    def white(self, shape, generator):
+        """Complex noise of unit SD per real channel."""
+        return torch.view_as_complex(torch.randn((*shape, 2), generator=generator, device=self.device))
+
+    def noise(self, like, sigma, generator):
+        """Add white noise of SD `sigma` per real channel to complex data (n, K)."""
+        return like + sigma[:, None] * self.white(like.shape, generator)
+
+    def draw_efficient(self, n: int, generator: torch.Generator, project):
+        """Noisy projected FIDs (n, K), the amplitudes an efficient estimator finds in them (n, M), noise SD (n,).
+
+        To first order in the noise, the maximum-likelihood estimate is the truth plus ``F^-1 Re(J^H noise)`` with the
+        Jacobian J and Fisher matrix F at the truth, which a simulation knows. As a target it has the same minimizer
+        among unbiased estimators as the truth itself, without the irreducible part of the error: a control variate.
+        """
+        groups = n // self.SHARED
+        n, m = groups * self.SHARED, len(self.ranges)
+        amplitudes, shift, broadening, phase, sigma = self.parameters(n, groups, generator)
+        lines = self.envelope(shift, broadening)[:, None] * self.basis
+        moments = project(torch.cat([lines, self.time * lines], 1).flatten(0, 1))
+        moments = moments.view(groups, 2 * m, -1).repeat_interleave(self.SHARED, 0)
+        moments = moments * torch.polar(torch.ones_like(phase), phase)[:, None]
+        weights = amplitudes.to(torch.complex64)[:, None]
+        signal, slope = weights @ moments[:, :m], weights @ moments[:, m:]
+        # shift and broadening in units that make the columns comparable to the lines
+        scale = 1 / self.time[-1] * len(self.time) / 20
+        jacobian = torch.cat([moments[:, :m], 1j * scale * slope, -scale * slope, 1j * signal], 1)
+        jacobian = torch.view_as_real(jacobian).flatten(2)
+        white = self.white(signal[:, 0].shape, generator)
+        fisher = jacobian @ jacobian.mT
+        projected = (jacobian @ torch.view_as_real(white).flatten(1)[..., None])[..., 0]
+        error = torch.linalg.solve(fisher, projected)[:, :m] * sigma[:, None]
+        return signal[:, 0] + sigma[:, None] * white, amplitudes + error, sigma
+
+
+def signal_families(config: TrainConfig, n: int = 6000) -> tuple[np.ndarray, np.ndarray]:
+    """Single lines (n, t) under random broadening, with the shifts of the training range and aligned.
+
+    Aligned is what the search of the front end leaves: an error of the size of its bound at low SNR.
+    """
+    rng, model = np.random.default_rng(config.seed), config.signal_model
+    m = len(model.names)
+    amplitudes = np.tile(np.eye(m), (n // m, 1))
+    broadening = rng.uniform(*config.broadening_range_hz, len(amplitudes))
+    residual = rng.normal(0, 0.15 / (np.pi * model.t2star_s.max()), len(amplitudes))
+    shifted = model.fids(amplitudes, rng.uniform(*config.shift_range_hz, len(amplitudes)), broadening)
+    return shifted, model.fids(amplitudes, residual, broadening)
+
+
+def amplitude_variance_scale(model: SignalModel) -> np.ndarray:
+    """Variance (M,) of each amplitude per unit noise variance when all else is known: weights of the loss."""
+    basis = model.basis()
+    return np.diag(np.linalg.inv((basis.conj().T @ basis).real))
