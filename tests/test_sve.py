@@ -288,7 +288,6 @@ def test_same_seed_same_weights_whatever_happened_before(trained, tmp_path):
     assert not same_weights(train(other, tmp_path / "b", progress=False), path)
 
 
-@pytest.mark.xfail(strict=False, reason="Trainer seeds torch's global generator for the initialization of its layers")
 def test_training_leaves_the_global_generator_alone(tmp_path):
     torch.manual_seed(0)
     before = torch.get_rng_state()
