@@ -82,7 +82,8 @@ class Uncertainty:
         model = self.data.model
         single = errors.closed_form(model, self.amplitudes, self.covariance)
         water, sd = model.index(model.reference), single.sd / model.reference_concentration_mm
-        curves = choose_lambda.curves(self.weights, self.amplitudes, water, sd, lattice=self.lattice)
+        sparse = linear_map.lattices(self.data.usable, sums_only=True)
+        curves = choose_lambda.curves(self.weights, self.amplitudes, water, sd, lattice=sparse)
         chosen = {method: curves.choose(method, SHARE) for method in choose_lambda.METHODS}
 
         def named(values):

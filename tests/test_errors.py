@@ -118,13 +118,13 @@ def test_the_papers_way_converges_to_the_closed_form():
 
 
 def test_excess_over_the_bound():
-    amplitudes = np.tile(AMPLITUDES, (10, 1))
+    amplitudes, rng = np.tile(AMPLITUDES, (10, 1)), np.random.default_rng(1)
 
     def clumsy(fids):
         """A fit with half as much noise again on Lac."""
         found = fit_fids(fids, MODEL).amplitudes
         sd = np.sqrt(errors.sve_covariance(MODEL, amplitudes[:1], 0.05)[0, 3, 3])
-        found[:, 3] += np.sqrt(1.25) * sd * np.random.default_rng(1).standard_normal(len(found))
+        found[:, 3] += np.sqrt(1.25) * sd * rng.standard_normal(len(found))
         return found
 
     excess = errors.excess_over_bound(clumsy, MODEL, amplitudes, 0.05, n_draws=3000)

@@ -33,6 +33,8 @@ BOUNDS: dict[str, dict[str, tuple[float, float]]] = {
         "P9 contrast of B at 0.004": (0.7, 0.95),
     },
     "07_exact_edge_preserving": {"P15 fine-tuning (s)": (0, 31)},
+    "08_estimated_errors": {"P10 SD": (-0.05, 1), "P10 bias": (0.15, 0.7)},
+    "09_choose_lambda": {"B6 Stein's estimate": (0, 2), "B6 cross-validation": (3, 40)},
     "10_field_inhomogeneity": {"P8": (0.9, 1.12)},
     "11_prior_or_network": {"P6 with noiseless": (0, 13), "P6 without noiseless": (0, 10), "B3": (0.5, 1.2)},
 }

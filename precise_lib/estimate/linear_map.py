@@ -13,14 +13,16 @@ import numpy as np
 from precise_lib.estimate.edge_preserving import ExactSolver
 
 EXACT_UP_TO = 3000  # voxels
-SPACING = 7  # voxels between the probes of one lattice
+SPACING = 7  # voxels between the probes of one lattice, for maps
+SUM_EXACT_UP_TO, SUM_SPACING = 1000, 3  # where only sums over all voxels count, errors of single voxels average out
 BATCH = 256  # right-hand sides that are solved together
 
 
-def lattices(usable: np.ndarray, spacing: int = SPACING) -> np.ndarray | None:
+def lattices(usable: np.ndarray, sums_only: bool = False) -> np.ndarray | None:
     """Number of the probing lattice of each usable voxel of a grid (x, y, z), (V,); None where rows are affordable."""
     cells = np.argwhere(usable)
-    if len(cells) <= EXACT_UP_TO:
+    limit, spacing = (SUM_EXACT_UP_TO, SUM_SPACING) if sums_only else (EXACT_UP_TO, SPACING)
+    if len(cells) <= limit:
         return None
     shape = np.minimum(usable.shape, spacing)
     return np.ravel_multi_index((cells % shape).T, tuple(shape))
