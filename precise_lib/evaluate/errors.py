@@ -74,7 +74,7 @@ def excess_over_bound(
     """
     rng = np.random.default_rng(seed)
     n = len(amplitudes)
-    voxels = rng.permutation(n)[:1000]
+    voxels = np.tile(rng.permutation(n)[:1000], max(1, 1000 // n))
     a, sigma = np.asarray(amplitudes)[voxels], np.broadcast_to(sigma, n)[voxels]
     distorted = {name: np.broadcast_to(x, n)[voxels] for name, x in distorted.items()}
     cov = sve_covariance(model, a, sigma, distorted.get("broadening_hz", 0.0))
