@@ -37,6 +37,7 @@ BOUNDS: dict[str, dict[str, tuple[float, float]]] = {
     "09_choose_lambda": {"B6 Stein's estimate": (0, 2), "B6 cross-validation": (3, 40)},
     "10_field_inhomogeneity": {"P8": (0.9, 1.12)},
     "11_prior_or_network": {"P6 with noiseless": (0, 13), "P6 without noiseless": (0, 10), "B3": (0.5, 1.2)},
+    "12_other_metabolites": {"P16": (0.95, 1.08)},
 }
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
