@@ -138,7 +138,7 @@ def quantify(
         method = estimate.make(estimator, **options)
         if lam == "auto":
             lams, chosen = unsure.choose_lambda()
-            maps = data.to_maps(_on_grid(unsure.ratios(lams), data), estimator)
+            maps = data.to_maps(uncertainty.on_grid(unsure.ratios(lams), data), estimator)
         else:
             maps = method(data)
             lams = np.full(len(maps), lam) if estimator == "precise" else None
@@ -148,7 +148,7 @@ def quantify(
         files = io.write_maps(folder, "conc", maps, data.affine)
         way = errors or ("closed" if estimator in CLOSED_FORM else "none")
         try:
-            how = _write_errors(folder, way, unsure, method, estimator, lams, repeats, seed)
+            how = uncertainty.write(folder, way, unsure, method, estimator in PRIOR_ESTIMATORS, lams, repeats, seed)
             warnings += unsure.warnings() if way != "none" or chosen else []
         except InputError as problem:
             if errors is not None:
@@ -203,49 +203,6 @@ def parse_lambda(lam, estimator: str):
     if not (np.isfinite(value) and value >= 0):
         raise InputError(f"lambda is {lam}: give zero, a positive number, or auto.")
     return value
-
-
-def _on_grid(values: np.ndarray, data: MRSI) -> np.ndarray:
-    """Values (V, M) of the usable voxels as (x, y, z, M), NaN elsewhere."""
-    out = np.full((*data.grid_shape, values.shape[1]), np.nan)
-    out[data.usable] = values
-    return out
-
-
-def _write_errors(folder, way, unsure, method, estimator, lams, repeats, seed) -> dict:
-    """Write SD and bias maps; returns what the summary says of them."""
-    if way == "none":
-        return {"method": "none", "how": "not asked for"}
-    started, data, prior = time.perf_counter(), unsure.data, estimator in PRIOR_ESTIMATORS
-    model = data.model
-    if way == "closed":
-        maps = unsure.closed_form(lams)
-        how = "SD to first order from the Cramer-Rao bound at the estimated noise and line width"
-        how += "" if unsure.network is None else ", times what the network is above it"
-        how += ", through the linear map of the prior; bias = |PRECISE - SVE|, noise of SVE included" if prior else ""
-    else:
-        maps = unsure.montecarlo(method, repeats, seed, lams, prior)
-        first = "the fit" if unsure.network is None else "SVE"
-        how = f"SD of {repeats} repetitions of the whole chain on the FIDs that {first} describes, with new noise"
-        how += f"; bias = |their mean - {first}|, noise of {first} included" if prior else ""
-    files = []
-    pairs = [("sd", maps.sd)] + ([("bias", np.abs(maps.bias))] if maps.bias is not None else [])
-    for prefix, values in pairs:
-        files += io.write_maps(folder, prefix, data.to_maps(_on_grid(values, data), prefix), data.affine)
-    return {
-        "method": {"closed": "closed form", "montecarlo": "monte carlo"}[way],
-        "how": how,
-        "noise_sd": float(f"{unsure.sigma:.6g}"),
-        "noise_samples": "late, or outside the signal subspace; one level for all voxels",
-        "repeats": repeats if way == "montecarlo" else None,
-        "seed": seed if way == "montecarlo" else None,
-        "single_voxel_sd_over_bound": None
-        if way != "closed"
-        else dict(zip(model.names, unsure.excess.round(4).tolist(), strict=True)),
-        **uncertainty.summarize(maps, model.names, model.index(model.reference)),
-        "files": [path.name for path in files],
-        "seconds": round(time.perf_counter() - started, 3),
-    }
 
 
 def count_voxels(data: MRSI) -> dict:

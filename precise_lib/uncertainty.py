@@ -6,11 +6,13 @@ covariance of SVE from the bound times what the network is above it on simulated
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
+from precise_lib import io
 from precise_lib.errors import InputError
 from precise_lib.estimate import choose_lambda, linear_map
 from precise_lib.estimate.edge_preserving import edge_weights, prepare_mri
@@ -184,3 +186,46 @@ def check(method: str | None, repeats: int) -> None:
         raise InputError(f"There is no way '{method}' to estimate errors: choose closed, montecarlo or none.")
     if repeats < 2:
         raise InputError(f"{repeats} repetition(s) have no SD: give at least 2.")
+
+
+def on_grid(values: np.ndarray, data: MRSI) -> np.ndarray:
+    """Values (V, M) of the usable voxels as (x, y, z, M), NaN elsewhere."""
+    out = np.full((*data.grid_shape, values.shape[1]), np.nan)
+    out[data.usable] = values
+    return out
+
+
+def write(folder, way: str, unsure: Uncertainty, method, prior: bool, lams, repeats: int, seed: int) -> dict:
+    """Write SD and bias maps; returns what the summary says of them."""
+    if way == "none":
+        return {"method": "none", "how": "not asked for"}
+    started, data = time.perf_counter(), unsure.data
+    model = data.model
+    if way == "closed":
+        maps = unsure.closed_form(lams)
+        how = "SD to first order from the Cramer-Rao bound at the estimated noise and line width"
+        how += "" if unsure.network is None else ", times what the network is above it"
+        how += ", through the linear map of the prior; bias = |PRECISE - SVE|, noise of SVE included" if prior else ""
+    else:
+        maps = unsure.montecarlo(method, repeats, seed, lams, prior)
+        first = "the fit" if unsure.network is None else "SVE"
+        how = f"SD of {repeats} repetitions of the whole chain on the FIDs that {first} describes, with new noise"
+        how += f"; bias = |their mean - {first}|, noise of {first} included" if prior else ""
+    files = []
+    pairs = [("sd", maps.sd)] + ([("bias", np.abs(maps.bias))] if maps.bias is not None else [])
+    for prefix, values in pairs:
+        files += io.write_maps(folder, prefix, data.to_maps(on_grid(values, data), prefix), data.affine)
+    return {
+        "method": {"closed": "closed form", "montecarlo": "monte carlo"}[way],
+        "how": how,
+        "noise_sd": float(f"{unsure.sigma:.6g}"),
+        "noise_samples": "late, or outside the signal subspace; one level for all voxels",
+        "repeats": repeats if way == "montecarlo" else None,
+        "seed": seed if way == "montecarlo" else None,
+        "single_voxel_sd_over_bound": None
+        if way != "closed"
+        else dict(zip(model.names, unsure.excess.round(4).tolist(), strict=True)),
+        **summarize(maps, model.names, model.index(model.reference)),
+        "files": [path.name for path in files],
+        "seconds": round(time.perf_counter() - started, 3),
+    }
