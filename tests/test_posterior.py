@@ -58,7 +58,7 @@ def test_equals_brute_force(model, amplitudes, prior, snr):
 
 @pytest.mark.parametrize("config", [TrainConfig.plain(), TrainConfig()], ids=["plain", "best"])
 def test_is_calibrated_over_its_prior(config):
-    """Truth and FID drawn from the prior (water next to nothing among them): no bias, and an SD that means something."""
+    """Truth and FID drawn from the prior (next to no water among them): no bias, and an SD that means something."""
     n, prior, model, rng = 600, Prior.of(config), dmi_11t7(), np.random.default_rng(1)
     low, high = prior.amplitudes.T
     truth = low + (high - low) * rng.random((n, 4))

@@ -184,7 +184,7 @@ def posterior(
         points = (sobol + rng.random((len(fids[v]), 1, 3 + m))) % 1
         points = np.clip(points, 1e-12, 1 - 1e-12)
         center = np.stack([fit.shift_hz[v], fit.broadening_hz[v], fit.phase_rad[v]], 1)
-        if not prior.relative:  # the fit turns water positive; here the sign with which the amplitudes fit the prior counts
+        if not prior.relative:  # the fit turns water positive; here the sign that suits the prior counts
             a, (low, high) = fit.amplitudes[v], prior.amplitudes.T
             outside = [((s * a - np.clip(s * a, low, high)) ** 2).sum(1) for s in (1, -1)]
             center[:, 2] += np.pi * (outside[1] < outside[0])
