@@ -1,4 +1,4 @@
-"""Copy the labeled overview figure of the executed notebook 03 to ``book/_static/main.png``, for README and landing page."""
+"""Copy the overview figure of the executed notebook 03 to ``book/_static/main.png``, for README and landing page."""
 
 import base64
 import sys

@@ -6,6 +6,7 @@ Absolute times depend on the machine and on what else it does; the ratios are me
 from __future__ import annotations
 
 import argparse
+import resource
 import time
 from functools import partial
 
@@ -14,8 +15,10 @@ import numpy as np
 from precise_lib import estimate
 from precise_lib.estimate.edge_preserving import ExactSolver, edge_weights, finetune, prepare_mri
 from precise_lib.estimate.sve import resolve
+from precise_lib.estimate.training import TrainConfig, Trainer
 from precise_lib.evaluate.crlb import ratio_sd
 from precise_lib.evaluate.montecarlo import phantom_study
+from precise_lib.evaluate.regularization import closed_form, regularization_study
 from precise_lib.mrsi import MRSI
 from precise_lib.simulate.phantoms import rings
 from precise_lib.simulate.signal import add_noise, dmi_11t7, snr_to_sigma
@@ -97,13 +100,57 @@ def regularization() -> None:
     print(f"fine-tuned - exact  {distance:8.2f} of the distance SVE - exact")
 
 
+def growth(sizes) -> None:
+    """Time per voxel and peak memory as the number of voxels grows: flat and bounded by the data themselves."""
+    model, rng = dmi_11t7(), np.random.default_rng(0)
+    tile = add_noise(model.fids(np.tile([1.0, 0.3, 0.4, 0.1], (1000, 1))), snr_to_sigma(model, 12), rng)
+    print("\nGrowth with the number of voxels: microseconds per voxel")
+    print(f"{'voxels':>10s}{'fourier':>10s}{'fit':>10s}{'sve':>10s}{'peak memory above the data':>30s}")
+    for n in sizes:
+        data = np.resize(tile.astype(np.complex64), (n, tile.shape[1]))
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        times = [seconds(partial(estimate.make(m).amplitudes, data, model), 1) / n for m in ("fourier", "fit", "sve")]
+        above = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+        print(f"{n:10d}" + "".join(f"{1e6 * t:10.1f}" for t in times) + f"{above:26.0f} MiB")
+
+
+def training(iterations: int = 20) -> None:
+    """Training iterations and FIDs per second, our recipe against the paper's."""
+    rates = {}
+    for label, config in {"plain recipe": TrainConfig.plain(), "our recipe": TrainConfig()}.items():
+        trainer = Trainer(config)
+        t = seconds(lambda trainer=trainer: [trainer.step() for _ in range(iterations)]) / iterations
+        rates[label] = config.batch_size / t
+        print(
+            f"{label:20s}{1 / t:8.1f} iterations/s of {config.batch_size} FIDs, {1 / t * config.batch_size:10.0f} FIDs/s"
+        )
+    print(f"ours sees {rates['our recipe'] / rates['plain recipe']:.1f} times the FIDs a second")
+
+
+def errors(n_repeats: int) -> None:
+    """Closed-form SD and bias over the phantom against Monte Carlo of the chain."""
+    phantom = rings()
+    closed = seconds(lambda: closed_form(phantom, 12.0, [0.01]), 1)
+    network = resolve(None, phantom.model)
+    study = partial(regularization_study, network.amplitudes, phantom, 12.0, [0.01], n_repeats=n_repeats)
+    repeated = seconds(study, 1)
+    print("\nSD and bias maps of the ring phantom")
+    ratio = repeated / closed
+    print(f"closed form {closed:.2f} s, Monte Carlo of {n_repeats} repeats {repeated:.1f} s: {ratio:.0f} times")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=200, help="Monte Carlo repeats of the phantom")
     parser.add_argument("--voxels", type=int, default=20_000, help="voxels of the speed test")
+    parser.add_argument("--decades", type=int, default=5, choices=range(3, 7), help="grow to 10^this many voxels")
     options = parser.parse_args()
     speed(options.voxels)
+    growth([10**k for k in range(3, options.decades + 1)])
     regularization()
+    errors(options.repeats)
+    print("\nTraining")
+    training()
     for snr in (8.0, 12.0, 35.0):
         precision(snr, options.repeats)
 
