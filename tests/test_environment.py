@@ -20,9 +20,10 @@ ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 RANGES = [
     Requirement(text)
-    for group in (PROJECT["dependencies"], *PROJECT["optional-dependencies"].values())
+    # "amares" is meant for an environment of its own: it cannot be locked together with the rest
+    for name, group in {"": PROJECT["dependencies"], **PROJECT["optional-dependencies"]}.items()
     for text in group
-    if canonicalize_name(Requirement(text).name) != PROJECT["name"]
+    if name != "amares" and canonicalize_name(Requirement(text).name) != PROJECT["name"]
 ]
 
 
