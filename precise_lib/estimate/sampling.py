@@ -75,6 +75,19 @@ class TrainConfig:
         return cls(**(settings | changes))
 
     @classmethod
+    def for_model(cls, model: SignalModel, **changes) -> TrainConfig:
+        """Our recipe for any signal model: shifts of 0.29 ppm and at least 8 Hz, line widths from .64 to 2.07 times.
+
+        For `dmi_11t7` these are the ranges of the shipped weights; no less than 17 Hz of broadening, since magnets
+        differ less in their shim than in their lines.
+        """
+        shift = round(max(8.0, 0.287 * model.acquisition.spectrometer_frequency_mhz), 1)
+        width = 1 / (np.pi * float(model.t2star_s.max()))
+        broadening = (round(-0.364 * width, 1), round(max(17.0, 1.07 * width), 1))
+        ranges = {"shift_range_hz": (-shift, shift), "broadening_range_hz": broadening}
+        return cls(**({"signal_model": model} | ranges | changes))
+
+    @classmethod
     def from_dict(cls, values: dict) -> TrainConfig:
         """From plain values (YAML, JSON) or a whole card; `recipe: plain` starts from the paper's settings.
 

@@ -232,6 +232,24 @@ def dmi_11t7(t2star_s: float = 0.020) -> SignalModel:
     return default_2h_model(Acquisition(512, 1 / 2500, 76.7), t2star_s)
 
 
+def dmi_rat(t2star_s: float = 0.020) -> SignalModel:
+    """The in vivo rat studies of PRECISE-DMI: 76.7 MHz (11.74 T), 5 kHz; 1024 samples are ours (TR is 400 ms)."""
+    return default_2h_model(Acquisition(1024, 1 / 5000, 76.7), t2star_s)
+
+
+def dmi_7t(t2star_s: float = 0.025) -> SignalModel:
+    """Human brain at 7 T: 45.75 MHz, 512 samples, 2.5 kHz; lines 13 Hz wide, the closest 46 Hz apart.
+
+    T2* is assumed: below the T2 of 33-37 ms that is measured there.
+    """
+    return default_2h_model(Acquisition(512, 1 / 2500, 45.75), t2star_s)
+
+
+def dmi_4t(t2star_s: float = 0.030) -> SignalModel:
+    """Human brain at 4 T: 26.14 MHz, 512 samples, 2.5 kHz; lines 11 Hz wide, the closest 26 Hz apart, overlap."""
+    return default_2h_model(Acquisition(512, 1 / 2500, 26.14), t2star_s)
+
+
 def dmi_3t(t2star_s: float = 0.030) -> SignalModel:
     """Human brain at 3 T: 19.613053 MHz, 1400 samples, 5 kHz; lines 10 Hz wide, 20 Hz apart, overlap."""
     return default_2h_model(Acquisition(1400, 1 / 5000, 19.613053), t2star_s)
