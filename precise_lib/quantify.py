@@ -17,8 +17,6 @@ from precise_lib.errors import InputError
 from precise_lib.mrsi import MRSI
 from precise_lib.simulate.signal import Acquisition, SignalModel, default_2h_model
 
-NETWORK_ESTIMATORS = ("sve", "precise", "precise-finetune")
-PRIOR_ESTIMATORS = ("precise", "precise-finetune")
 CLOSED_FORM = ("fit", "sve", "precise")  # estimators whose errors need no repetition
 
 
@@ -62,7 +60,7 @@ def resolve_model(choice: str | None, estimator: str, acquisition: Acquisition):
     without a network), or None: the shipped weights that fit the acquisition, or the default 2H model.
     """
     is_file = choice is not None and Path(choice).suffix.lower() in (".yaml", ".yml", ".json")
-    if estimator in NETWORK_ESTIMATORS or (choice is not None and not is_file):
+    if "network" in estimate.uses(estimator) or (choice is not None and not is_file):
         if is_file:
             raise InputError(
                 f"The estimator '{estimator}' needs trained weights, and {choice} is a signal model: "
@@ -117,8 +115,10 @@ def quantify(
     uncertainty.check(errors, repeats)
     if errors == "closed" and estimator not in CLOSED_FORM:
         raise InputError(f"'{estimator}' has no errors in closed form: choose montecarlo, or none.")
-    if estimator in PRIOR_ESTIMATORS and mri is None:
-        raise InputError(f"The estimator '{estimator}' needs an MRI: give --mri, or use the estimator 'sve'.")
+    uses = estimate.uses(estimator)
+    if "mri" in uses and mri is None:
+        alone = "sve" if "network" in uses else "fit"
+        raise InputError(f"The estimator '{estimator}' needs an MRI: give --mri, or use the estimator '{alone}'.")
     with io.staged(out) as folder:
         acquisition = io.read_acquisition(dmi)
         signal_model, network, warnings = resolve_model(model, estimator, acquisition)
@@ -132,8 +132,8 @@ def quantify(
         read = time.perf_counter()
         filled = io.zero_filled(data.fids[data.usable])
         unsure = uncertainty.Uncertainty(data, network, filled)
-        options, chosen = {"weights": network} if estimator in NETWORK_ESTIMATORS else {}, None
-        if estimator in PRIOR_ESTIMATORS and lam != "auto":
+        options, chosen = {"weights": network} if "network" in uses else {}, None
+        if "lambda" in uses and lam != "auto":
             options["lam"] = lam = 0.01 if lam is None else lam
         method = estimate.make(estimator, **options)
         if lam == "auto":
@@ -148,7 +148,7 @@ def quantify(
         files = io.write_maps(folder, "conc", maps, data.affine)
         way = errors or ("closed" if estimator in CLOSED_FORM else "none")
         try:
-            how = uncertainty.write(folder, way, unsure, method, estimator in PRIOR_ESTIMATORS, lams, repeats, seed)
+            how = uncertainty.write(folder, way, unsure, method, "neighbors" in uses, lams, repeats, seed)
             warnings += unsure.warnings() if way != "none" or chosen else []
         except InputError as problem:
             if errors is not None:
@@ -165,7 +165,7 @@ def quantify(
                 "mask": None if mask is None else str(mask),
                 "out": str(out),
                 "estimator": estimator,
-                "lambda": lam if estimator in PRIOR_ESTIMATORS else None,
+                "lambda": lam if "lambda" in uses else None,
                 "model": model,
             },
             "signal_model": signal_model.to_dict(),
@@ -240,8 +240,8 @@ def _warnings(data: MRSI, counts: dict, estimator: str, mri, lam, filled: int) -
     if filled:
         n = data.model.acquisition.n_samples
         notes.append(f"The last {filled} of {n} time points are zero-filled; they do not count for the noise level.")
-    if mri is not None and estimator not in PRIOR_ESTIMATORS:
+    if mri is not None and "mri" not in estimate.uses(estimator):
         notes.append(f"The estimator '{estimator}' does not use the MRI.")
-    if lam is not None and estimator not in PRIOR_ESTIMATORS:
+    if lam is not None and "lambda" not in estimate.uses(estimator):
         notes.append(f"The estimator '{estimator}' does not use lambda.")
     return notes

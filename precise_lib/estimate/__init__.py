@@ -16,13 +16,28 @@ from importlib import import_module
 from precise_lib.errors import InputError
 
 _FACTORIES: dict[str, Callable] = {}
+_USES: dict[str, frozenset[str]] = {}
+# what an estimator may use besides the FIDs of the voxel at hand
+USABLE = frozenset({"network", "mri", "lambda", "neighbors"})
 
 
-def register(name: str, factory: Callable) -> None:
-    """Add an estimator: ``factory(**options)`` returns the callable. Names are unique."""
+def register(name: str, factory: Callable, uses: tuple[str, ...] = ()) -> None:
+    """Add an estimator: ``factory(**options)`` returns the callable. Names are unique.
+
+    `uses` says what it needs besides the FIDs of a voxel, for those who prepare its input or judge its errors:
+    "network" (an option ``weights``), "mri", "lambda" (an option ``lam``), "neighbors" (it mixes voxels, so its
+    result is biased next to edges).
+    """
     if name in _FACTORIES:
         raise ValueError(f"An estimator named '{name}' is registered already.")
-    _FACTORIES[name] = factory
+    if not USABLE.issuperset(uses):
+        raise ValueError(f"An estimator uses some of {', '.join(sorted(USABLE))}, not {', '.join(uses)}.")
+    _FACTORIES[name], _USES[name] = factory, frozenset(uses)
+
+
+def uses(name: str) -> frozenset[str]:
+    """What a registered estimator uses besides the FIDs of a voxel, see `register`."""
+    return _USES[name]
 
 
 def names() -> list[str]:
@@ -47,8 +62,9 @@ def _later(module: str, attribute: str, **preset) -> Callable:
 
 register("fourier", _later("fourier", "Fourier"))
 register("fit", _later("fitting", "Fit"))
-register("sve", _later("sve", "Sve"))
-register("precise", _later("edge_preserving", "Precise", method="exact"))
-register("precise-finetune", _later("edge_preserving", "Precise", method="finetune"))
-register("fit-diffusion", _later("filters", "Diffusion"))
-register("fit-guided", _later("filters", "Guided"))
+register("sve", _later("sve", "Sve"), uses=("network",))
+_PRECISE = ("network", "mri", "lambda", "neighbors")
+register("precise", _later("edge_preserving", "Precise", method="exact"), uses=_PRECISE)
+register("precise-finetune", _later("edge_preserving", "Precise", method="finetune"), uses=_PRECISE)
+register("fit-diffusion", _later("filters", "Diffusion"), uses=("neighbors",))
+register("fit-guided", _later("filters", "Guided"), uses=("mri", "neighbors"))
