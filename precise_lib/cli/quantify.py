@@ -1,0 +1,47 @@
+"""``precise quantify``: files to concentration maps and their errors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def quantify(
+    dmi: Annotated[Path, typer.Argument(help="MRSI as NIfTI-MRS.")],
+    out: Annotated[Path, typer.Option(help="Folder to write conc_<metabolite>.nii.gz and summary.json to.")],
+    mri: Annotated[Path | None, typer.Option(help="MRI as NIfTI, on any grid that covers the MRSI.")] = None,
+    mask: Annotated[Path | None, typer.Option(help="Mask as NIfTI on the grid of the MRSI.")] = None,
+    estimator: Annotated[
+        str | None,
+        typer.Option(help="fourier, fit, sve or precise; default precise with an MRI, sve without."),
+    ] = None,
+    lam: Annotated[
+        str | None,
+        typer.Option(help="Weight of the MRI prior (lambda of Eq. 4), default 0.01; 0 gives sve, auto chooses it."),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="Weights by name or hash ('precise models' lists them) or as a .safetensors file; "
+            "for fourier and fit also a YAML signal model."
+        ),
+    ] = None,
+    errors: Annotated[
+        str | None,
+        typer.Option(
+            help="How sd_ and bias_ maps are made: closed (default for fit, sve, precise), montecarlo or none."
+        ),
+    ] = None,
+    repeats: Annotated[int, typer.Option(help="Repetitions of --errors montecarlo.")] = 100,
+    seed: Annotated[int, typer.Option(help="Seed of --errors montecarlo.", min=0)] = 0,
+):
+    """Concentration maps in mM by the water reference, with their SD and the bias that the prior brings."""
+    from precise_lib.quantify import quantify as run
+
+    summary = run(dmi, out, mri, mask, estimator, lam, model, errors, repeats, seed)
+    for warning in summary["warnings"]:
+        typer.echo(f"Note: {warning}", err=True)
+    counts, used = summary["counts"], summary["settings"]["estimator"]
+    typer.echo(f"Quantified {counts['estimated']} of {counts['voxels']} voxels with '{used}'; wrote {out}")
