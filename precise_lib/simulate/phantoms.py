@@ -18,6 +18,7 @@ MRI levels; those below are ours: a tumor has half the Glx and three times the L
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -52,6 +53,12 @@ class Phantom:
     mri, mri_affine : (X, Y, Z) gray levels in [0, 1] and their affine (mm)
     affine : of the DMI grid
     model : `SignalModel`
+    b0_hz, b1 : (x, y, z) frequency shift and factor on the signal that `measure` applies unless given others, or None
+    clean : (x, y, z, t) noiseless FIDs where the phantom was encoded with a point spread function and these fields,
+        see `encoding`; None where they follow from the concentrations
+    noise : callable (generator, number of samples) -> (x, y, z, t) noise of SD 1 per real channel, for noise that
+        neighbors share; None for white noise
+    blurred : like `concentrations`, after the point spread function alone; None without one
     """
 
     concentrations: xr.DataArray
@@ -61,6 +68,11 @@ class Phantom:
     mri_affine: np.ndarray
     affine: np.ndarray
     model: SignalModel
+    b0_hz: np.ndarray | None = None
+    b1: np.ndarray | None = None
+    clean: np.ndarray | None = None
+    noise: Callable | None = None
+    blurred: xr.DataArray | None = None
 
     @property
     def mask(self) -> np.ndarray:
@@ -81,9 +93,21 @@ class Phantom:
         box = [slice(b[0], b[-1] + 1) for b in box]
         affine = self.affine.copy()
         affine[:3, 3] += affine[:3, :3] @ [b.start for b in box]
+
+        def maps(values):
+            return None if values is None else values.where(region).isel(dict(zip("xyz", box, strict=True)))
+
+        def part(values):
+            return None if values is None else values[tuple(box)]
+
         return replace(
             self,
-            concentrations=self.concentrations.where(region).isel(dict(zip("xyz", box, strict=True))),
+            concentrations=maps(self.concentrations),
+            blurred=maps(self.blurred),
+            b0_hz=part(self.b0_hz),
+            b1=part(self.b1),
+            clean=part(self.clean),
+            noise=None if self.noise is None else self.noise.crop(tuple(box)),
             compartments=np.where(region, self.compartments, 0)[tuple(box)],
             tumors={site: mask[tuple(box)] for site, mask in self.tumors.items()},
             affine=affine,
@@ -94,21 +118,37 @@ class Phantom:
 
         Parameters
         ----------
-        snr : SNR of water as the paper defines it, for an undistorted voxel; inf for none
+        snr : SNR of water as the paper defines it, for an undistorted voxel at a sensitivity of one; inf for none
         seed : int or `numpy.random.Generator`
         b0_hz : (x, y, z) frequency shift; its gradient also broadens the lines unless `broadening_hz` is given
         b1 : (x, y, z) factor on the signal
+
+        Raises
+        ------
+        InputError : an SNR that is not positive, or other fields than those the phantom was encoded with
         """
         if not snr > 0:
             raise InputError(f"SNR is {snr}; it must be positive (inf for no noise).")
+        fids = self.noiseless(b0_hz, b1, phase_rad, broadening_hz)
+        sigma, rng = snr_to_sigma(self.model, snr), np.random.default_rng(seed)
+        if self.noise is None:
+            noisy = add_noise(fids, sigma, rng)
+        else:
+            noisy = fids if sigma == 0 else fids + np.float32(sigma) * self.noise(rng, fids.shape[-1])
+        return MRSI(noisy, self.model, self.affine, self.mask, self.mri, self.mri_affine)
+
+    def noiseless(self, b0_hz=None, b1=None, phase_rad=0.0, broadening_hz=None) -> np.ndarray:
+        """FIDs (x, y, z, t) without noise; arguments as of `measure`."""
+        if self.clean is not None:
+            if any(x is not None for x in (b0_hz, b1, broadening_hz)):
+                raise InputError("This phantom was encoded with its own fields; build it with others instead.")
+            return self.clean * np.exp(1j * np.asarray(phase_rad, np.float32))[..., None].astype(np.complex64)
+        b0_hz, b1 = (self.b0_hz if b0_hz is None else b0_hz), (self.b1 if b1 is None else b1)
         amplitudes = self.amplitudes if b1 is None else self.amplitudes * np.asarray(b1)[..., None]
         shift = 0.0 if b0_hz is None else b0_hz
         if broadening_hz is None:
             broadening_hz = 0.0 if b0_hz is None else gradient_broadening(b0_hz)
-        fids = self.model.fids(amplitudes, shift, broadening_hz, phase_rad)
-        sigma = snr_to_sigma(self.model, snr)
-        noisy = add_noise(fids, sigma, np.random.default_rng(seed))
-        return MRSI(noisy, self.model, self.affine, self.mask, self.mri, self.mri_affine)
+        return self.model.fids(amplitudes, shift, broadening_hz, phase_rad)
 
 
 def _grid_affine(matrix: int, field_of_view_mm: float, slice_mm: float) -> np.ndarray:
