@@ -16,6 +16,7 @@ from functools import cached_property
 import numpy as np
 
 from precise_lib.errors import InputError
+from precise_lib.simulate.shifts import SHIFTS_2H_PPM
 
 DEUTERIUM_MHZ_PER_T = 6.5359
 
@@ -216,8 +217,8 @@ def snr_to_sigma(model: SignalModel, snr, amplitude=1.0, broadening_hz=0.0):
     return amplitude * peak_height(model, broadening_hz) / (snr * np.sqrt(model.acquisition.n_samples))
 
 
-# Chemical shifts of PRECISE-DMI; T2* is not printed there: 20 ms is the middle of the plausible 15-30 ms.
-_2H_LINES = (("water", 4.7), ("Glc", 3.7), ("Glx", 2.4), ("Lac", 1.3))
+# The lines of PRECISE-DMI; T2* is not printed there: 20 ms is the middle of the plausible 15-30 ms.
+_2H_LINES = tuple((name, SHIFTS_2H_PPM[name]) for name in ("water", "Glc", "Glx", "Lac"))
 
 
 def default_2h_model(acquisition: Acquisition, t2star_s: float = 0.020) -> SignalModel:
