@@ -68,3 +68,5 @@ register("precise", _later("edge_preserving", "Precise", method="exact"), uses=_
 register("precise-finetune", _later("edge_preserving", "Precise", method="finetune"), uses=_PRECISE)
 register("fit-diffusion", _later("filters", "Diffusion"), uses=("neighbors",))
 register("fit-guided", _later("filters", "Guided"), uses=("mri", "neighbors"))
+register("svd-fit", _later("lowrank", "TruncatedSvd"), uses=("neighbors",))
+register("mppca-fit", _later("lowrank", "MpPca"), uses=("neighbors",))
