@@ -16,14 +16,14 @@ little low above.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from precise_lib.errors import InputError
 from precise_lib.estimate.fitting import FitResult
-from precise_lib.estimate.linear_map import diagonal_and_squares
+from precise_lib.estimate.linear_map import diagonal_and_squares, probing_error
 from precise_lib.evaluate import crlb
 from precise_lib.evaluate.montecarlo import RunningMoments
 from precise_lib.simulate.signal import SignalModel, add_noise
@@ -33,11 +33,15 @@ CHUNK = 512  # voxels whose Jacobians are in memory together: about 30 MB
 
 @dataclass(frozen=True)
 class ErrorMaps:
-    """Errors of each voxel and metabolite in mM, (V, M): SD, signed bias (None without a prior), its noise (SD)."""
+    """Errors of each voxel and metabolite in mM, (V, M): SD, signed bias (None without a prior), its noise (SD).
+
+    `probing_error` is the relative error of the SD where the linear map was probed, see `linear_map`; 0 where not.
+    """
 
     sd: np.ndarray
     bias: np.ndarray | None = None
     bias_noise: np.ndarray | None = None
+    probing_error: float = 0.0
 
     @property
     def corrected_bias(self) -> np.ndarray:
@@ -109,14 +113,18 @@ def closed_form(model: SignalModel, amplitudes, covariance, solvers=None, lattic
     alone = _ratio_variance(own, single, w)
     if solvers is None:
         return ErrorMaps(scale * np.sqrt(alone))
-    variance, moved, bias = np.empty_like(s), np.empty_like(s), np.empty_like(s)
+    variance, moved, bias, probed = np.empty_like(s), np.empty_like(s), np.empty_like(s), 0.0
     each = solvers if isinstance(solvers, list | tuple) else [solvers] * m
     for solver in {id(x): x for x in each}.values():
         which = [k for k in range(m) if each[k] is solver]
         smooth = solver(s)
         total = np.where(smooth[:, [w]] > 0, smooth[:, [w]], np.nan)
         ratio = smooth[:, which] / total
-        diagonal, mixed = diagonal_and_squares(solver, own[:, which].reshape(len(s), -1), lattice)
+        values = own[:, which].reshape(len(s), -1)
+        diagonal, mixed = diagonal_and_squares(solver, values, lattice)
+        if lattice is not None:
+            # the variances alone: covariances may be negative, and have no root
+            probed = max(probed, probing_error(solver, values[:, ::3], mixed[:, ::3]))
         variance[:, which] = _ratio_variance(mixed.reshape(len(s), -1, 3), ratio, w) / total**2
         kk, kw, ww = np.moveaxis(own[:, which], -1, 0)
         # only a voxel's own noise is in both c and s
@@ -124,7 +132,7 @@ def closed_form(model: SignalModel, amplitudes, covariance, solvers=None, lattic
         moved[:, which] = variance[:, which] + alone[:, which] / s[:, [w]] ** 2 - 2 * common / (total * s[:, [w]])
         bias[:, which] = ratio - single[:, which]
     mm = model.reference_concentration_mm
-    return ErrorMaps(mm * np.sqrt(variance), mm * bias, mm * np.sqrt(np.maximum(moved, 0)))
+    return ErrorMaps(mm * np.sqrt(variance), mm * bias, mm * np.sqrt(np.maximum(moved, 0)), probed)
 
 
 def distortions(fit: FitResult) -> dict:
@@ -132,15 +140,32 @@ def distortions(fit: FitResult) -> dict:
     return {"shift_hz": fit.shift_hz, "broadening_hz": fit.broadening_hz, "phase_rad": fit.phase_rad}
 
 
-def repeated(clean, sigma, chain: Callable, n_repeats: int = 100, seed: int = 0) -> RunningMoments:
-    """Mean and SD of a chain of estimation over fresh noise; memory holds one repetition, whatever their number.
+def realizations(
+    clean, sigma, chain: Callable, n_repeats: int = 100, seed: int = 0, noise: Callable | None = None
+) -> Iterator[np.ndarray]:
+    """Results of a chain of estimation, one after the other, over fresh noise.
 
     Parameters
     ----------
     clean : (V, t) noiseless FIDs; ``model.fids(sve, **distortions)`` to estimate errors, the true ones to know them
     sigma : noise of a time sample, one number or (V,)
     chain : (V, t) complex64 -> any array, for example the maps (V, M) of several lambdas
-    n_repeats : the SD is uncertain by 1 / sqrt(2 n) of itself, the bias by SD / sqrt(n)
+    noise : generator -> (V, t) complex noise of SD 1 per real channel where voxels share it, see
+        `precise_lib.simulate.encoding`; white and independent by default
+    """
+    for repeat in range(n_repeats):
+        rng = np.random.default_rng([seed, repeat])
+        drawn = None if noise is None else np.asarray(sigma)[..., None] * noise(rng)
+        noisy = add_noise(clean, sigma, rng) if drawn is None else clean + drawn
+        yield np.asarray(chain(noisy.astype(np.complex64)))
+
+
+def repeated(
+    clean, sigma, chain: Callable, n_repeats: int = 100, seed: int = 0, noise: Callable | None = None
+) -> RunningMoments:
+    """Mean and SD of `realizations` (same arguments); memory holds one repetition, whatever their number.
+
+    The SD is uncertain by 1 / sqrt(2 n_repeats) of itself, the bias by SD / sqrt(n_repeats).
 
     Raises
     ------
@@ -149,7 +174,6 @@ def repeated(clean, sigma, chain: Callable, n_repeats: int = 100, seed: int = 0)
     if n_repeats < 2:
         raise InputError(f"{n_repeats} repetition(s) have no SD; give at least 2.")
     moments = RunningMoments()
-    for repeat in range(n_repeats):
-        noisy = add_noise(clean, sigma, np.random.default_rng([seed, repeat])).astype(np.complex64)
-        moments.add(np.asarray(chain(noisy))[None])
+    for result in realizations(clean, sigma, chain, n_repeats, seed, noise):
+        moments.add(result[None])
     return moments

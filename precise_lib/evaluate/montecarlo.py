@@ -162,6 +162,19 @@ def sd_interval(sd, n_repeats: int, level: float = 0.95):
     return np.asarray(sd) * factors[0], np.asarray(sd) * factors[1]
 
 
+def bootstrap_interval(statistic: Callable, draws, n_draws: int = 400, seed: int = 0, level: float = 0.95):
+    """Confidence interval (low, high) of a statistic of noise realizations, by drawing among them with replacement.
+
+    Parameters
+    ----------
+    statistic : realizations (n, ...) -> number or array; methods compared within it share their noise
+    draws : realizations (n, ...)
+    """
+    draws, rng = np.asarray(draws), np.random.default_rng(seed)
+    values = np.array([statistic(draws[rng.integers(0, len(draws), len(draws))]) for _ in range(n_draws)])
+    return tuple(np.quantile(values, [(1 - level) / 2, (1 + level) / 2], axis=0))
+
+
 def snr_at_sd(snrs, sd_curve, sd) -> np.ndarray:
     """SNR at which a falling curve of SD over SNR takes the value `sd`.
 
