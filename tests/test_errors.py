@@ -185,7 +185,11 @@ def test_probing_finds_diagonal_and_squares(shape, monkeypatch):
     assert linear_map.lattices(usable) is None
     monkeypatch.setattr(linear_map, "EXACT_UP_TO", 10)
     lattice = linear_map.lattices(usable)
-    assert len(np.unique(lattice)) <= np.prod(np.minimum(shape, linear_map.SPACING))
+    assert len(np.unique(lattice.number)) <= np.prod(np.minimum(shape, linear_map.SPACING))
     probed = linear_map.diagonal_and_squares(solver, values, lattice)
     np.testing.assert_allclose(probed[0], exact[0], rtol=2e-3)
     np.testing.assert_allclose(probed[1], exact[1], rtol=2e-2)
+    # the error that is stated is the one there is
+    stated = linear_map.probing_error(solver, values, probed[1], n_rows=n)
+    assert stated == pytest.approx(np.sqrt(np.mean((np.sqrt(probed[1] / exact[1]) - 1) ** 2)), rel=1e-6)
+    assert linear_map.probing_error(solver, values, exact[1]) < 1e-10
