@@ -38,6 +38,7 @@ __all__ = [
     "write_image",
     "write_maps",
     "write_mrsi",
+    "write_phantom",
     "zero_filled",
 ]
 
@@ -234,3 +235,12 @@ def write_mrsi(path, data: MRSI) -> None:
     )
     with staged(path.parent) as folder:
         mrs.save(folder / path.name)
+
+
+def write_phantom(folder, phantom, snr: float, seed: int = 0) -> None:
+    """One measurement of a `simulate.phantoms.Phantom` with its truth: dmi, mri, mask and truth_<metabolite>."""
+    with staged(folder) as work:
+        write_mrsi(work / "dmi.nii.gz", phantom.measure(snr, seed))
+        write_image(work / "mri.nii.gz", phantom.mri, phantom.mri_affine, "simulated MRI")
+        write_image(work / "mask.nii.gz", phantom.mask, phantom.affine, "mask")
+        write_maps(work, "truth", phantom.concentrations, phantom.affine)

@@ -26,10 +26,5 @@ def rings(
     from precise_lib import io
     from precise_lib.simulate import phantoms
 
-    with io.staged(out) as folder:
-        phantom = phantoms.rings(tumor_size)
-        io.write_mrsi(folder / "dmi.nii.gz", phantom.measure(snr, seed))
-        io.write_image(folder / "mri.nii.gz", phantom.mri, phantom.mri_affine, "simulated MRI")
-        io.write_image(folder / "mask.nii.gz", phantom.mask, phantom.affine, "mask")
-        io.write_maps(folder, "truth", phantom.concentrations, phantom.affine)
+    io.write_phantom(out, phantoms.rings(tumor_size), snr, seed)
     typer.echo(f"Wrote dmi, mri, mask and truth_<metabolite> (.nii.gz) to {out}")
