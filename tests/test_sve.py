@@ -468,7 +468,7 @@ def test_shipped_weights_have_cards_and_are_found():
         assert network.name == name
         assert network.card["sha256"] == network.hash
         assert {"accuracy", "wall_time_s", "machine", "config", "signal_model"} <= set(network.card)
-    with pytest.raises(InputError, match="No shipped network fits 999 points"):
+    with pytest.raises(InputError, match="No network fits 999 points"):
         find_weights(Acquisition(999, 1e-3, 76.7))
     assert Sve().amplitudes(noisy_fids(n=2)[0], dmi_11t7()).shape == (2, 4)
 

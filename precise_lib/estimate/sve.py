@@ -5,6 +5,7 @@ Weights are safetensors with a JSON card of the same name beside them; `precise_
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import hashlib
 import json
@@ -17,11 +18,11 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 
+from precise_lib import models
 from precise_lib.errors import InputError
 from precise_lib.estimate.network import Network
 from precise_lib.estimate.sampling import TrainConfig
 from precise_lib.mrsi import MRSI
-from precise_lib.resources import data_path
 from precise_lib.simulate.signal import Acquisition, SignalModel
 
 BATCH = 8192  # FIDs that pass the network together: bounds the memory
@@ -71,21 +72,22 @@ class SveModel:
 
 def shipped_weights() -> list[str]:
     """Names of the weights that come with the package."""
-    return sorted(p.stem for p in data_path("weights").glob("*.safetensors"))
+    return [entry.path.stem for entry in models.shipped()]
 
 
 def load_weights(name_or_path) -> SveModel:
-    """Load weights by shipped name or by path.
+    """Load weights by name or hash of the signal model (shipped, or of the user's model folder), or by path.
 
     Raises
     ------
     InputError : no such weights, no card beside them, or a damaged file
     """
     path = Path(name_or_path)
-    if str(name_or_path) in shipped_weights():
-        path = data_path("weights", f"{name_or_path}.safetensors")
-    elif path.suffix != ".safetensors" or not path.is_file():
-        names = ", ".join(shipped_weights()) or "none"
+    if path.suffix != ".safetensors":
+        entry = models.find(str(name_or_path))
+        path = path if entry is None else entry.path
+    if path.suffix != ".safetensors" or not path.is_file():
+        names = ", ".join(entry.name for entry in models.available()) or "none"
         raise InputError(f"No weights '{name_or_path}': name a .safetensors file or one of: {names}.")
     return _load(path.resolve(), path.stat().st_mtime_ns)
 
@@ -112,38 +114,28 @@ def _load(path: Path, _mtime: int) -> SveModel:
     return SveModel(card["name"], digest, card, config.signal_model, network.eval().requires_grad_(False))
 
 
-def same_acquisition(a: Acquisition, b: Acquisition) -> bool:
-    """Whether FIDs of `a` look like FIDs of `b` to a network: length, dwell time, nucleus, field within 1 %."""
-    return (
-        a.n_samples == b.n_samples
-        and a.nucleus == b.nucleus
-        and abs(a.dwell_time_s / b.dwell_time_s - 1) < 1e-4
-        and abs(a.spectrometer_frequency_mhz / b.spectrometer_frequency_mhz - 1) < 0.01
-    )
+def find_weights(acquisition: Acquisition, like="FILE") -> str:
+    """Name (shipped) or path (user's) of the weights for an acquisition when none are asked for.
 
-
-def find_weights(acquisition: Acquisition) -> str:
-    """Name of the shipped default weights for an acquisition; raises `InputError` when none fits."""
-    for name in shipped_weights():
-        card = json.loads(data_path("weights", f"{name}.json").read_text())
-        if card.get("default") and same_acquisition(
-            acquisition, SignalModel.from_dict(card["signal_model"]).acquisition
-        ):
-            return name
+    `models.fitting` has the order; `like` is the data file that the message names. Raises `InputError` when no
+    network fits.
+    """
+    for entry in models.fitting(acquisition):
+        return entry.path.stem if entry.origin == "shipped" else str(entry.path)
     a = acquisition
     raise InputError(
-        f"No shipped network fits {a.n_samples} points at {a.dwell_time_s * 1e6:.4g} us and "
-        f"{a.spectrometer_frequency_mhz:.4g} MHz of {a.nucleus}; train one with 'precise train --config FILE', "
+        f"No network fits {a.n_samples} points at {a.dwell_time_s * 1e6:.4g} us and "
+        f"{a.spectrometer_frequency_mhz:.4g} MHz of {a.nucleus}: train one with 'precise train --like {like}', "
         "or use the estimator 'fit'."
     )
 
 
-def check_match(network: SveModel, model: SignalModel):
+def check_match(network: SveModel | models.Entry, model: SignalModel):
     """Raise `InputError` unless the network was trained on the lines and acquisition of `model`."""
     own = network.signal_model
     if own == model:
         return
-    if not same_acquisition(own.acquisition, model.acquisition):
+    if not models.same_acquisition(own.acquisition, model.acquisition):
         raise InputError(f"The network '{network.name}' was trained for another acquisition than the data's.")
     if own.names != model.names or own.reference != model.reference:
         raise InputError(
@@ -156,9 +148,17 @@ def check_match(network: SveModel, model: SignalModel):
 
 
 def resolve(weights, model: SignalModel) -> SveModel:
-    """The network for `model`: given as such, by name or path, or (None) the shipped one that fits."""
+    """The network for `model`: given as such, by name or path, or (None) the first that fits.
+
+    Of several networks for the acquisition, the first that was trained on the lines of `model` is taken.
+    """
     if weights is None:
         weights = find_weights(model.acquisition)
+        for entry in models.fitting(model.acquisition):
+            with contextlib.suppress(InputError):
+                check_match(entry, model)
+                weights = entry.path
+                break
     network = weights if isinstance(weights, SveModel) else load_weights(weights)
     check_match(network, model)
     return network

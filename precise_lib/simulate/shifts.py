@@ -46,7 +46,7 @@ def parse_metabolites(text: str) -> dict[str, float]:
         name = known.get(name.lower(), name)
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+-]*", name):  # it becomes part of file names
             raise InputError(
-                f"The metabolites '{text}' have the name '{name}': separate names of letters, digits and _.+- by commas."
+                f"The metabolites '{text}' have the name '{name}': use letters, digits and _.+-, with commas between."
             )
         if name.lower() in (other.lower() for other in found):
             raise InputError(f"The metabolites '{text}' name {name} twice: name each line once.")
