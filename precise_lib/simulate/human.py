@@ -1,0 +1,247 @@
+"""A human head in numbers: MNI152 anatomy, the metabolism of a DMI study, a heterogeneous tumor and a cavity.
+
+The anatomy is real: the MNI152 T1 template and its gray- and white-matter maps, which nilearn carries in its own wheel
+(2 mm; nothing is downloaded). They are averages of 152 heads, so the cortex is blurrier than in one person. What is not
+gray or white matter inside the brain mask counts as CSF. Skull and scalp are left out, and so is the point spread of
+the encoding: every DMI voxel is the exact average of the 2 mm maps over its own box.
+
+Metabolism is assumed, by tissue (`CONCENTRATIONS_MM`), and so are the lesions, which the healthy template does not
+have: an enhancing rim of viable tumor around a necrotic core, a part of the same tumor that does not enhance and looks
+like the healthy tissue it grew into, and a resection cavity. That is the patient whom the authors of PRECISE-DMI name
+as a limit of their work: human tumors during therapy look less homogeneous in the MRI than the rat model that they had.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import xarray as xr
+
+from precise_lib.errors import InputError
+from precise_lib.simulate.phantoms import METABOLITES, Phantom
+from precise_lib.simulate.signal import SignalModel, dmi_4t, dmi_7t
+
+TISSUES = ("gray", "white", "CSF", "rim", "core", "non-enhancing", "cavity")
+LESIONS = TISSUES[3:]
+# Field (T) -> signal model and voxel size (mm). De Graaf 2020: 1 mL is feasible at 7 T; the sensitivity falls with
+# B0^1.65, so 4 T needs about three times the volume.
+FIELDS = {7: (dmi_7t, 10.0), 4: (dmi_4t, 15.0)}
+
+# water, Glc, Glx, Lac in mM of tissue, two hours after 2H glucose by mouth; water 10 mM everywhere, as in the paper.
+CONCENTRATIONS_MM = {
+    # Whole brain at 3 T after 120 min: Glx 3.2 +- 0.4, Glc 3 +- 0.7 mM (repeatability study, Eur Radiol Exp 2024). Gray
+    # over white Glx: 1.2 by 2H at 7 T, 1.5 by 1H at 3 T (Niess 2023), in voxels that mix both; ours is 1.36. Lac there
+    # was 1.6 mM, lipids of the scalp at the same frequency included: ours is lower. Glc: less in white matter, ours.
+    "gray": (10.0, 2.4, 3.8, 0.6),
+    "white": (10.0, 1.8, 2.8, 0.5),
+    # CSF exchanges glucose slowly and makes no Glx; ours.
+    "CSF": (10.0, 0.6, 0.1, 0.2),
+    # Glioblastoma at 7 T: Glx labeled 0.41 times, Lac 4.6 times as fast as in healthy brain (Cambridge, 2025).
+    "rim": (10.0, 2.0, 1.4, 2.5),
+    # Necrosis: little metabolism, lactate diffuses in; ours.
+    "core": (10.0, 1.0, 0.3, 1.2),
+    "non-enhancing": (10.0, 2.0, 1.4, 2.5),
+    "cavity": (10.0, 0.0, 0.0, 0.0),
+}
+# T1-weighted gray levels after contrast agent, the brightest (rim) at 1; a template of 1 (white matter 0.87) is dimmed
+# to 1 / 1.3, so that the rim is 1.5 times as bright as white matter. CSF is 0.21 there. Ours.
+TEMPLATE_SCALE = 1 / 1.3
+LESION_GRAY = {"rim": 1.0, "core": 0.30, "cavity": 0.20}
+
+# Ellipsoids in MNI coordinates (mm): center, semi-axes; later ones replace earlier ones. Ours: a right parietal tumor
+# of 44 mm with a wall of about 11 mm, its posterior non-enhancing part, and the cavity before it.
+SHAPES = (
+    ("non-enhancing", (30.0, -58.0, 32.0), (15.0, 18.0, 15.0)),
+    ("rim", (33.0, -30.0, 30.0), (22.0, 22.0, 22.0)),
+    ("core", (33.0, -30.0, 30.0), (11.0, 11.0, 11.0)),
+    ("cavity", (36.0, 6.0, 36.0), (15.0, 15.0, 15.0)),
+)
+# B0 left by the shim, ppm: center (mm), height and width (SD, mm) of the air-filled frontal and sphenoid sinuses and of
+# both ear canals. Ours: 0.25 ppm at the sinus, of the order seen in shimmed heads.
+B0_SOURCES_PPM = (
+    ((0.0, 58.0, -22.0), 0.28, 22.0),
+    ((62.0, -22.0, -34.0), 0.20, 16.0),
+    ((-62.0, -22.0, -34.0), 0.20, 16.0),
+)
+B1_RISE = 0.5  # how much more a receive array hears of the surface of the head than of its center; ours
+MASK_SHARE = 0.5  # a DMI voxel with less brain than this is left out
+
+
+@lru_cache(maxsize=1)
+def _templates() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """T1, gray, white, brain mask (X, Y, Z) at 2 mm, and their affine; read-only, from nilearn's wheel."""
+    try:
+        from nilearn import datasets
+    except ImportError as error:
+        raise InputError(
+            "The human phantom needs the anatomy that nilearn carries: pip install 'precise-lib[studies]'."
+        ) from error
+    names = ("load_mni152_template", "load_mni152_gm_template", "load_mni152_wm_template", "load_mni152_brain_mask")
+    images = [getattr(datasets, name)(resolution=2) for name in names]
+    t1, gray, white, brain = (image.get_fdata() for image in images)
+    maps = t1, np.clip(gray, 0, 1), np.clip(white, 0, 1), brain > 0.5, images[0].affine
+    for values in maps:
+        values.setflags(write=False)
+    return maps
+
+
+def _positions(shape, affine) -> list[np.ndarray]:
+    """World coordinates (mm) along x, y and z of a grid without rotation, each ready to broadcast."""
+    axes = [affine[i, i] * np.arange(n) + affine[i, 3] for i, n in enumerate(shape)]
+    return list(np.meshgrid(*axes, indexing="ij", sparse=True))
+
+
+def _inside(positions, center, semi_axes) -> np.ndarray:
+    """Share of each 2 mm voxel inside an ellipsoid: 0 or 1, but for a border of one voxel."""
+    radius = np.sqrt(sum(((p - c) / a) ** 2 for p, c, a in zip(positions, center, semi_axes, strict=True)))
+    return np.clip(0.5 + (1 - radius) * min(semi_axes) / 2.0, 0, 1)
+
+
+def anatomy(lesions: bool = True, non_enhancing_in_mri: bool = False) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Tissue fractions and MRI at 2 mm.
+
+    Returns
+    -------
+    fractions : (7, X, Y, Z) of `TISSUES`; they sum to one inside the brain and to zero outside
+    mri : (X, Y, Z) gray levels in [0, 1], NaN outside the brain
+    affine : (4, 4), MNI152 space
+    """
+    t1, gray, white, brain, affine = _templates()
+    fractions = np.zeros((len(TISSUES), *t1.shape))
+    fractions[:3] = gray, white, np.clip(1 - gray - white, 0, 1)
+    fractions *= brain
+    mri = np.where(brain, np.clip(t1 * TEMPLATE_SCALE, 0, 1), np.nan)
+    if lesions:
+        positions = _positions(t1.shape, affine)
+        for name, center, semi_axes in SHAPES:
+            share = _inside(positions, center, semi_axes) * brain
+            fractions *= 1 - share
+            fractions[TISSUES.index(name)] += share
+            level = LESION_GRAY["rim"] if non_enhancing_in_mri else None
+            level = LESION_GRAY.get(name, level)
+            if level is not None:
+                mri = mri * (1 - share) + level * share
+    return fractions, mri, affine
+
+
+def _overlap(n_fine: int, step: float, start: float, n_coarse: int, size: float, first: float) -> np.ndarray:
+    """Share of each coarse voxel (rows) that each fine voxel covers, along one axis; lengths and edges in mm."""
+    fine, coarse = start + step * np.arange(n_fine), first + size * np.arange(n_coarse)
+    low = np.maximum(coarse[:, None], fine[None])
+    high = np.minimum(coarse[:, None] + size, fine[None] + step)
+    return np.clip(high - low, 0, None) / size
+
+
+def dmi_grid(voxel_mm: float) -> tuple[tuple[int, ...], np.ndarray]:
+    """Shape and affine of the isotropic DMI grid, centered on the brain and large enough for it."""
+    brain, affine = _templates()[3:]
+    if not 4.0 <= voxel_mm <= 40.0:
+        raise InputError(f"The DMI voxel is {voxel_mm} mm wide; it must be between 4 and 40 mm.")
+    filled = np.argwhere(brain)
+    low, high = (affine[:3, :3] @ (edge[:, None]) for edge in (filled.min(0) - 0.5, filled.max(0) + 0.5))
+    low, high = low[:, 0] + affine[:3, 3], high[:, 0] + affine[:3, 3]
+    shape = tuple(int(n) for n in np.ceil((high - low) / voxel_mm - 1e-9))
+    grid = np.diag([voxel_mm] * 3 + [1.0])
+    grid[:3, 3] = (low + high) / 2 - voxel_mm * (np.array(shape) - 1) / 2
+    return shape, grid
+
+
+def average(values: np.ndarray, affine: np.ndarray, shape, grid: np.ndarray) -> np.ndarray:
+    """Box averages (..., x, y, z) of fine maps (..., X, Y, Z): what a DMI voxel holds of each; volume is conserved."""
+    steps = [
+        _overlap(n, affine[i, i], affine[i, 3] - affine[i, i] / 2, shape[i], grid[i, i], grid[i, 3] - grid[i, i] / 2)
+        for i, n in enumerate(values.shape[-3:])
+    ]
+    return np.einsum("ax,by,cz,...xyz->...abc", *steps, values, optimize=True)
+
+
+def tissue_fractions(voxel_mm: float = 10.0, lesions: bool = True) -> xr.DataArray:
+    """Share of each DMI voxel's volume that each tissue fills, (tissue, x, y, z); the sum is the share of brain."""
+    shape, grid = dmi_grid(voxel_mm)
+    fine, _, affine = anatomy(lesions)
+    return xr.DataArray(
+        average(fine, affine, shape, grid),
+        dims=("tissue", "x", "y", "z"),
+        coords={"tissue": list(TISSUES)},
+        name="fractions",
+        attrs={"voxel_mm": float(voxel_mm)},
+    )
+
+
+def _fields(affine, brain, shape, grid, model) -> np.ndarray:
+    """B0 (Hz, median 0 over the brain) and sensitivity (mean 1 over the brain), (2, x, y, z) on the DMI grid."""
+    positions = _positions(brain.shape, affine)
+    ppm = sum(
+        height * np.exp(-sum((p - c) ** 2 for p, c in zip(positions, center, strict=True)) / (2 * width**2))
+        for center, height, width in B0_SOURCES_PPM
+    )
+    # squared distance from the middle of the head, 1 at the surface of an ellipsoid of its size
+    middle, semi_axes = (0.0, -18.0, 6.0), (72.0, 90.0, 78.0)
+    radius2 = sum(((p - m) / a) ** 2 for p, m, a in zip(positions, middle, semi_axes, strict=True))
+    b1 = 1 + B1_RISE * np.minimum(radius2, 1.5)
+    hz = (ppm - np.median(ppm[brain])) * model.acquisition.spectrometer_frequency_mhz
+    return average(np.stack([hz, b1 / b1[brain].mean()]), affine, shape, grid)
+
+
+def human(
+    field_t: int = 7,
+    voxel_mm: float | None = None,
+    lesions: bool = True,
+    non_enhancing_in_mri: bool = False,
+    inhomogeneous: bool = True,
+    model: SignalModel | None = None,
+) -> Phantom:
+    """Human brain on a DMI grid.
+
+    Parameters
+    ----------
+    field_t : 7 or 4; sets the signal model and the voxel size
+    voxel_mm : nominal isotropic voxel; 10 mm at 7 T and 15 mm at 4 T where None
+    lesions : tumor and cavity; False is the healthy brain
+    non_enhancing_in_mri : paint the non-enhancing part as bright as the rim: the same metabolism under an MRI that
+        shows all of the tumor
+    inhomogeneous : B0 of sinus and ear canals, and the sensitivity of a receive array; False is a perfect magnet
+    model : any 2H signal model of water, Glc, Glx and Lac instead of that of the field
+
+    Returns
+    -------
+    Phantom
+        Concentrations in mM of brain tissue, so that the skull's share of a border voxel counts as missing
+        signal (in `b1`) and not as missing metabolism; `compartments` are 1 + the index in `TISSUES` of the tissue that
+        fills most of a voxel; `tumors` are the voxels at least half lesion, one mask for each of `LESIONS`.
+
+    Raises
+    ------
+    InputError : another field, a voxel size out of range, other resonances, or nilearn is not installed
+    """
+    if field_t not in FIELDS:
+        raise InputError(f"There is no human phantom at {field_t} T; choose {' or '.join(map(str, FIELDS))}.")
+    default_model, default_mm = FIELDS[field_t]
+    model = default_model() if model is None else model
+    if tuple(model.names) != METABOLITES:
+        raise InputError(f"The human phantom holds {', '.join(METABOLITES)}, not {', '.join(model.names)}.")
+    shape, grid = dmi_grid(default_mm if voxel_mm is None else voxel_mm)
+    fine, mri, affine = anatomy(lesions, non_enhancing_in_mri)
+    fractions = average(fine, affine, shape, grid)
+    share = fractions.sum(0)
+    mask = share >= MASK_SHARE
+    levels = np.array([CONCENTRATIONS_MM[name] for name in TISSUES])
+    with np.errstate(invalid="ignore"):
+        mean = np.einsum("tm,txyz->mxyz", levels, fractions) / np.where(mask, share, np.nan)
+    maps = xr.DataArray(
+        mean, dims=("metabolite", "x", "y", "z"), coords={"metabolite": list(METABOLITES)}, name="truth",
+        attrs={"units": "mM"},
+    )  # fmt: skip
+    b0, b1 = _fields(affine, fine.sum(0) > 0, shape, grid, model) if inhomogeneous else (None, 1.0)
+    return Phantom(
+        maps,
+        np.where(mask, 1 + fractions.argmax(0), 0),
+        {name: mask & (fractions[TISSUES.index(name)] >= 0.5 * share) for name in LESIONS},
+        mri,
+        affine,
+        grid,
+        model,
+        b0_hz=b0,
+        b1=np.where(mask, share * b1, 0.0),
+    )
