@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from precise_lib import __version__, estimate, io, uncertainty
+from precise_lib import __version__, estimate, io, models, uncertainty
 from precise_lib.errors import InputError
 from precise_lib.mrsi import MRSI
 from precise_lib.simulate.signal import Acquisition, SignalModel, default_2h_model
@@ -53,25 +53,28 @@ def _first_line(error) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
 
 
-def resolve_model(choice: str | None, estimator: str, acquisition: Acquisition):
+def resolve_model(choice: str | None, estimator: str, acquisition: Acquisition, dmi="FILE"):
     """Signal model, network (or None) and warnings for ``--model`` and an estimator.
 
-    `choice` is the name of shipped weights, a .safetensors file, a YAML or JSON signal model (for estimators
-    without a network), or None: the shipped weights that fit the acquisition, or the default 2H model.
+    `choice` is the name or hash of weights (`precise_lib.models`), a .safetensors file, a YAML or JSON signal model
+    (for estimators without a network), or None: the first weights that fit the acquisition, or the default 2H model.
+    `dmi` is the data file, for messages.
     """
     is_file = choice is not None and Path(choice).suffix.lower() in (".yaml", ".yml", ".json")
     if "network" in estimate.uses(estimator) or (choice is not None and not is_file):
         if is_file:
             raise InputError(
                 f"The estimator '{estimator}' needs trained weights, and {choice} is a signal model: "
-                "give a .safetensors file, train one with 'precise train', or use the estimator 'fit'."
+                f"train them with 'precise train --like {dmi}', or use the estimator 'fit'."
             )
         if choice is None and acquisition.nucleus != "2H":
             default_2h_model(acquisition)  # says which nucleus is needed
         from precise_lib.estimate import sve
 
-        network = sve.load_weights(sve.find_weights(acquisition) if choice is None else choice)
-        return network.signal_model, network, []
+        network = sve.load_weights(sve.find_weights(acquisition, dmi) if choice is None else choice)
+        others = [entry.name for entry in models.fitting(acquisition)[1:]] if choice is None else []
+        notes = [f"The network '{network.name}' was used; --model names another: {', '.join(others)}."]
+        return network.signal_model, network, notes if others else []
     if is_file:
         return read_signal_model(choice, acquisition), None, []
     model = default_2h_model(acquisition)
@@ -121,7 +124,7 @@ def quantify(
         raise InputError(f"The estimator '{estimator}' needs an MRI: give --mri, or use the estimator '{alone}'.")
     with io.staged(out) as folder:
         acquisition = io.read_acquisition(dmi)
-        signal_model, network, warnings = resolve_model(model, estimator, acquisition)
+        signal_model, network, warnings = resolve_model(model, estimator, acquisition, dmi)
         data = io.read_mrsi(dmi, mri, mask, signal_model)
         counts = count_voxels(data)
         if not counts["estimated"]:
