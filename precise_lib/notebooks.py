@@ -95,14 +95,16 @@ def execute(notebook, output, parameters: dict, environment=None, folder=None, c
     cell_timeout_s : longest time that one cell may take; default no limit
     """
     require("papermill", "ipykernel", extra="sweep")
-    with tempfile.TemporaryDirectory(prefix="precise-") as own:
-        # neither the user's Jupyter settings nor a stray kernel; papermill reads braces in names of files, so it
-        # gets plain ones
+    output = Path(output).absolute()
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".run-", dir=output.parent, ignore_cleanup_errors=True) as own:
         source, target, values = (Path(own, name) for name in ("in.ipynb", "out.ipynb", "parameters.yaml"))
         source.write_bytes(Path(notebook).read_bytes())
         values.write_text(yaml.safe_dump(parameters, allow_unicode=True), encoding="utf-8")
+        # neither the user's Jupyter settings nor a stray kernel
         settings = {f"JUPYTER_{n}_DIR": str(Path(own, n.lower())) for n in ("CONFIG", "DATA", "RUNTIME")}
-        command = [sys.executable, "-m", "papermill", source, target, "--parameters_file", values]
+        # plain names of files: papermill would fill in what stands in braces
+        command = [sys.executable, "-m", "papermill", source.name, target.name, "--parameters_file", values.name]
         command += ["--kernel", "python3", "--language", "python", "--cwd", folder or os.getcwd()]
         command += ["--no-progress-bar", "--log-level", "ERROR", "--start-timeout", START_TIMEOUT_S]
         if cell_timeout_s is not None:
@@ -111,19 +113,19 @@ def execute(notebook, output, parameters: dict, environment=None, folder=None, c
         profile.parent.mkdir(parents=True)
         profile.write_text("c.IPKernelApp.log_level = 40  # no warning that a local kernel speaks plain TCP\n")
         settings |= {"IPYTHONDIR": str(profile.parent.parent)} | (environment or {})
-        code, complaint = _run([str(part) for part in command], os.environ | settings)
+        code, complaint = _run([str(part) for part in command], os.environ | settings, own)
         failure = None
         if code:
             failure = _failure(target) or Failure("the start", "papermill", complaint)
         if target.is_file():
-            _deliver(target, Path(output))
+            os.replace(target, output)
     return failure
 
 
-def _run(command: list[str], environment: dict) -> tuple[int, str]:
+def _run(command: list[str], environment: dict, folder: str) -> tuple[int, str]:
     """Exit code and last line on stderr of a process that ends when this one is interrupted."""
     quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
-    process = subprocess.Popen(command, env=environment, text=True, **quiet)
+    process = subprocess.Popen(command, env=environment, cwd=folder, text=True, **quiet)
     try:
         _, text = process.communicate()
     except BaseException:
@@ -135,16 +137,6 @@ def _run(command: list[str], environment: dict) -> tuple[int, str]:
         raise
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return process.returncode, lines[-1] if lines else f"it ended with code {process.returncode}"
-
-
-def _deliver(source: Path, target: Path) -> None:
-    """Move a whole file into place under its name at once, across file systems."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, part = tempfile.mkstemp(prefix=".", suffix=".part", dir=target.parent)
-    with os.fdopen(handle, "wb") as file:
-        file.write(source.read_bytes())
-    os.chmod(part, 0o644)  # mkstemp makes it private
-    os.replace(part, target)
 
 
 def _failure(executed: Path) -> Failure | None:

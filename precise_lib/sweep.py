@@ -28,6 +28,7 @@ from precise_lib.errors import InputError
 from precise_lib.evaluate.claims import read_records
 
 CELL_TIMEOUT_S = 24 * 3600
+WORKERS_TIMEOUT_S = 24 * 3600
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "LOKY_MAX_CPU_COUNT")
 
 
@@ -91,7 +92,7 @@ def execute(run: Run, threads: int | None = None, working_folder: str | None = N
     """Do one run and keep its result, or why it failed; other runs are never affected."""
     started = time.time()
     run.folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".attempt-", dir=run.folder) as attempt:
+    with tempfile.TemporaryDirectory(prefix=".attempt-", dir=run.folder, ignore_cleanup_errors=True) as attempt:
         records, values, executed = Path(attempt, "records"), Path(attempt, "values.json"), Path(attempt, "nb.ipynb")
         environment = {
             "PRECISE_RECORDS": str(records),
@@ -180,7 +181,8 @@ def _cluster(address: str):
         client = Client(address, timeout=15)
     except (OSError, ValueError, TimeoutError, TypeError) as error:
         raise InputError(f"No Dask scheduler answers at {address}: start one, or give its address.") from error
-    with client, parallel_config(backend="dask"):
+    # a queue may take its time to start the first worker
+    with client, parallel_config(backend="dask", wait_for_workers_timeout=WORKERS_TIMEOUT_S):
         yield
 
 
@@ -221,13 +223,12 @@ def sweep(notebook, table, out, jobs: int | None = None, scheduler: str | None =
     # equal rows are one run
     waiting = list({run.folder: run for run in runs if not run.finished}.values())
     threads = None if scheduler else max(1, (os.cpu_count() or 1) // min(jobs or 1, len(waiting) or 1))
-    bar = tqdm(total=len(waiting), unit="run", disable=not progress)
-    try:
-        with _cluster(scheduler) if scheduler else nullcontext(), bar:
-            # one run a task: the default would send several together
-            workers = _Watched(n_jobs=None if scheduler else jobs or 1, **({} if scheduler else {"batch_size": 1}))
-            workers.bar = bar
-            workers(delayed(execute)(run, threads, os.getcwd()) for run in waiting)
-    finally:
-        write_table(Path(out) / "table.csv", runs, parameters)
+    with _cluster(scheduler) if scheduler else nullcontext():
+        # one run a task: joblib would send several quick ones together
+        workers = _Watched(n_jobs=None if scheduler else jobs or 1, batch_size=1)
+        try:
+            with tqdm(total=len(waiting), unit="run", disable=not progress) as workers.bar:
+                workers(delayed(execute)(run, threads, os.getcwd()) for run in waiting)
+        finally:
+            write_table(Path(out) / "table.csv", runs, parameters)
     return runs
