@@ -7,13 +7,15 @@ wrong with a file ends here as `InputError`; nothing half-written is left behind
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 
+from precise_lib import align
 from precise_lib.errors import InputError
-from precise_lib.mrsi import MRSI
+from precise_lib.mrsi import MRSI, Series
 from precise_lib.nifti import (
     check_suffix,
     load,
@@ -31,9 +33,11 @@ __all__ = [
     "check_model",
     "fetch",
     "map_file",
+    "open_mrsi",
     "read_acquisition",
     "read_map",
     "read_mrsi",
+    "read_series",
     "staged",
     "write_image",
     "write_maps",
@@ -43,8 +47,19 @@ __all__ = [
 ]
 
 
-def _load_fids(path) -> tuple[np.ndarray, Acquisition, np.ndarray]:
-    """FIDs (x, y, z, t) complex64, their acquisition and affine from a NIfTI-MRS file."""
+@dataclass(frozen=True)
+class Stored:
+    """What a NIfTI-MRS file holds: FIDs (x, y, z, t, f) complex64, acquisition, affine; tag and length of f, if any."""
+
+    path: Path
+    fids: np.ndarray
+    acquisition: Acquisition
+    affine: np.ndarray
+    frames: str | None
+
+
+def open_mrsi(path) -> Stored:
+    """Read a NIfTI-MRS file; raises `InputError` as `read_series`."""
     from nifti_mrs.nifti_mrs import NIFTI_MRS, NotNIFTI_MRS
     from nifti_mrs.validator import Error as InvalidHeader
 
@@ -81,18 +96,38 @@ def _load_fids(path) -> tuple[np.ndarray, Acquisition, np.ndarray]:
         ) from error
     if len(nucleus) != 1 or len(frequency) != 1:
         raise InputError(f"{path} holds the nuclei {', '.join(nucleus)}: give data of one nucleus.")
-    if max(stored.shape[4:], default=1) > 1:
-        extra = [f"{tag or 'untagged'} ({n})" for tag, n in zip(tags, stored.shape[4:], strict=False) if n > 1]
-        raise InputError(f"{path} has the extra dimension(s) {', '.join(extra)}: average them, or give one.")
+    frames = _frame_axis(path, tags, stored.shape[4:])
     try:
         acquisition = Acquisition(stored.shape[3], _dwell_time(mrs), float(frequency[0]), nucleus[0])
     except InputError as error:
         raise InputError(f"The header of {path} cannot be used: {error}") from error
-    fids = np.asarray(mrs[:]).reshape(stored.shape[:4]).astype(np.complex64)
     affine = np.array(image.affine, float)
     if not (np.isfinite(affine).all() and abs(np.linalg.det(affine[:3, :3])) > 0):
         raise InputError(f"The affine of {path} is not invertible: the voxels have no position in space.")
-    return fids, acquisition, affine
+    fids = stored.reshape(*stored.shape[:4], -1).astype(np.complex64, copy=False)
+    # in place: a set of 10^5 voxels is half a gigabyte; a file that was mapped into memory is not written to
+    fids = np.conjugate(fids, out=fids if fids.flags.writeable else None)
+    return Stored(Path(path), np.asarray(fids), acquisition, affine, frames)
+
+
+def _frame_axis(path, tags, lengths) -> str | None:
+    """Tag and length of the axis of repeats, "DIM_MEAS (12)"; None where there is none.
+
+    The standard has two tags for repeats: DIM_MEAS for repeats of the whole sequence, which is what a dynamic MRSI
+    is, and DIM_DYN for transients. What is stored as MRSI has one spectrum per voxel for each of either, so both are
+    quantified frame by frame; only the reader of the data knows whether transients are averages of one state. All
+    other axes hold parts of one measurement that no estimator here could combine.
+    """
+    found = [(tag, n) for tag, n in zip(tags, lengths, strict=False) if n > 1]
+    if not found:
+        return None
+    named = ", ".join(f"{tag or 'untagged'} ({n})" for tag, n in found)
+    if len(found) == 1 and found[0][0] in ("DIM_DYN", "DIM_MEAS"):
+        return named
+    if "DIM_COIL" in dict(found):
+        raise InputError(f"{path} holds single coils ({named}): combine them first, with a tool for NIfTI-MRS.")
+    what = "more than one axis of repeats" if len(found) > 1 else "an axis that is no time course"
+    raise InputError(f"{path} has {what} ({named}): bring it to one FID per voxel, or to one axis of repeats, first.")
 
 
 def _dwell_time(mrs) -> float:
@@ -103,7 +138,7 @@ def _dwell_time(mrs) -> float:
 
 def read_acquisition(path) -> Acquisition:
     """What the header of a NIfTI-MRS file says of the acquisition; raises `InputError` as `read_mrsi`."""
-    return _load_fids(path)[1]
+    return open_mrsi(path).acquisition
 
 
 def check_model(model: SignalModel, acquisition: Acquisition, what="The data") -> None:
@@ -134,40 +169,64 @@ def check_model(model: SignalModel, acquisition: Acquisition, what="The data") -
 
 
 def read_mrsi(path, mri=None, mask=None, model: SignalModel | None = None) -> MRSI:
-    """MRSI from NIfTI-MRS, with an optional MRI and mask from NIfTI.
+    """MRSI from NIfTI-MRS without a time course, with an optional MRI and mask from NIfTI.
 
     Parameters
     ----------
-    path : NIfTI-MRS file; a single voxel is a grid of (1, 1, 1)
-    mri : NIfTI image, three dimensions, on any grid that overlaps the MRSI
-    mask : NIfTI image on the grid of the MRSI, zero outside
-    model : `SignalModel` the data were acquired under; default `default_2h_model` of the header's acquisition
+    path, mri, mask, model : see `read_series`
 
     Raises
     ------
-    InputError : a file that is missing, damaged or not what it should be; coils, averages or dynamics; a
-        model, mask or MRI that does not fit the data
+    InputError : as `read_series`, and more than one frame
 
     Example
     -------
     >>> data = read_mrsi("dmi.nii.gz", mri="mri.nii.gz")  # doctest: +SKIP
     """
-    fids, acquisition, affine = _load_fids(path)
+    stored = open_mrsi(path)
+    if stored.frames:
+        raise InputError(f"{path} holds several frames ({stored.frames}): read it as a series, or give one frame.")
+    return read_series(stored, mri, mask, model)[0]
+
+
+def read_series(path, mri=None, mask=None, model: SignalModel | None = None) -> Series:
+    """MRSI of one or more frames from NIfTI-MRS, with an optional MRI and mask from NIfTI.
+
+    Parameters
+    ----------
+    path : NIfTI-MRS file, or what `open_mrsi` made of it; a single voxel is a grid of (1, 1, 1). A fifth axis tagged
+        DIM_DYN or DIM_MEAS is the time course
+    mri : NIfTI image, three dimensions, on any grid that overlaps the MRSI
+    mask : NIfTI image, zero outside; on another grid than the MRSI it is brought there by its affine
+    model : `SignalModel` the data were acquired under; default `default_2h_model` of the header's acquisition
+
+    Raises
+    ------
+    InputError : a file that is missing, damaged or not what it should be; coils or other axes that are no time
+        course; a model, mask or MRI that does not fit the data
+    """
+    stored = path if isinstance(path, Stored) else open_mrsi(path)
+    path, shape, affine, notes = stored.path, stored.fids.shape[:3], stored.affine, []
     if model is None:
         try:
-            model = default_2h_model(acquisition)
+            model = default_2h_model(stored.acquisition)
         except InputError as error:
             raise InputError(f"{path} cannot be used without a signal model: {error}") from error
     else:
-        check_model(model, acquisition, str(path))
-    mask_values = None if mask is None else _read_mask(mask, fids.shape[:3], affine)
+        check_model(model, stored.acquisition, str(path))
+    if stored.frames and stored.frames.startswith("DIM_DYN"):
+        notes.append(
+            f"Each of the transients {stored.frames} was quantified as a frame of its own; where they are averages of "
+            "one state and no time course, average them first."
+        )
+    mask_values = None if mask is None else _read_mask(mask, shape, affine, notes)
     mri_values, mri_affine = (None, None) if mri is None else _read_mri(mri)
-    if mri is not None and not _overlap(fids.shape[:3], affine, mask_values, mri_values.shape, mri_affine):
+    if mri is not None and not _overlap(shape, affine, mask_values, mri_values.shape, mri_affine):
         raise InputError(
             f"The MRI {mri} does not overlap the MRSI {path} in space: check that both are of the same "
             "session and their affines are right."
         )
-    return MRSI(fids, model, affine, mask_values, mri_values, mri_affine)
+    return Series(stored.fids, model, affine, mask_values, mri_values, mri_affine, tuple(notes))
 
 
 def _read_mri(path) -> tuple[np.ndarray, np.ndarray]:
@@ -175,15 +234,23 @@ def _read_mri(path) -> tuple[np.ndarray, np.ndarray]:
     return values.astype(np.float32), affine
 
 
-def _read_mask(path, shape, affine) -> np.ndarray:
+def _read_mask(path, shape, affine, notes: list) -> np.ndarray:
     values, mask_affine = read_volume(path, "mask")
-    voxel_mm = np.linalg.norm(affine[:3, :3], axis=0).min()
-    if values.shape != shape or not np.allclose(mask_affine, affine, rtol=1e-4, atol=0.01 * voxel_mm):
-        raise InputError(f"The mask {path} {values.shape} is on another grid than the MRSI {shape}: resample it.")
     mask = np.nan_to_num(values) != 0
     if not mask.any():
         raise InputError(f"The mask {path} is empty: no voxel is left to quantify.")
-    return mask
+    if align.same_grid(shape, affine, mask.shape, mask_affine):
+        return mask
+    moved = align.mask_on_grid(mask, mask_affine, shape, affine)
+    if moved is None:
+        raise InputError(f"The mask {path} does not overlap the MRSI in space: check that their affines are right.")
+    if not moved.any():
+        raise InputError(f"The mask {path} holds no voxel of the MRSI by half or more: give a larger one.")
+    notes.append(
+        f"The mask {mask.shape} is on another grid than the MRSI {tuple(shape)}; through both affines it holds "
+        f"{int(moved.sum())} voxels by half or more."
+    )
+    return moved
 
 
 def _overlap(shape, affine, mask, mri_shape, mri_affine) -> bool:
@@ -200,13 +267,14 @@ def _overlap(shape, affine, mask, mri_shape, mri_affine) -> bool:
     return bool(inside((np.linalg.inv(to_mri) @ middle)[:3, None], shape).all())
 
 
-def zero_filled(fids: np.ndarray) -> int:
+def zero_filled(fids) -> int:
     """How many time points at the end of FIDs (..., t) hold no measurement: a sudden fall by more than 1e4.
 
-    Zero filling before storage leaves the estimates alone but not the noise level: over all points it comes
-    out too low.
+    `fids` may come in chunks, any iterable of such arrays. Zero filling before storage leaves the estimates alone but
+    not the noise level: over all points it comes out too low.
     """
-    level = np.abs(np.nan_to_num(np.asarray(fids).reshape(-1, fids.shape[-1]))).max(0)
+    chunks = [fids] if isinstance(fids, np.ndarray) else fids
+    level = np.max([np.abs(np.nan_to_num(c.reshape(-1, c.shape[-1]))).max(0) for c in chunks], axis=0)
     n = len(level)
     # the largest of what follows each point, against the median of the ten points before it
     tail = np.maximum.accumulate(level[::-1])[::-1]
@@ -216,8 +284,8 @@ def zero_filled(fids: np.ndarray) -> int:
     return 0
 
 
-def write_mrsi(path, data: MRSI) -> None:
-    """Write the FIDs and acquisition of `data` as NIfTI-MRS (complex64, NIfTI-2).
+def write_mrsi(path, data: MRSI | Series) -> None:
+    """Write the FIDs and acquisition of `data` as NIfTI-MRS (complex64, NIfTI-2); frames as DIM_MEAS.
 
     MRI and mask are images of their own: `write_image`. The format holds no resonances.
     """
@@ -232,6 +300,7 @@ def write_mrsi(path, data: MRSI) -> None:
         acquisition.spectrometer_frequency_mhz,
         nucleus=acquisition.nucleus,
         affine=np.asarray(data.affine, float),
+        dim_tags=["DIM_MEAS", None, None] if isinstance(data, Series) else [None, None, None],
     )
     with staged(path.parent) as folder:
         mrs.save(folder / path.name)

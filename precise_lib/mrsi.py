@@ -1,8 +1,13 @@
-"""The one object that every estimator takes: FIDs on a grid, their signal model, and what the MRI adds."""
+"""The one object that every estimator takes: FIDs on a grid, their signal model, and what the MRI adds.
+
+A dynamic measurement is a `Series` of such objects on one grid.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 import xarray as xr
@@ -88,6 +93,95 @@ class MRSI:
         return xr.DataArray(
             np.moveaxis(np.asarray(values, float), -1, 0),
             dims=("metabolite", "x", "y", "z"),
+            coords={"metabolite": self.model.names},
+            name=name,
+            attrs={"units": units},
+        )
+
+
+@dataclass(frozen=True)
+class Series:
+    """Frames of one measurement, one after another on the same grid; a set without a time course is a series of one.
+
+    "Voxel-frames" are the usable voxels of the first frame in the order of the grid, then those of the second, and so
+    on: N of them. Estimators that look at one FID at a time see them all at once.
+
+    Parameters
+    ----------
+    fids : (x, y, z, t, f) complex64
+    model, affine, mask, mri, mri_affine : as of `MRSI`, the same for every frame
+    notes : what reading it brought up, in sentences
+
+    Raises
+    ------
+    InputError : as `MRSI`
+    """
+
+    fids: np.ndarray
+    model: SignalModel
+    affine: np.ndarray = field(default_factory=lambda: np.eye(4))
+    mask: np.ndarray | None = None
+    mri: np.ndarray | None = None
+    mri_affine: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        if np.ndim(self.fids) != 5 or not self.fids.shape[-1]:
+            raise InputError(f"A series of FIDs has axes (x, y, z, t, frame), not {np.shape(self.fids)}.")
+        object.__setattr__(self, "mask", self[0].mask)
+
+    @classmethod
+    def of(cls, data: MRSI) -> Series:
+        """The series of one frame."""
+        return cls(data.fids[..., None], data.model, data.affine, data.mask, data.mri, data.mri_affine)
+
+    def __len__(self) -> int:
+        return self.fids.shape[-1]
+
+    def __getitem__(self, frame: int) -> MRSI:
+        return MRSI(self.fids[..., frame], self.model, self.affine, self.mask, self.mri, self.mri_affine)
+
+    @property
+    def grid_shape(self) -> tuple[int, int, int]:
+        return self.fids.shape[:3]
+
+    @cached_property
+    def usable(self) -> np.ndarray:
+        """(f, x, y, z) bool, see `MRSI.usable`."""
+        return np.stack([self[i].usable for i in range(len(self))])
+
+    @cached_property
+    def parts(self) -> list[slice]:
+        """Where the voxels of each frame are among the voxel-frames."""
+        ends = np.cumsum(self.usable.sum((1, 2, 3)))
+        return [slice(int(b - n), int(b)) for b, n in zip(ends, np.diff(ends, prepend=0), strict=True)]
+
+    def chunks(self, size: int = 16_384) -> Iterator[np.ndarray]:
+        """FIDs (n, t) of the voxel-frames in order, at most `size` of one frame at a time: memory stays bounded."""
+        for frame, usable in enumerate(self.usable):
+            cells = np.argwhere(usable)
+            for i in range(0, len(cells), size):
+                yield np.ascontiguousarray(self.fids[..., frame][tuple(cells[i : i + size].T)], dtype=np.complex64)
+
+    def sample(self, n: int = 4096) -> np.ndarray:
+        """FIDs of up to about `n` voxel-frames, evenly spread."""
+        places = np.argwhere(self.usable)
+        f, x, y, z = places[:: -(-len(places) // n)].T
+        return np.moveaxis(self.fids, 3, -1)[x, y, z, f]
+
+    def on_grid(self, values, fill=np.nan) -> np.ndarray:
+        """Values (N, ...) of the voxel-frames as (x, y, z, f, ...), `fill` elsewhere; no frame axis for one frame."""
+        values = np.asarray(values)
+        out = np.full((*self.usable.shape, *values.shape[1:]), fill, values.dtype)
+        out[self.usable] = values
+        return np.moveaxis(out, 0, 3) if len(self) > 1 else out[0]
+
+    def to_maps(self, values, name: str, units: str = "mM") -> xr.DataArray:
+        """Values (N, M) of the voxel-frames as a DataArray (metabolite, x, y, z) or (metabolite, x, y, z, frame)."""
+        grid = self.on_grid(np.asarray(values, float))
+        return xr.DataArray(
+            np.moveaxis(grid, -1, 0),
+            dims=("metabolite", "x", "y", "z", "frame")[: grid.ndim],
             coords={"metabolite": self.model.names},
             name=name,
             attrs={"units": units},

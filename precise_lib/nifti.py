@@ -104,7 +104,7 @@ def check_suffix(path: Path) -> None:
 
 
 def write_image(path, values, affine, description: str = "") -> None:
-    """Write a 3-D array as NIfTI: float32, or uint8 for booleans; `description` is cut at 79 characters."""
+    """Write a 3-D or 4-D array as NIfTI: float32, or uint8 for booleans; `description` is cut at 79 characters."""
     path = Path(path)
     check_suffix(path)
     values = np.asarray(values)
@@ -121,7 +121,7 @@ def map_file(prefix: str, metabolite: str) -> str:
 
 
 def write_maps(folder, prefix: str, maps: xr.DataArray, affine) -> list[Path]:
-    """Write maps (metabolite, x, y, z) as one float32 NIfTI each, all or none.
+    """Write maps (metabolite, x, y, z) or (metabolite, x, y, z, frame) as one float32 NIfTI each, all or none.
 
     The header's description says what the map is and its units. Returns the paths.
 
@@ -136,13 +136,13 @@ def write_maps(folder, prefix: str, maps: xr.DataArray, affine) -> list[Path]:
         raise InputError(f"The metabolite names give equal file names: {', '.join(names)}.")
     with staged(folder) as work:
         for metabolite, name in zip(maps["metabolite"].values, names, strict=True):
-            values = maps.sel(metabolite=metabolite).transpose("x", "y", "z").values
+            values = maps.sel(metabolite=metabolite).transpose("x", "y", "z", "frame", missing_dims="ignore").values
             write_image(work / name, values, affine, f"{metabolite} {prefix} [{units}]")
     return [folder / name for name in names]
 
 
 def read_map(path) -> tuple[np.ndarray, np.ndarray, str]:
-    """One map: values (x, y, z) float32, affine (4, 4), and the units from the header's description."""
+    """One map: values (x, y, z) or (x, y, z, frame) float32, affine (4, 4), and the units from the header's description."""
     image, values = load(path, "map")
     description = (
         bytes(image.header["descrip"]).rstrip(b"\0").decode("ascii", "replace") if "descrip" in image.header else ""

@@ -407,7 +407,7 @@ def test_bad_mri_and_mask(refused, rings, tmp_path):
     elsewhere[:3, 3] = 1000
     io.write_image(tmp_path / "far.nii.gz", np.ones((4, 4, 4)), elsewhere)
     assert "does not overlap" in refused(*base, "--mri", tmp_path / "far.nii.gz")
-    assert "another grid" in refused(*base, "--mask", tmp_path / "far.nii.gz")
+    assert "does not overlap" in refused(*base, "--mask", tmp_path / "far.nii.gz")
     io.write_image(tmp_path / "none.nii.gz", np.zeros((32, 32, 1)), nib.load(rings / "dmi.nii.gz").affine)
     assert "empty" in refused(*base, "--mask", tmp_path / "none.nii.gz")
     (tmp_path / "cut.nii.gz").write_bytes((rings / "mri.nii.gz").read_bytes()[:200])

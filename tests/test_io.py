@@ -173,12 +173,16 @@ def test_bad_nifti_mrs(stored, tmp_path, changes, said):
     assert "bad.nii.gz" in text
 
 
-@pytest.mark.parametrize("tag", ["DIM_COIL", "DIM_DYN", "DIM_MEAS"])
+@pytest.mark.parametrize("tag", ["DIM_COIL", "DIM_DYN", "DIM_MEAS", "DIM_EDIT"])
 def test_extra_dimensions_are_named(tmp_path, tag):
     path = tmp_path / "five.nii.gz"
     fids = np.ones((2, 1, 1, 16, 3), np.complex64)
     gen_nifti_mrs(fids, 1 / 2500, 76.7, nucleus="2H", dim_tags=[tag, None, None]).save(path)
     assert f"{tag} (3)" in message(io.read_mrsi, path)
+    if tag in ("DIM_DYN", "DIM_MEAS"):  # repeats: a series
+        assert len(io.read_series(path)) == 3
+    else:
+        assert f"{tag} (3)" in message(io.read_series, path)
 
 
 def test_missing_and_foreign_files(tmp_path):
@@ -266,8 +270,11 @@ def test_bad_mri_and_mask(stored, tmp_path):
     nib.save(flat, tmp_path / "flat.nii.gz")
     assert "not invertible" in message(io.read_mrsi, stored, tmp_path / "flat.nii.gz")
     assert "no file" in message(io.read_mrsi, stored, tmp_path / "nowhere.nii.gz")
-    assert "another grid" in message(io.read_mrsi, stored, mask=image("m1.nii.gz", np.ones((2, 3, 2), np.uint8)))
-    assert "another grid" in message(io.read_mrsi, stored, mask=image("m2.nii.gz", gray, elsewhere))
+    assert "does not overlap" in message(io.read_mrsi, stored, mask=image("m2.nii.gz", gray, elsewhere))
+    speck = np.zeros((30, 20, 20), np.uint8)
+    speck[5, 5, 5] = 1
+    small = image("speck.nii.gz", speck, AFFINE @ np.diag([0.1, 0.1, 0.1, 1]))
+    assert "by half or more" in message(io.read_mrsi, stored, mask=small)
     assert "empty" in message(io.read_mrsi, stored, mask=image("m3.nii.gz", 0 * gray))
     # an overlap outside the mask does not count
     corner = np.zeros((3, 2, 2), np.uint8)

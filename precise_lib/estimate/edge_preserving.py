@@ -19,9 +19,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy import ndimage, sparse
+from scipy import sparse
 from scipy.sparse.linalg import splu
 
+from precise_lib import align
 from precise_lib.errors import InputError
 from precise_lib.estimate.conjugate import ConjugateGradients
 from precise_lib.estimate.sve import SveModel, resolve
@@ -36,8 +37,8 @@ DIRECT_UP_TO = 20_000  # voxels: in 3-D, about where factorizing and iterating t
 def prepare_mri(data: MRSI) -> np.ndarray:
     """MRI gray levels on the DMI grid: masked, averaged over each DMI voxel, rescaled to [0, 1] (Fig. 2B).
 
-    Each DMI voxel is sampled at about the MRI's own spacing through both affines, so the grids may differ in size,
-    position and angle. Returns (x, y, z), NaN outside the usable voxels.
+    Through both affines, so the grids may differ in size, position and angle, see `align`. Returns (x, y, z), NaN
+    outside the usable voxels.
 
     Raises
     ------
@@ -50,30 +51,15 @@ def prepare_mri(data: MRSI) -> np.ndarray:
     for name, affine in (("MRI", data.mri_affine), ("DMI", data.affine)):
         if not np.isfinite(affine).all() or np.linalg.matrix_rank(affine) < 4:
             raise InputError(f"The affine of the {name} is singular; write the image's orientation into its header.")
-    to_mri = np.linalg.inv(data.mri_affine) @ data.affine
-    per_axis = np.maximum(np.ceil(np.linalg.norm(to_mri[:3, :3], axis=0) - 1e-6), 1).astype(int)
-    offsets = [(np.arange(n) + 0.5) / n - 0.5 for n in per_axis]
     usable = data.usable
     if not usable.any():
         raise InputError("No usable voxel is left: every FID is masked, not finite or zero.")
-    voxels = np.argwhere(usable).astype(float)
-    upper = np.array(data.mri.shape)[:, None] - 0.5
-    # what is not finite has no weight, so that an MRI may be NaN outside the mask
-    known = np.isfinite(data.mri).astype(float)
-    mri = np.where(known > 0, data.mri, 0.0)
-    total, weight, inside = np.zeros((3, len(voxels)))
-    for offset in itertools.product(*offsets):
-        points = to_mri[:3, :3] @ (voxels + offset).T + to_mri[:3, 3:]
-        covered = ((points >= -0.5 - 1e-6) & (points <= upper + 1e-6)).all(0)
-        inside += covered
-        total += covered * ndimage.map_coordinates(mri, points, order=1, mode="nearest")
-        weight += covered * ndimage.map_coordinates(known, points, order=1, mode="nearest")
-    if (inside == 0).any():
-        share = 100 * (inside == 0).mean()
-        raise InputError(f"The MRI does not cover the DMI: {share:.0f} % of the voxels lie outside it.")
-    if (weight < 1e-6).any():
+    gray, share = align.sampled(data.mri, data.mri_affine, data.affine, np.argwhere(usable))
+    if (share == 0).any():
+        outside = 100 * (share == 0).mean()
+        raise InputError(f"The MRI does not cover the DMI: {outside:.0f} % of the voxels lie outside it.")
+    if np.isnan(gray).any():
         raise InputError("The MRI is not finite inside the mask.")
-    gray = total / weight
     low, high = gray.min(), gray.max()
     maps = np.full(data.grid_shape, np.nan)
     maps[usable] = (gray - low) / (high - low) if high > low else 0.0
