@@ -26,7 +26,7 @@ BOUNDS: dict[str, dict[str, tuple[float, float]]] = {
         "P7": (8, 35),
         "P18": (4.1, 5.5),
     },
-    "04_in_vivo_2h": {"B5 real voxel": (0, 2)},
+    "04_in_vivo_2h": {"B5 real voxel": (0, 2), "B5 coverage on the real voxel": (0.88, 0.98)},
     "05_lambda_tradeoff": {
         "P3": (2.5, 3.6),
         "P9 contrast of B at 0.04": (0.3, 0.48),

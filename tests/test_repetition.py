@@ -50,6 +50,16 @@ def test_a_biased_estimator_shows_bias_and_loses_coverage():
     assert float(result["coverage"].sel(estimator="shifted", metabolite="Lac")) > 0.9
 
 
+def test_a_wider_interval_covers_more_and_changes_nothing_else():
+    methods = dict.fromkeys(("plain", "wide"), Fit().amplitudes)
+    result = repeat_until(methods, MODEL, AMPLITUDES, SIGMA, 0.03, widened={"wide": [1, 1.5, 1.5, 1.0]})
+    plain, wide = (result.sel(estimator=name) for name in methods)
+    # 1.5 times 1.96 SD: 99.67 %
+    assert (abs(wide["coverage"] - 0.9967)[:2] < 0.01).all()
+    assert wide["coverage"].sel(metabolite="Lac") == plain["coverage"].sel(metabolite="Lac")
+    assert (wide["sd"] == plain["sd"]).all()
+
+
 def test_stops_at_the_limit_and_says_so():
     result = repeat_until({"fit": Fit().amplitudes}, MODEL, AMPLITUDES, SIGMA, 1e-4, batch=100, most=250)
     assert result.attrs["reached"] == 0

@@ -41,7 +41,8 @@ def _half_widths(model: SignalModel, amplitudes, sigma: float, broadening_hz: fl
 
 def repeat_until(
     methods: Mapping[str, Callable], model: SignalModel, amplitudes, sigma: float, largest_error: float = 0.02,
-    n_measured: int | None = None, batch: int = 1000, most: int = 100_000, seed: int = 0, **nuisance: float,
+    n_measured: int | None = None, batch: int = 1000, most: int = 100_000, seed: int = 0,
+    widened: Mapping[str, np.ndarray] = {}, **nuisance: float,
 ) -> xr.Dataset:  # fmt: skip
     """SD, bias and coverage of amplitude / reference amplitude.
 
@@ -53,6 +54,8 @@ def repeat_until(
     largest_error : stop when the SD of every estimate is known to this share of itself (one standard error)
     n_measured : samples that hold a measurement; later ones are zero-filled and carry no noise
     batch, most : realizations that are drawn together, and at most in all
+    widened : name -> (M,) factors on the stated interval, for an estimator known to stay above the bound
+        (`errors.excess_over_bound`); one otherwise
 
     Returns
     -------
@@ -86,6 +89,7 @@ def repeat_until(
             a = method(noisy.astype(np.complex64), model)
             ratio = (a / a[:, [water]])[:, others]
             half = _half_widths(seen, a, sigma, nuisance.get("broadening_hz", 0.0))[:, others]
+            half = half * np.asarray(widened.get(name, np.ones(len(amplitudes))))[others]
             ratios[name].append(ratio)
             held[name].append(np.abs(ratio - truth) <= half)
         total += batch
