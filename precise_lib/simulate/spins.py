@@ -176,7 +176,7 @@ def transitions(moiety: Moiety, spectrometer_frequency_mhz: float, te_s=0.0, tim
     -------
     >>> doublets = Moiety("CHCH", (4.1, 1.3), ((0, 1, 7.0),))
     >>> hz, amplitude = transitions(doublets, 123.25)
-    >>> len(hz), round(amplitude.sum().real, 6)
+    >>> len(hz), round(float(amplitude.sum().real), 6)
     (4, 2.0)
     """
     offsets = (np.asarray(moiety.ppm) - carrier_ppm) * spectrometer_frequency_mhz
