@@ -57,6 +57,15 @@ class Entry:
     def signal_model(self) -> SignalModel:
         return SignalModel.from_dict(self.card["signal_model"])
 
+    def efficiency(self, snr: float) -> dict[str, float]:
+        """SD over the Cramer-Rao bound of each metabolite at an SNR of the card; empty where the card has none."""
+        try:
+            accuracy = self.card["accuracy"]
+            i = accuracy["snr"].index(snr)
+            return {name: values[i] for name, values in accuracy["sd_over_crlb"].items()}
+        except (KeyError, ValueError, TypeError, IndexError, AttributeError):
+            return {}
+
 
 def folder() -> Path:
     """The user's model folder, whether it exists or not."""
@@ -101,6 +110,34 @@ def find(name: str) -> Entry | None:
     by_hash = [entry for entry in everything if entry.hash == name]
     found = by_name + sorted(by_hash, key=lambda entry: (entry.origin != "user", not entry.is_default))
     return found[0] if found else None
+
+
+def table(snr: float) -> str:
+    """`available` as text: one line each, with the range of SD over the bound at an SNR; damaged ones below."""
+    rows = [("name", "hash", "", "field", "points", "dwell", "T2*", f"SD/bound at SNR {snr:g}", "metabolites")]
+    notes = []
+    for entry in available():
+        if entry.problem:
+            notes.append(f"Not usable: {entry.path} ({entry.problem}); remove it or train it again.")
+            continue
+        model, ratios = entry.signal_model, entry.efficiency(snr).values()
+        a, t2_ms = model.acquisition, sorted({round(1e3 * t, 1) for t in model.t2star_s})
+        rows.append(
+            (
+                entry.name,
+                entry.hash,
+                "*" if entry.is_default else "",
+                f"{a.field_t:.2f} T",
+                str(a.n_samples),
+                f"{1e6 * a.dwell_time_s:.4g} us",
+                f"{'-'.join(f'{t:g}' for t in (t2_ms[0], t2_ms[-1])[: len(t2_ms)])} ms",
+                f"{min(ratios):.2f}-{max(ratios):.2f}" if ratios else "?",
+                ",".join(model.names),
+            )
+        )
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join(lines + notes)
 
 
 def same_acquisition(a: Acquisition, b: Acquisition) -> bool:

@@ -22,7 +22,7 @@ app = typer.Typer(
     help="Quantify deuterium metabolic imaging with deep learning and an MRI prior.",
 )
 app.add_typer(simulate.app, name="simulate")
-for command in (quantify.quantify, train.train, sweep.sweep, scoreboard.scoreboard):
+for command in (quantify.quantify, train.train, train.models, sweep.sweep, scoreboard.scoreboard):
     app.command()(command)
 
 
@@ -43,9 +43,24 @@ def main(
 
 
 def app_main():
-    """Console entry: what is wrong with the input is one sentence on stderr and exit code 2."""
+    """Console entry: what is wrong with the input or the options is one sentence on stderr and exit code 2."""
     try:
-        app()
+        code = app(standalone_mode=False)
     except InputError as error:
-        sys.stderr.write(f"precise: {error}\n")
-        sys.exit(2)
+        _leave(str(error))
+    except Exception as error:
+        # typer carries a click of its own or uses the installed one, so their errors have no common class
+        if not hasattr(error, "format_message"):
+            raise
+        if type(error).__name__ == "NoArgsIsHelpError":
+            error.show()
+            sys.exit(2)
+        context = getattr(error, "ctx", None)
+        command = "precise" if context is None else context.command_path
+        _leave(f"{' '.join(error.format_message().split()).rstrip('.')}; see '{command} --help'.")
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _leave(sentence: str):
+    sys.stderr.write(f"precise: {' '.join(sentence.split())}\n")
+    sys.exit(2)

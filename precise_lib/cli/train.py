@@ -1,7 +1,9 @@
-"""``precise train``: a network for any acquisition, by our recipe or by settings of one's own."""
+"""``precise train``: a network for any acquisition. ``precise models``: what networks there are."""
 
 from __future__ import annotations
 
+import re
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -9,15 +11,140 @@ import typer
 
 from precise_lib.errors import InputError
 
+METABOLITES = "water,Glc,Glx,Lac"
+SNR = 12.0  # of the accuracy that is printed; the card has more
+
 
 def train(
-    out: Annotated[Path, typer.Option(help="Folder for weights, card and checkpoint.")],
-    config: Annotated[Path | None, typer.Option(help="YAML training settings; default: our recipe.")] = None,
-    name: Annotated[str, typer.Option(help="Name of the weights.")] = "sve",
+    like: Annotated[
+        Path | None,
+        typer.Option(
+            help="Data as NIfTI-MRS: train for their acquisition and keep the network in the user's model folder, "
+            "where 'precise quantify' finds it."
+        ),
+    ] = None,
+    metabolites: Annotated[
+        str | None,
+        typer.Option(help=f"With --like: names, or name:ppm, with commas between; default {METABOLITES}."),
+    ] = None,
+    t2star: Annotated[
+        float | None, typer.Option(help="With --like: T2* of the lines in seconds; default: measured in the data.")
+    ] = None,
+    field_check: Annotated[
+        bool,
+        typer.Option(
+            "--field-check",
+            help="With --like: say what field, line widths and frequency shifts the data have and what the training "
+            "would cover, and stop.",
+        ),
+    ] = False,
+    iterations: Annotated[
+        int | None, typer.Option(help="Fewer are quicker and less accurate; default: about 15 minutes.", min=1)
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="YAML training settings instead of --like; default: our recipe at 11.7 T.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for weights, card and checkpoint, instead of the model folder.")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the weights; default: sve with --out, else the hash of the model.")
+    ] = None,
     device: Annotated[str, typer.Option(help="Device of torch, for example cpu or cuda.")] = "cpu",
 ):
-    """Train the network; run again after an interruption to continue where it stopped."""
+    """Train a network; run the same command again after an interruption to go on where it stopped.
+
+    An example: precise train --like dmi.nii.gz --metabolites water,Glc,Glx,Lac,acetate,alanine:1.48
+    """
+    if like is None:
+        if metabolites is not None or t2star is not None or field_check:
+            raise InputError("--metabolites, --t2star and --field-check belong to --like: name a data file by it.")
+        if out is None:
+            raise InputError("There is nowhere to write to: give --out, or a data file by --like.")
+    elif config is not None:
+        raise InputError("--like and --config both say what to train for: give one of them.")
+    if name is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
+        raise InputError(f"--name is '{name}': use letters, digits and _.- only.")
+    _check_device(device)
+    if like is None:
+        settings = _read_settings(config, iterations)
+    else:
+        from precise_lib import train_like
+
+        settings, said = train_like.plan(like, metabolites or METABOLITES, t2star, iterations, field_check)
+        for sentence in said:
+            typer.echo(sentence, err=sentence.startswith("Note:"))
+        if field_check:
+            return
+    if out is None:
+        _train_into_folder(settings, name, device, like)
+    else:
+        _train_into(out, settings, name or "sve", device)
+
+
+def _train_into(out: Path, settings, name: str, device: str):
+    from precise_lib import io
+    from precise_lib.estimate import training
+    from precise_lib.evaluate.accuracy import certify
+
+    # enters and leaves a folder at once: an unwritable one is refused now, not after the training
+    with io.staged(out):
+        pass
+    with _interruption():
+        weights = training.train(settings, out, name=name, device=device)
+        certify(weights)
+    typer.echo(f"Wrote {weights} and its card with the accuracy against the bound")
+
+
+def _train_into_folder(settings, name: str | None, device: str, like: Path):
+    from precise_lib import models, train_like
+
+    with _interruption():
+        entry, new = train_like.train_into_folder(settings, name, device)
+    done = "Stored" if new else "There is already"
+    typer.echo(f"{done} the network '{entry.name}' in {models.folder()}; at SNR {SNR:g}, SD over the bound is")
+    typer.echo(", ".join(f"{metabolite} {ratio:.2f}" for metabolite, ratio in entry.efficiency(SNR).items()))
+    first = models.fitting(settings.signal_model.acquisition)[0]
+    model = "" if first == entry else f" --model {entry.name}"
+    typer.echo(f"Use it by: precise quantify {like} --out maps{model}")
+
+
+def models():
+    """List the networks of the package and of your model folder, in the order in which they are chosen.
+
+    Without --model, 'precise quantify' takes the first default one (*) that was trained for the acquisition of the
+    data.
+    """
+    from precise_lib import models
+
+    typer.echo(models.table(SNR))
+    typer.echo(f"Your model folder: {models.folder()} (PRECISE_MODELS names another)")
+
+
+@contextmanager
+def _interruption():
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo("Interrupted: the same command goes on from the last checkpoint.", err=True)
+        raise typer.Exit(130) from None
+
+
+def _check_device(name: str) -> None:
+    """Raise `InputError` unless torch can compute there."""
+    import torch
+
+    try:
+        torch.zeros(1, device=name).cpu()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise InputError(f"--device is '{name}', which this computer does not have: use cpu.") from error
+
+
+def _read_settings(config: Path | None, iterations: int | None):
+    """`TrainConfig` from a YAML or JSON file."""
     import yaml
+
+    from precise_lib.estimate.sampling import TrainConfig
 
     values = {}
     if config is not None:
@@ -28,15 +155,7 @@ def train(
             raise InputError(f"The training configuration {config} is not readable as YAML: {reason}.") from error
         if not isinstance(values, dict):
             raise InputError(f"The training configuration {config} must be a mapping of settings.")
-    from precise_lib import io
-
-    # enters and leaves a folder at once: an unwritable one is refused now, not after the training
-    with io.staged(out):
-        pass
-    from precise_lib.estimate import training
-
-    weights = training.train(training.TrainConfig.from_dict(values), out, name=name, device=device)
-    from precise_lib.evaluate.accuracy import certify
-
-    certify(weights)
-    typer.echo(f"Wrote {weights} and its card with the accuracy against the bound")
+    values = values.get("config", values)  # a card holds more than the settings
+    if not isinstance(values, dict):
+        raise InputError(f"The 'config' in {config} must be a mapping of settings.")
+    return TrainConfig.from_dict(values if iterations is None else values | {"iterations": iterations})

@@ -24,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from tqdm.auto import tqdm
 
@@ -109,11 +110,12 @@ class Trainer:
         os.replace(path.with_suffix(".tmp"), path)
 
     def load(self, path: Path):
-        """Continue from a checkpoint; raises `InputError` when it belongs to other settings."""
-        from safetensors import safe_open
-
-        with safe_open(path, "pt") as file:
-            stored = json.loads(file.metadata()["config"])
+        """Continue from a checkpoint; raises `InputError` when it is damaged or belongs to other settings."""
+        try:
+            with safe_open(path, "pt") as file:
+                stored = json.loads(file.metadata()["config"])
+        except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(f"The checkpoint {path} is damaged: remove it to train from the start.") from error
         if stored != self.config.to_dict():
             raise InputError(f"{path} is the checkpoint of other settings; use another folder or remove it.")
         tensors = load_file(path, device=str(self.device))
@@ -163,7 +165,7 @@ def train(config: TrainConfig, out_dir, name="sve", resume=True, progress=True, 
 
     Raises
     ------
-    InputError : the checkpoint in `out_dir` belongs to other settings
+    InputError : the checkpoint in `out_dir` is damaged or belongs to other settings
     """
     out_dir = Path(out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)

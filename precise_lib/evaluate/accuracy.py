@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -47,5 +48,7 @@ def certify(path, **fields) -> dict:
     card.pop("sha256", None)
     card |= {"accuracy": accuracy(load_weights(path))} | fields
     card["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
-    card_path.write_text(json.dumps(card, indent=1) + "\n")
+    whole = card_path.with_suffix(".tmp")  # an interruption leaves the old card, never half a one
+    whole.write_text(json.dumps(card, indent=1) + "\n")
+    os.replace(whole, card_path)
     return card

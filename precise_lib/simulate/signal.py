@@ -19,6 +19,7 @@ from precise_lib.errors import InputError
 from precise_lib.simulate.shifts import SHIFTS_2H_PPM
 
 DEUTERIUM_MHZ_PER_T = 6.5359
+_MHZ_PER_T = {"2H": DEUTERIUM_MHZ_PER_T, "1H": 42.577}
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,11 @@ class Acquisition:
     @property
     def bandwidth_hz(self) -> float:
         return 1.0 / self.dwell_time_s
+
+    @property
+    def field_t(self) -> float:
+        """Field of the magnet, T; NaN for a nucleus that is neither 2H nor 1H."""
+        return self.spectrometer_frequency_mhz / _MHZ_PER_T.get(self.nucleus, np.nan)
 
     @cached_property
     def frequency_axis_hz(self) -> np.ndarray:
