@@ -1,0 +1,224 @@
+"""What `notebooks/your_data.ipynb` shows: one quantified data set, read back from its files.
+
+`source` names the files (or writes the simulated example that was asked for by name), `quantify.quantify` does the
+work, as on the command line, and `read` gathers what it wrote, with a model fit of every voxel beside it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+
+from precise_lib import io
+from precise_lib.errors import InputError
+from precise_lib.estimate.fitting import FitResult, fit_fids
+from precise_lib.evaluate import noise
+from precise_lib.mrsi import MRSI
+from precise_lib.simulate.signal import DEUTERIUM_MHZ_PER_T, SignalModel, peak_height
+
+SIMULATED = "simulated rings"
+EXAMPLE_SNR = 12.0
+KINDS = ("conc", "sd", "bias")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Files of one data set, the folder for its maps, and whether it is the simulated example."""
+
+    dmi: Path
+    mri: Path | None
+    mask: Path | None
+    out: Path
+    simulated: bool
+
+    def _repr_markdown_(self) -> str:
+        if self.simulated:
+            return (
+                "**Simulated data.** What follows is no measurement: it is the ring phantom, water SNR "
+                f"{EXAMPLE_SNR:g}, one draw of noise."
+            )
+        given = [
+            f"MRI `{self.mri.name}`" if self.mri else "no MRI",
+            f"mask `{self.mask.name}`" if self.mask else "no mask",
+        ]
+        return f"**Data from files**: `{self.dmi.name}`, {', '.join(given)}."
+
+
+def source(dmi, mri=None, mask=None, out=None) -> Source:
+    """The files to quantify.
+
+    Parameters
+    ----------
+    dmi : NIfTI-MRS file, or `SIMULATED`: the ring phantom is then written into `out` first, with its MRI and mask
+    mri, mask : NIfTI files or None
+    out : folder for the maps; None: the run's own folder in a sweep, else ``_build/your_data``
+
+    Raises
+    ------
+    InputError : the simulated example with an MRI or mask of somebody else
+    """
+    own = os.environ.get("PRECISE_RUN_FOLDER")
+    folder = Path(out) if out is not None else Path(own, "maps") if own else Path("_build", "your_data")
+    if str(dmi) != SIMULATED:
+        return Source(Path(dmi), *(None if p is None else Path(p) for p in (mri, mask)), folder, False)
+    if mri is not None or mask is not None:
+        raise InputError(f"'{SIMULATED}' brings its own MRI and mask: give neither, or a file as the DMI.")
+    from precise_lib.simulate.phantoms import rings
+
+    example = folder / "simulated_rings"
+    io.write_phantom(example, rings(), EXAMPLE_SNR, seed=0)
+    return Source(*(example / f"{name}.nii.gz" for name in ("dmi", "mri", "mask")), folder, True)
+
+
+@dataclass(frozen=True)
+class Report:
+    """A data set with what was estimated from it.
+
+    Attributes
+    ----------
+    maps : kind ("conc", "sd", "bias") -> metabolite -> (x, y, z) in mM, without the reference
+    flags : name -> (x, y, z), not zero where a voxel is flagged
+    """
+
+    source: Source
+    summary: dict
+    data: MRSI
+    maps: dict[str, dict[str, np.ndarray]]
+    flags: dict[str, np.ndarray]
+
+    @property
+    def model(self) -> SignalModel:
+        return self.data.model
+
+    @property
+    def metabolites(self) -> list[str]:
+        """Names without the reference, whose concentration is known."""
+        return [name for name in self.model.names if name != self.model.reference]
+
+    @cached_property
+    def n_measured(self) -> int:
+        """Time points before a zero-filled end."""
+        return self.model.acquisition.n_samples - io.zero_filled(self.data.fids[self.data.usable])
+
+    @cached_property
+    def sigma(self) -> float:
+        """Noise SD of a time sample."""
+        filled = self.model.acquisition.n_samples - self.n_measured
+        return noise.noise_sd(self.data.fids[self.data.usable], self.model, filled)
+
+    @cached_property
+    def fit(self) -> FitResult:
+        """Model fit of every usable voxel: for the spectra, the SNR and the B0 map."""
+        return fit_fids(self.data.fids[self.data.usable], self.model)
+
+    @cached_property
+    def snr(self) -> np.ndarray:
+        """SNR of the reference line of each usable voxel (V,): fitted peak height over the SD of spectral noise."""
+        amplitude = self.fit.amplitudes[:, self.model.index(self.model.reference)]
+        height = amplitude * peak_height(self.model, self.fit.broadening_hz)
+        return height / (self.sigma * np.sqrt(self.n_measured))
+
+    def on_grid(self, values) -> np.ndarray:
+        """Values (V,) of the usable voxels as (x, y, z), NaN elsewhere."""
+        out = np.full(self.data.grid_shape, np.nan)
+        out[self.data.usable] = values
+        return out
+
+    @property
+    def slices(self) -> list[int]:
+        """Third index of the slice with most signal, then of the middle of the object where that is another one."""
+        strength = np.nansum(self.on_grid(self.snr), (0, 1))
+        inside = np.flatnonzero(self.data.usable.any((0, 1)))
+        return list(dict.fromkeys([int(strength.argmax()), int(inside[len(inside) // 2])]))
+
+    def voxels(self) -> dict[str, int]:
+        """Index among the usable voxels of the best, the median and the worst SNR; fewer where there are fewer."""
+        order, last = np.argsort(self.snr)[::-1], len(self.snr) - 1
+        places = {last: "worst", last // 2: "median", 0: "best"} if last > 1 else {last: "worst", 0: "best"}
+        if last == 0:
+            places = {0: "the voxel"}
+        return {places[i]: int(order[i]) for i in sorted(places)}
+
+    def about(self) -> str:
+        """Header, grid and settings as a Markdown table."""
+        a, axes = self.model.acquisition, "".join(nib.aff2axcodes(self.data.affine))
+        size = " x ".join(f"{s:.4g}" for s in np.round(np.linalg.norm(self.data.affine[:3, :3], axis=0), 2))
+        field = f" ({a.spectrometer_frequency_mhz / DEUTERIUM_MHZ_PER_T:.2f} T)" if a.nucleus == "2H" else ""
+        settings, weights, counts = (self.summary[k] for k in ("settings", "weights", "counts"))
+        rows = {
+            "nucleus, frequency": f"{a.nucleus}, {a.spectrometer_frequency_mhz:.4g} MHz{field}",
+            "FID": f"{a.n_samples} points at {1e6 * a.dwell_time_s:.4g} µs: {a.bandwidth_hz:.4g} Hz"
+            + (f", the last {a.n_samples - self.n_measured} zero-filled" if self.n_measured < a.n_samples else ""),
+            "grid": f"{' x '.join(map(str, self.data.grid_shape))} voxels of {size} mm, axes {axes}",
+            "MRI": "none" if self.data.mri is None else self._about_mri(),
+            "voxels quantified": f"{counts['estimated']} of {counts['voxels']}",
+            "signal model": ", ".join(f"{r.name} {r.ppm:g} ppm" for r in self.model.resonances),
+            "estimator": settings["estimator"] + ("" if weights is None else f", network {weights['name']}"),
+            "lambda": "none" if settings["lambda"] is None else str(settings["lambda"]),
+        }
+        return "\n".join(["| | |", "|---|---|", *(f"| {name} | {text} |" for name, text in rows.items())])
+
+    def _about_mri(self) -> str:
+        size = " x ".join(f"{s:.3g}" for s in np.linalg.norm(self.data.mri_affine[:3, :3], axis=0))
+        ours, theirs = (a[:3, :3] / np.linalg.norm(a[:3, :3], axis=0) for a in (self.data.affine, self.data.mri_affine))
+        # the angle between the slice normals, whichever way the axes run
+        cosine = np.abs(ours.T @ theirs).max(1).min()
+        tilt = np.degrees(np.arccos(min(cosine, 1.0)))
+        return f"{' x '.join(map(str, self.data.mri.shape))} of {size} mm, turned by {tilt:.0f}° against the grid"
+
+    def results(self) -> str:
+        """Median concentration with its spread over voxels and the median SD and bias, as a Markdown table."""
+        kinds = [kind for kind in ("sd", "bias") if self.maps[kind]]
+        titles = {"sd": "SD of a voxel (median)", "bias": "bias (median)"}
+        head = ["metabolite", "median", "middle half of the voxels", *(titles[kind] for kind in kinds)]
+        rows = []
+        for name in self.metabolites:
+            low, middle, high = np.nanpercentile(self.maps["conc"][name], [25, 50, 75])
+            others = [f"{np.nanmedian(self.maps[kind][name]):.2f}" if name in self.maps[kind] else "" for kind in kinds]
+            rows.append([name, f"{middle:.2f}", f"{low:.2f} to {high:.2f}", *others])
+        lines = [head, ["---"] * len(head), *rows]
+        return f"All in {self.summary['units']}.\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+    def warnings(self) -> str:
+        """Every sentence of caution in the summary, as a Markdown list."""
+        sentences = list(self.summary.get("warnings", []))
+        return "\n".join(f"- {text}" for text in sentences) or "Nothing to warn of was found."
+
+    def files(self) -> str:
+        """What was written, as a Markdown table."""
+        rows = ["| file | what |", "|---|---|"]
+        for path in sorted(self.source.out.glob("*.nii.gz")):
+            image = nib.load(path)
+            what = bytes(image.header["descrip"]).rstrip(b"\0").decode("ascii", "replace")
+            rows.append(f"| `{path.name}` | {what} |")
+        return "\n".join([*rows, "| `summary.json` | versions, settings, counts, warnings, timings |"])
+
+    def values(self) -> dict[str, float]:
+        """Numbers for the table of a sweep."""
+        out = {"voxels": self.summary["counts"]["estimated"], "median SNR": float(np.median(self.snr))}
+        for kind, title in (("conc", "median"), ("sd", "median SD"), ("bias", "median bias")):
+            out |= {f"{name} {title} (mM)": float(np.nanmedian(v)) for name, v in self.maps[kind].items()}
+        return {name: round(value, 6) for name, value in out.items()}
+
+
+def read(where: Source) -> Report:
+    """What `quantify` wrote for `where`, with the measurement itself."""
+    summary = json.loads((where.out / "summary.json").read_text(encoding="utf-8"))
+    model = SignalModel.from_dict(summary["signal_model"])
+    data = io.read_mrsi(where.dmi, where.mri, where.mask, model)
+    names = [name for name in model.names if name != model.reference]
+    written = set(summary["files"]) | set(summary["errors"].get("files", []))
+    maps = {kind: {} for kind in KINDS}
+    for kind in KINDS:
+        for name in names:
+            file = io.map_file(kind, name)
+            if file in written:  # not what an earlier run left
+                maps[kind][name] = io.read_map(where.out / file)[0]
+    flags = {p.name[5:-7]: io.read_map(p)[0] for p in sorted(where.out.glob("flag_*.nii.gz"))}
+    return Report(where, summary, data, maps, flags)
