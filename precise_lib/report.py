@@ -37,7 +37,8 @@ class Source:
     out: Path
     simulated: bool
 
-    def _repr_markdown_(self) -> str:
+    def sentence(self) -> str:
+        """What was given, in Markdown; the first thing a report says."""
         if self.simulated:
             return (
                 "**Simulated data.** What follows is no measurement: it is the ring phantom, water SNR "
@@ -183,7 +184,9 @@ class Report:
             others = [f"{np.nanmedian(self.maps[kind][name]):.2f}" if name in self.maps[kind] else "" for kind in kinds]
             rows.append([name, f"{middle:.2f}", f"{low:.2f} to {high:.2f}", *others])
         lines = [head, ["---"] * len(head), *rows]
-        return f"All in {self.summary['units']}.\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        errors = self.summary["errors"]
+        how = f"All in {self.summary['units']}, over the voxels quantified. Errors: {errors['how']}."
+        return f"{how}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
     def warnings(self) -> str:
         """Every sentence of caution in the summary, as a Markdown list."""

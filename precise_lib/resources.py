@@ -45,3 +45,16 @@ def data_path(*parts: str) -> Path:
     raise FileNotFoundError(
         f"{wanted} is not among the data shipped with precise_lib (looked in {', '.join(map(str, roots))})"
     )
+
+
+def notebook_path(name: str) -> Path:
+    """Path of a notebook that the command line runs, in a checkout and in an installation alike.
+
+    Raises `FileNotFoundError` where it is not shipped.
+    """
+    checkout = _PACKAGE.parent
+    if (checkout / "pyproject.toml").is_file():
+        path = checkout / "notebooks" / name
+        if path.is_file():
+            return path
+    return data_path("notebooks", name)

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from precise_lib import __version__
-from precise_lib.cli import quantify, scoreboard, simulate, sweep, train
+from precise_lib.cli import quantify, report, scoreboard, simulate, sweep, train
 from precise_lib.errors import InputError
 
 app = typer.Typer(
@@ -22,7 +22,7 @@ app = typer.Typer(
     help="Quantify deuterium metabolic imaging with deep learning and an MRI prior.",
 )
 app.add_typer(simulate.app, name="simulate")
-for command in (quantify.quantify, train.train, train.models, sweep.sweep, scoreboard.scoreboard):
+for command in (quantify.quantify, train.train, train.models, report.report, sweep.sweep, scoreboard.scoreboard):
     app.command()(command)
 
 
