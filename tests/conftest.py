@@ -14,6 +14,12 @@ ROOT = build.ROOT
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def empty_model_folder(tmp_path_factory):
+    """No test sees, or writes to, the networks that the user of this computer has trained."""
+    os.environ["PRECISE_MODELS"] = str(tmp_path_factory.mktemp("models"))
+
+
 @pytest.fixture(scope="session")
 def executed(tmp_path_factory) -> tuple[Path, dict[str, dict]]:
     """Every notebook executed at smoke scale: the build folder, and what each run took or why it failed."""
