@@ -36,7 +36,7 @@ BOUNDS: dict[str, dict[str, tuple[float, float]]] = {
     "08_estimated_errors": {"P10 SD": (-0.05, 1), "P10 bias": (0.15, 0.7)},
     "09_choose_lambda": {"B6 Stein's estimate": (0, 2), "B6 cross-validation": (3, 40)},
     "10_field_inhomogeneity": {"P8": (0.9, 1.12)},
-    "11_prior_or_network": {"P6 with noiseless": (0, 13), "P6 without noiseless": (0, 10), "B3": (0.5, 1.2)},
+    "11_prior_or_network": {"P6 with noiseless": (0, 13), "P6 without noiseless": (2, 19), "B3": (0.5, 1.2)},
     "12_other_metabolites": {"P16": (0.95, 1.08)},
 }
 
