@@ -12,6 +12,7 @@ from precise_lib.errors import InputError
 from precise_lib.estimate.edge_preserving import prepare_mri
 from precise_lib.estimate.sampling import TrainConfig
 from precise_lib.simulate import human as h
+from precise_lib.simulate.anatomy import templates
 from precise_lib.simulate.fields import gradient_broadening
 from precise_lib.simulate.signal import Resonance, dmi_3t
 
@@ -33,7 +34,7 @@ def test_anatomy_comes_from_the_wheel_and_not_from_the_network(monkeypatch):
         monkeypatch.setattr(socket.socket, name, refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
     monkeypatch.setattr(socket, "create_connection", refuse)
-    h._templates.cache_clear()
+    templates.cache_clear()
     assert h.human(4).mask.any()
 
 
@@ -48,7 +49,7 @@ def test_without_nilearn_the_error_names_the_extra(monkeypatch):
     for name in [n for n in sys.modules if n.split(".")[0] == "nilearn"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(builtins, "__import__", without)
-    h._templates.cache_clear()
+    templates.cache_clear()
     with pytest.raises(InputError, match=r"precise-lib\[studies\]"):
         h.human(7)
 
@@ -195,6 +196,19 @@ def test_sensitivity_is_one_on_average_and_highest_at_the_surface():
     b1 = phantom.b1[full & phantom.mask]
     assert 0.9 < b1.mean() < 1.05
     assert b1.max() / b1.min() > 1.3
+
+
+def test_regions_keep_healthy_tissue_and_lesions_apart():
+    phantom, healthy = h.human(7), h.human(7, lesions=False)
+    masks = h.regions(phantom, healthy)
+    assert list(masks) == ["whole brain", "healthy", "gray", "white", "CSF", *h.LESIONS]
+    lesion = np.any([masks[name] for name in h.LESIONS], axis=0)
+    assert not (masks["healthy"] & lesion).any()
+    same = (phantom.concentrations.values == healthy.concentrations.values).all(0)
+    assert same[masks["healthy"]].all()
+    np.testing.assert_array_equal(masks["gray"] | masks["white"] | masks["CSF"], masks["healthy"])
+    # a core of 22 mm fills no voxel of 15 mm by half
+    assert "core" not in h.regions(h.human(4), h.human(4, lesions=False))
 
 
 @pytest.mark.parametrize(("arguments", "words"), [

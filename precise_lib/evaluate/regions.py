@@ -19,7 +19,7 @@ from precise_lib.evaluate import errors
 from precise_lib.evaluate.montecarlo import RunningMoments
 from precise_lib.simulate.fields import gradient_broadening
 from precise_lib.simulate.phantoms import Phantom
-from precise_lib.simulate.signal import snr_to_sigma
+from precise_lib.simulate.signal import add_noise, snr_to_sigma
 
 
 class Contrast:
@@ -169,8 +169,14 @@ def measured(
     truth = phantom.concentrations.values[:, mask].T
     inside = np.stack([r[mask] / r.sum() for r in regions.values()])
     moments, squares, kept = [RunningMoments() for _ in solvers], [], []
+    clean, sigma = phantom.noiseless()[mask], snr_to_sigma(model, snr)
     for repeat in range(n_repeats):
-        single = estimate(phantom.measure(snr, np.random.default_rng([seed, repeat])).fids[mask])
+        rng = np.random.default_rng([seed, repeat])
+        if phantom.noise is None:
+            noisy = add_noise(clean, sigma, rng).astype(np.complex64)
+        else:
+            noisy = phantom.measure(snr, rng).fids[mask]
+        single = estimate(noisy)
         smooth = np.stack([single if s.lam == 0 else s(single) for s in solvers])
         maps = model.reference_concentration_mm * smooth / smooth[..., [water]]
         for each, values in zip(moments, maps, strict=True):

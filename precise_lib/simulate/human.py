@@ -13,31 +13,31 @@ as a limit of their work: human tumors during therapy look less homogeneous in t
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import numpy as np
 import xarray as xr
 
 from precise_lib.errors import InputError
+from precise_lib.simulate.anatomy import average, dmi_grid, positions, templates
 from precise_lib.simulate.phantoms import METABOLITES, Phantom
 from precise_lib.simulate.signal import SignalModel, dmi_4t, dmi_7t
 
 TISSUES = ("gray", "white", "CSF", "rim", "core", "non-enhancing", "cavity")
 LESIONS = TISSUES[3:]
-# Field (T) -> signal model and voxel size (mm). De Graaf 2020: 1 mL is feasible at 7 T; the sensitivity falls with
-# B0^1.65, so 4 T needs about three times the volume.
+# Field (T) -> signal model and voxel size (mm). 1 mL is feasible at 7 T, and the sensitivity of a human coil goes with
+# B0^1.65 (de Graaf 2020, PMC7141779): 4 T needs about three times the volume.
 FIELDS = {7: (dmi_7t, 10.0), 4: (dmi_4t, 15.0)}
 
 # water, Glc, Glx, Lac in mM of tissue, two hours after 2H glucose by mouth; water 10 mM everywhere, as in the paper.
 CONCENTRATIONS_MM = {
-    # Whole brain at 3 T after 120 min: Glx 3.2 +- 0.4, Glc 3 +- 0.7 mM (repeatability study, Eur Radiol Exp 2024). Gray
-    # over white Glx: 1.2 by 2H at 7 T, 1.5 by 1H at 3 T (Niess 2023), in voxels that mix both; ours is 1.36. Lac there
-    # was 1.6 mM, lipids of the scalp at the same frequency included: ours is lower. Glc: less in white matter, ours.
+    # Whole brain at 3 T after 120 min: Glx 3.2 +- 0.4, Glc 3.0 +- 0.7 mM (doi 10.1186/s41747-024-00426-4). Lac
+    # was 1.6 mM, with the lipids of the scalp at its frequency: ours is lower. Glx of gray over white matter: 1.2 by 2H
+    # at 7 T, 1.5 by 1H at 3 T (PMC10153308), in voxels that mix both; ours is 1.36. Less Glc in white matter: ours.
     "gray": (10.0, 2.4, 3.8, 0.6),
     "white": (10.0, 1.8, 2.8, 0.5),
     # CSF exchanges glucose slowly and makes no Glx; ours.
     "CSF": (10.0, 0.6, 0.1, 0.2),
-    # Glioblastoma at 7 T: Glx labeled 0.41 times, Lac 4.6 times as fast as in healthy brain (Cambridge, 2025).
+    # Glioblastoma at 7 T: Glx labeled 0.41 times, Lac 4.6 times as fast as in healthy brain ("Absolute quantification
+    # of brain deuterium metabolic imaging in healthy volunteers and glioblastoma patients at 7T", Cambridge).
     "rim": (10.0, 2.0, 1.4, 2.5),
     # Necrosis: little metabolism, lactate diffuses in; ours.
     "core": (10.0, 1.0, 0.3, 1.2),
@@ -68,33 +68,9 @@ B1_RISE = 0.5  # how much more a receive array hears of the surface of the head 
 MASK_SHARE = 0.5  # a DMI voxel with less brain than this is left out
 
 
-@lru_cache(maxsize=1)
-def _templates() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """T1, gray, white, brain mask (X, Y, Z) at 2 mm, and their affine; read-only, from nilearn's wheel."""
-    try:
-        from nilearn import datasets
-    except ImportError as error:
-        raise InputError(
-            "The human phantom needs the anatomy that nilearn carries: pip install 'precise-lib[studies]'."
-        ) from error
-    names = ("load_mni152_template", "load_mni152_gm_template", "load_mni152_wm_template", "load_mni152_brain_mask")
-    images = [getattr(datasets, name)(resolution=2) for name in names]
-    t1, gray, white, brain = (image.get_fdata() for image in images)
-    maps = t1, np.clip(gray, 0, 1), np.clip(white, 0, 1), brain > 0.5, images[0].affine
-    for values in maps:
-        values.setflags(write=False)
-    return maps
-
-
-def _positions(shape, affine) -> list[np.ndarray]:
-    """World coordinates (mm) along x, y and z of a grid without rotation, each ready to broadcast."""
-    axes = [affine[i, i] * np.arange(n) + affine[i, 3] for i, n in enumerate(shape)]
-    return list(np.meshgrid(*axes, indexing="ij", sparse=True))
-
-
-def _inside(positions, center, semi_axes) -> np.ndarray:
+def _inside(places, center, semi_axes) -> np.ndarray:
     """Share of each 2 mm voxel inside an ellipsoid: 0 or 1, but for a border of one voxel."""
-    radius = np.sqrt(sum(((p - c) / a) ** 2 for p, c, a in zip(positions, center, semi_axes, strict=True)))
+    radius = np.sqrt(sum(((p - c) / a) ** 2 for p, c, a in zip(places, center, semi_axes, strict=True)))
     return np.clip(0.5 + (1 - radius) * min(semi_axes) / 2.0, 0, 1)
 
 
@@ -107,15 +83,15 @@ def anatomy(lesions: bool = True, non_enhancing_in_mri: bool = False) -> tuple[n
     mri : (X, Y, Z) gray levels in [0, 1], NaN outside the brain
     affine : (4, 4), MNI152 space
     """
-    t1, gray, white, brain, affine = _templates()
+    t1, gray, white, brain, affine = templates()
     fractions = np.zeros((len(TISSUES), *t1.shape))
     fractions[:3] = gray, white, np.clip(1 - gray - white, 0, 1)
     fractions *= brain
     mri = np.where(brain, np.clip(t1 * TEMPLATE_SCALE, 0, 1), np.nan)
     if lesions:
-        positions = _positions(t1.shape, affine)
+        places = positions(t1.shape, affine)
         for name, center, semi_axes in SHAPES:
-            share = _inside(positions, center, semi_axes) * brain
+            share = _inside(places, center, semi_axes) * brain
             fractions *= 1 - share
             fractions[TISSUES.index(name)] += share
             level = LESION_GRAY["rim"] if non_enhancing_in_mri else None
@@ -123,37 +99,6 @@ def anatomy(lesions: bool = True, non_enhancing_in_mri: bool = False) -> tuple[n
             if level is not None:
                 mri = mri * (1 - share) + level * share
     return fractions, mri, affine
-
-
-def _overlap(n_fine: int, step: float, start: float, n_coarse: int, size: float, first: float) -> np.ndarray:
-    """Share of each coarse voxel (rows) that each fine voxel covers, along one axis; lengths and edges in mm."""
-    fine, coarse = start + step * np.arange(n_fine), first + size * np.arange(n_coarse)
-    low = np.maximum(coarse[:, None], fine[None])
-    high = np.minimum(coarse[:, None] + size, fine[None] + step)
-    return np.clip(high - low, 0, None) / size
-
-
-def dmi_grid(voxel_mm: float) -> tuple[tuple[int, ...], np.ndarray]:
-    """Shape and affine of the isotropic DMI grid, centered on the brain and large enough for it."""
-    brain, affine = _templates()[3:]
-    if not 4.0 <= voxel_mm <= 40.0:
-        raise InputError(f"The DMI voxel is {voxel_mm} mm wide; it must be between 4 and 40 mm.")
-    filled = np.argwhere(brain)
-    low, high = (affine[:3, :3] @ (edge[:, None]) for edge in (filled.min(0) - 0.5, filled.max(0) + 0.5))
-    low, high = low[:, 0] + affine[:3, 3], high[:, 0] + affine[:3, 3]
-    shape = tuple(int(n) for n in np.ceil((high - low) / voxel_mm - 1e-9))
-    grid = np.diag([voxel_mm] * 3 + [1.0])
-    grid[:3, 3] = (low + high) / 2 - voxel_mm * (np.array(shape) - 1) / 2
-    return shape, grid
-
-
-def average(values: np.ndarray, affine: np.ndarray, shape, grid: np.ndarray) -> np.ndarray:
-    """Box averages (..., x, y, z) of fine maps (..., X, Y, Z): what a DMI voxel holds of each; volume is conserved."""
-    steps = [
-        _overlap(n, affine[i, i], affine[i, 3] - affine[i, i] / 2, shape[i], grid[i, i], grid[i, 3] - grid[i, i] / 2)
-        for i, n in enumerate(values.shape[-3:])
-    ]
-    return np.einsum("ax,by,cz,...xyz->...abc", *steps, values, optimize=True)
 
 
 def tissue_fractions(voxel_mm: float = 10.0, lesions: bool = True) -> xr.DataArray:
@@ -171,14 +116,14 @@ def tissue_fractions(voxel_mm: float = 10.0, lesions: bool = True) -> xr.DataArr
 
 def _fields(affine, brain, shape, grid, model) -> np.ndarray:
     """B0 (Hz, median 0 over the brain) and sensitivity (mean 1 over the brain), (2, x, y, z) on the DMI grid."""
-    positions = _positions(brain.shape, affine)
+    places = positions(brain.shape, affine)
     ppm = sum(
-        height * np.exp(-sum((p - c) ** 2 for p, c in zip(positions, center, strict=True)) / (2 * width**2))
+        height * np.exp(-sum((p - c) ** 2 for p, c in zip(places, center, strict=True)) / (2 * width**2))
         for center, height, width in B0_SOURCES_PPM
     )
     # squared distance from the middle of the head, 1 at the surface of an ellipsoid of its size
     middle, semi_axes = (0.0, -18.0, 6.0), (72.0, 90.0, 78.0)
-    radius2 = sum(((p - m) / a) ** 2 for p, m, a in zip(positions, middle, semi_axes, strict=True))
+    radius2 = sum(((p - m) / a) ** 2 for p, m, a in zip(places, middle, semi_axes, strict=True))
     b1 = 1 + B1_RISE * np.minimum(radius2, 1.5)
     hz = (ppm - np.median(ppm[brain])) * model.acquisition.spectrometer_frequency_mhz
     return average(np.stack([hz, b1 / b1[brain].mean()]), affine, shape, grid)
@@ -245,3 +190,18 @@ def human(
         b0_hz=b0,
         b1=np.where(mask, share * b1, 0.0),
     )
+
+
+def regions(phantom: Phantom, healthy: Phantom) -> dict[str, np.ndarray]:
+    """Masks (x, y, z) to evaluate by: the whole brain, the tissues where no lesion reaches, the lesions that are there.
+
+    Parameters
+    ----------
+    phantom, healthy : with and without lesions on one grid; a voxel belongs to the tissue that fills most of it
+    """
+    with np.errstate(invalid="ignore"):
+        changed = (phantom.concentrations != healthy.concentrations).any("metabolite").values
+    untouched = phantom.mask & ~changed
+    masks = {"whole brain": phantom.mask, "healthy": untouched}
+    masks |= {name: untouched & (phantom.compartments == 1 + i) for i, name in enumerate(TISSUES[:3])}
+    return {name: mask for name, mask in (masks | phantom.tumors).items() if mask.any()}
