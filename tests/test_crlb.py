@@ -6,8 +6,9 @@ from helpers import AMPLITUDES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from precise_lib.evaluate.crlb import covariance, eq6, jacobian, numeric, ratio_sd
-from precise_lib.simulate.signal import Acquisition, Resonance, SignalModel, dmi_3t, dmi_11t7, snr_to_sigma
+from precise_lib.errors import InputError
+from precise_lib.evaluate.crlb import covariance, eq6, jacobian, numeric, overlap_cost, ratio_sd
+from precise_lib.simulate.signal import Acquisition, Resonance, SignalModel, dmi_3t, dmi_4t, dmi_11t7, snr_to_sigma
 
 
 def eq2(model, theta):
@@ -140,3 +141,19 @@ def test_ratio_sd_against_monte_carlo(model):
     np.testing.assert_allclose(result[1:], expected[1:], rtol=0.015)
     naive = numeric(model, AMPLITUDES, sigma)  # neither water's error nor its correlation may be left out
     assert np.abs(result[1:] / naive[1:] - 1).max() > 0.02
+
+
+def test_overlap_costs_nothing_far_apart_and_more_the_wider_the_lines():
+    amplitudes, widths = [1.0, 0.2, 0.3, 0.1], [3.0, 12.0, 30.0]
+    wide, narrow = (overlap_cost(model, amplitudes, widths) for model in (dmi_4t(), dmi_11t7()))
+    assert np.isnan(wide[:, 0]).all()
+    assert (np.diff(wide[:, 1:], axis=0) > 0).all()
+    np.testing.assert_allclose(narrow[0, 1:], 1, atol=0.02)
+    # Glc is the neighbor of water
+    assert wide[-1, 1] == wide[-1, 1:].max()
+    assert 1.5 < wide[-1, 1] < 4
+
+
+def test_lines_are_not_moved_out_of_the_bandwidth():
+    with pytest.raises(InputError, match="beyond the bandwidth"):
+        overlap_cost(dmi_11t7(), [1.0, 0.2, 0.3, 0.1], [10.0], apart=20.0)

@@ -5,8 +5,11 @@ Unknown are M real amplitudes, one frequency shift, one extra broadening and one
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
+from precise_lib.errors import InputError
 from precise_lib.simulate.signal import SignalModel
 
 
@@ -75,3 +78,36 @@ def ratio_sd(model: SignalModel, amplitudes, sigma, **nuisance) -> np.ndarray:
     gradient = np.zeros((*amplitudes.shape, m)) + np.eye(m)
     gradient[..., :, w] -= ratio
     return np.sqrt(np.einsum("...ka,...ab,...kb->...k", gradient, cov, gradient)) / np.abs(water)
+
+
+def overlap_cost(model: SignalModel, amplitudes, linewidths_hz, apart: float = 4.0) -> np.ndarray:
+    """What overlap costs: bound on amplitude / reference over the same bound with the lines `apart` times as far apart.
+
+    Parameters
+    ----------
+    amplitudes : (M,)
+    linewidths_hz : (W,) full widths at half maximum, common to all lines
+
+    Returns
+    -------
+    (W, M), NaN for the reference
+
+    Raises
+    ------
+    InputError : the lines moved apart would leave the bandwidth
+    """
+    hz = np.abs(model.frequencies_hz).max() * apart
+    if hz > model.acquisition.bandwidth_hz / 2:
+        raise InputError(
+            f"Lines {apart:g} times as far apart reach {hz:.0f} Hz, beyond the bandwidth; take a smaller factor."
+        )
+    out = []
+    for width in np.atleast_1d(linewidths_hz):
+        near = replace(
+            model, resonances=tuple(replace(r, t2star_s=1 / (np.pi * float(width))) for r in model.resonances)
+        )
+        mhz = apart * model.acquisition.spectrometer_frequency_mhz
+        far = replace(near, acquisition=replace(model.acquisition, spectrometer_frequency_mhz=mhz))
+        close, separate = (ratio_sd(m, amplitudes, 1.0) for m in (near, far))
+        out.append(np.where(separate > 0, close / np.where(separate > 0, separate, 1), np.nan))
+    return np.array(out)
