@@ -106,20 +106,22 @@ def truncate(fids: np.ndarray, rank: int | str = "gavish-donoho") -> tuple[np.nd
     if not isinstance(rank, str) and (rank < 1 or int(rank) != rank):
         raise InputError(f"The rank is {rank}; it must be a whole number, one or more.")
     m, n = fids.shape
-    gram = np.zeros((n, n), complex)
-    for i in range(0, m, CHUNK):
-        part = fids[i : i + CHUNK].astype(complex)
-        gram += part.conj().T @ part
+    if m <= n:  # the smaller side: few voxels in double precision at once
+        wide = fids.astype(complex)
+        gram = wide @ wide.conj().T
+    else:
+        gram = np.zeros((n, n), complex)
+        for i in range(0, m, CHUNK):
+            part = fids[i : i + CHUNK].astype(complex)
+            gram += part.conj().T @ part
     squared, vectors = _spectrum(gram, min(m, n))
     if rank == "gavish-donoho":
         rank = gavish_donoho(squared, m, n)
     elif rank == "marchenko-pastur":
         rank = marchenko_pastur(squared, m, n)[0]
-    kept = vectors[:, : int(rank)]
-    out = np.empty((m, n), np.complex64)
-    for i in range(0, m, CHUNK):
-        out[i : i + CHUNK] = (fids[i : i + CHUNK] @ kept) @ kept.conj().T
-    return out, min(int(rank), m, n)
+    kept = vectors[:, : int(rank)].astype(np.complex64)
+    out = kept @ (kept.conj().T @ fids) if m <= n else (fids @ kept) @ kept.conj().T
+    return out.astype(np.complex64), min(int(rank), m, n)
 
 
 def windows(usable: np.ndarray, size: int, stride: int) -> Iterator[np.ndarray]:
