@@ -19,7 +19,7 @@ from precise_lib import io
 from precise_lib.errors import InputError
 from precise_lib.estimate.fitting import FitResult, fit_fids
 from precise_lib.evaluate import noise
-from precise_lib.mrsi import MRSI
+from precise_lib.mrsi import MRSI, Series
 from precise_lib.simulate.signal import DEUTERIUM_MHZ_PER_T, SignalModel, peak_height
 
 SIMULATED = "simulated rings"
@@ -83,15 +83,33 @@ class Report:
 
     Attributes
     ----------
-    maps : kind ("conc", "sd", "bias") -> metabolite -> (x, y, z) in mM, without the reference
-    flags : name -> (x, y, z), not zero where a voxel is flagged
+    series : the measurement, one or more frames
+    courses : kind ("conc", "sd", "bias") -> metabolite -> (x, y, z, frame) in mM, without the reference
+    marked : reason -> (x, y, z, frame), not zero where a voxel is flagged; only reasons that occur
+    frame : the one that pictures of a single frame show
     """
 
     source: Source
     summary: dict
-    data: MRSI
-    maps: dict[str, dict[str, np.ndarray]]
-    flags: dict[str, np.ndarray]
+    series: Series
+    courses: dict[str, dict[str, np.ndarray]]
+    marked: dict[str, np.ndarray]
+    frame: int = -1
+
+    @cached_property
+    def data(self) -> MRSI:
+        """The frame shown."""
+        return self.series[self.frame]
+
+    @property
+    def maps(self) -> dict[str, dict[str, np.ndarray]]:
+        """Kind -> metabolite -> (x, y, z) of the frame shown."""
+        return {kind: {m: v[..., self.frame] for m, v in maps.items()} for kind, maps in self.courses.items()}
+
+    @property
+    def flags(self) -> dict[str, np.ndarray]:
+        """Reason -> (x, y, z) of the frame shown."""
+        return {reason: values[..., self.frame] for reason, values in self.marked.items()}
 
     @property
     def model(self) -> SignalModel:
@@ -105,13 +123,13 @@ class Report:
     @cached_property
     def n_measured(self) -> int:
         """Time points before a zero-filled end."""
-        return self.model.acquisition.n_samples - io.zero_filled(self.data.fids[self.data.usable])
+        return self.model.acquisition.n_samples - io.zero_filled(self.series.sample())
 
     @cached_property
     def sigma(self) -> float:
         """Noise SD of a time sample."""
         filled = self.model.acquisition.n_samples - self.n_measured
-        return noise.noise_sd(self.data.fids[self.data.usable], self.model, filled)
+        return noise.noise_sd(self.series.sample(), self.model, filled)
 
     @cached_property
     def fit(self) -> FitResult:
@@ -157,12 +175,15 @@ class Report:
             "FID": f"{a.n_samples} points at {1e6 * a.dwell_time_s:.4g} µs: {a.bandwidth_hz:.4g} Hz"
             + (f", the last {a.n_samples - self.n_measured} zero-filled" if self.n_measured < a.n_samples else ""),
             "grid": f"{' x '.join(map(str, self.data.grid_shape))} voxels of {size} mm, axes {axes}",
+            "frames": f"{len(self.series)}; pictures of one frame show number {range(len(self.series))[self.frame]}",
             "MRI": "none" if self.data.mri is None else self._about_mri(),
             "voxels quantified": f"{counts['estimated']} of {counts['voxels']}",
             "signal model": ", ".join(f"{r.name} {r.ppm:g} ppm" for r in self.model.resonances),
             "estimator": settings["estimator"] + ("" if weights is None else f", network {weights['name']}"),
             "lambda": "none" if settings["lambda"] is None else str(settings["lambda"]),
         }
+        if len(self.series) == 1:
+            del rows["frames"]
         return "\n".join(["| | |", "|---|---|", *(f"| {name} | {text} |" for name, text in rows.items())])
 
     def _about_mri(self) -> str:
@@ -177,11 +198,14 @@ class Report:
         """Median concentration with its spread over voxels and the median SD and bias, as a Markdown table."""
         kinds = [kind for kind in ("sd", "bias") if self.maps[kind]]
         titles = {"sd": "SD of a voxel (median)", "bias": "bias (median)"}
+        noise_alone = self.summary["errors"].get("median_bias_of_noise_alone_mm") or {}
         head = ["metabolite", "median", "middle half of the voxels", *(titles[kind] for kind in kinds)]
+        head += ["bias that noise alone would show"] if noise_alone else []
         rows = []
         for name in self.metabolites:
             low, middle, high = np.nanpercentile(self.maps["conc"][name], [25, 50, 75])
             others = [f"{np.nanmedian(self.maps[kind][name]):.2f}" if name in self.maps[kind] else "" for kind in kinds]
+            others += [f"{noise_alone[name]:.2f}"] if noise_alone else []
             rows.append([name, f"{middle:.2f}", f"{low:.2f} to {high:.2f}", *others])
         lines = [head, ["---"] * len(head), *rows]
         errors = self.summary["errors"]
@@ -214,14 +238,17 @@ def read(where: Source) -> Report:
     """What `quantify` wrote for `where`, with the measurement itself."""
     summary = json.loads((where.out / "summary.json").read_text(encoding="utf-8"))
     model = SignalModel.from_dict(summary["signal_model"])
-    data = io.read_mrsi(where.dmi, where.mri, where.mask, model)
-    names = [name for name in model.names if name != model.reference]
-    written = set(summary["files"]) | set(summary["errors"].get("files", []))
-    maps = {kind: {} for kind in KINDS}
-    for kind in KINDS:
-        for name in names:
-            file = io.map_file(kind, name)
-            if file in written:  # not what an earlier run left
-                maps[kind][name] = io.read_map(where.out / file)[0]
-    flags = {p.name[5:-7]: io.read_map(p)[0] for p in sorted(where.out.glob("flag_*.nii.gz"))}
-    return Report(where, summary, data, maps, flags)
+    series = io.read_series(where.dmi, where.mri, where.mask, model)
+
+    def course(file: str) -> np.ndarray:
+        values = io.read_map(where.out / file)[0]
+        return values if values.ndim == 4 else values[..., None]
+
+    written = {*summary["files"], *summary["errors"].get("files", [])}  # not what an earlier run left
+    files = {kind: {name: io.map_file(kind, name) for name in model.names} for kind in KINDS}
+    courses = {
+        kind: {name: course(f) for name, f in named.items() if name != model.reference and f in written}
+        for kind, named in files.items()
+    }
+    marked = {reason: course(flag["file"]) for reason, flag in (summary.get("flags") or {}).items() if flag["voxels"]}
+    return Report(where, summary, series, courses, marked)

@@ -113,9 +113,10 @@ def _name_axes(ax, report: Report):
     ax.set_ylabel(f"→ {up}", fontsize=8, loc="top", labelpad=1)
 
 
-def _limits(maps: list, symmetric: bool = False) -> dict:
+def _limits(maps: list, symmetric: bool = False, top: float = 99) -> dict:
+    """Color scale from the values themselves; `top` is the percentile at its upper end."""
     values = np.concatenate([np.ravel(m)[np.isfinite(np.ravel(m))] for m in maps])
-    low, high = np.percentile(values, [1, 99]) if len(values) else (0, 1)
+    low, high = np.percentile(values, [1, top]) if len(values) else (0, 1)
     if symmetric:
         high = max(abs(low), abs(high)) or 1.0
         return {"vmin": -high, "vmax": high}
@@ -147,7 +148,7 @@ def quality(report: Report):
             fig.colorbar(drawn, ax=list(column), shrink=0.8)
     for ax, z in zip(axes[:, 0], zs, strict=True):
         _name_axes(ax, report)
-        ax.annotate(f"slice {z}", (0, 1.01), xycoords="axes fraction", fontsize=8, va="bottom")
+        ax.annotate(f"slice {z}", (0.02, 0.02), xycoords="axes fraction", fontsize=8, color="C1")
     return fig
 
 
@@ -184,10 +185,11 @@ def concentrations(report: Report):
     fig, axes = _figure(report, len(report.metabolites), len(panels))
     for line, name in zip(axes, report.metabolites, strict=True):
         groups = [[p for p in panels if p[0] == "conc"], [p for p in panels if p[0] != "conc"]]
-        for group, cmap in zip(groups, ("viridis", "magma"), strict=True):
+        # a few voxels at the edge may have errors that would make the rest of the picture black
+        for group, cmap, top in zip(groups, ("viridis", "magma"), (99, 95), strict=True):
             if not group:
                 continue
-            limits = _limits([report.maps[kind][name][:, :, z] for kind, z in group])
+            limits = _limits([report.maps[kind][name][:, :, z] for kind, z in group], top=top)
             own = [line[panels.index(panel)] for panel in group]
             for ax, (kind, z) in zip(own, group, strict=True):
                 drawn = _panel(ax, report, z, report.maps[kind][name], mris[z], cmap=cmap, **limits)
@@ -195,6 +197,21 @@ def concentrations(report: Report):
         line[0].set_ylabel(name, fontsize=10)
     for ax, (kind, z) in zip(axes[0], panels, strict=True):
         ax.set_title(titles[kind] + (f", slice {z}" if len(zs) > 1 else ""), fontsize=9)
+    return fig
+
+
+def courses(report: Report):
+    """Median and middle half of the voxels of each metabolite over the frames; None for a single frame."""
+    if len(report.series) == 1:
+        return None
+    fig, ax = plt.subplots(figsize=(6.5, 3))
+    for k, (name, values) in enumerate(report.courses["conc"].items()):
+        low, middle, high = np.nanpercentile(values.reshape(-1, values.shape[-1]), [25, 50, 75], axis=0)
+        frames = np.arange(values.shape[-1])
+        ax.plot(frames, middle, "o-", color=f"C{k}", label=name)
+        ax.fill_between(frames, low, high, color=f"C{k}", alpha=0.2, lw=0)
+    ax.set(xlabel="frame", ylabel=report.summary["units"])
+    ax.legend()
     return fig
 
 
@@ -216,7 +233,7 @@ def _few(report: Report):
 
 def flags(report: Report):
     """Flagged voxels of each kind in each slice that is shown; None where no voxel is flagged."""
-    found = {name: values for name, values in report.flags.items() if np.nansum(values) > 0}
+    found = report.flags
     if not found or report.data.usable.sum() <= FEW:
         return None
     zs = report.slices
