@@ -64,9 +64,9 @@ class Peer:
 PEERS = (
     Peer("fit", "fit"),
     Peer("sve", "sve"),
-    Peer("svd-fit", "svd-fit", "rank", "gavish-donoho", (1, 2, 3, 4, 6, 10)),
-    Peer("mppca-fit", "mppca-fit", "size", 5, (3, 7), {"stride": 2}),
-    Peer("fit-diffusion", "fit-diffusion", "threshold", 0.1, (0.05, 0.15, 0.2, 0.3, 0.5, 1.0)),
+    Peer("svd-fit", "svd-fit", "rank", "gavish-donoho", (1, 2, 4, 10, 20, 40)),
+    Peer("mppca-fit", "mppca-fit", "size", 5, (3, 7)),
+    Peer("fit-diffusion", "fit-diffusion", "threshold", 0.1, (0.01, 0.02, 0.05, 0.15, 0.2, 0.3, 0.5)),
     Peer("fit-guided", "fit-guided", "eps", 0.01, (1e-4, 1e-3, 3e-3, 0.03, 0.1, 1.0)),
     Peer("fit-guided, 5 voxels", "fit-guided", "eps", None, (1e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 1.0), {"radius": 2}),
     Peer("precise", "precise", "lam", 0.01, (0.001, 0.002, 0.004, 0.02, 0.04, 0.1, 0.2)),
@@ -94,7 +94,7 @@ def curves(case: Case, n_repeats: int, seed: int = 0, peers: Iterable[Peer] = PE
     Returns
     -------
     Dataset as of `study`, dimension `setting`, with `peer`, `value` (NaN for a rule of its own or no parameter),
-    `parameter` and `shipped` for each, and `seconds` of the shipped settings alone, median of five calls, each with
+    `parameter` and `shipped` for each, and `cpu_seconds` of the shipped settings alone, median of five calls, each with
     its own fit. A network that does not exist for the case is left out and named in the attribute `left_out`.
     """
     shared, made, missing = Shared(estimate.make("fit")), [], []
@@ -112,7 +112,7 @@ def curves(case: Case, n_repeats: int, seed: int = 0, peers: Iterable[Peer] = PE
     estimators = {label: estimator for label, (*_, estimator) in zip(labels, made, strict=True)}
     out = study(estimators, case, n_repeats, seed, progress).rename(estimator="setting")
     shipped = [value == peer.shipped for peer, value, _ in made]
-    out["seconds"] = (
+    out["cpu_seconds"] = (
         "setting",
         [
             _seconds(peer.make(value, case.weights), data) if own else np.nan
@@ -190,10 +190,10 @@ def human_case(snr: float = HUMAN_SNR) -> Case:
     return Case(phantom, snr, phantom.tumors["rim"], phantom.tumors["non-enhancing"], healthy, weights="dmi_7t")
 
 
-CASES: dict[str, tuple[Callable[[], Case], int]] = {
-    "rings": (rings_case, 50),
-    "rat": (rat_case, 16),
-    "human": (human_case, 30),
+CASES: dict[str, tuple[Callable[[], Case], int]] = {  # and how many noise realizations
+    "rings": (rings_case, 30),
+    "rat": (rat_case, 12),
+    "human": (human_case, 20),
 }
 
 
@@ -216,7 +216,7 @@ def main(arguments=None) -> None:
     parser = argparse.ArgumentParser(prog="python -m precise_lib.evaluate.peer_settings", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder for peers_<case>.nc")
     parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES))
-    parser.add_argument("--repeats", type=int, help="noise realizations; default 50 (rings), 16 (rat), 30 (human)")
+    parser.add_argument("--repeats", type=int, help="noise realizations; default as in `CASES`")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
     for name in options.cases:

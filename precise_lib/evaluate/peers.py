@@ -80,9 +80,9 @@ class _Watched:
         self.contrasts, self.seconds = [], []
 
     def __call__(self, data):
-        start = time.perf_counter()
+        start = time.process_time()
         maps = self.estimator(data)
-        self.seconds.append(time.perf_counter() - start)
+        self.seconds.append(time.process_time() - start)
         self.contrasts.append(self.case.contrast(maps.values))
         return maps
 
@@ -103,8 +103,8 @@ def study(
     region, so that rmse^2 = sd^2 + bias^2; the noise of the mean is taken out of the bias. `contrast` (estimator,
     metabolite, region), the share of a tumor's true contrast that is left, with its 95 % interval `contrast_low`,
     `contrast_high` (Student, over the repeats) and `contrast_sd`, the spread from one measurement to the next.
-    `seconds` (estimator), median of a call. Voxels without a result of every estimator do not count; `left_out` is
-    their share.
+    `cpu_seconds` (estimator), median of a call over all threads. Voxels without a result of every estimator do not
+    count; `left_out` is their share.
     """
     if n_repeats < 2:
         raise InputError(f"n_repeats is {n_repeats}; an SD needs at least two noise realizations.")
@@ -163,5 +163,5 @@ def _summary(name, runs, case: Case, n_repeats: int) -> xr.Dataset:
     for key, value in (("", level), ("_low", level - half), ("_high", level + half), ("_sd", spread)):
         data[f"contrast{key}"] = (("metabolite", "region"), np.hstack([empty, value]))
     data["left_out"] = ("region", np.array(tables["left_out"]))
-    data["seconds"] = ((), float(np.median(runs[0][name][3])))
+    data["cpu_seconds"] = ((), float(np.median(runs[0][name][3])))
     return xr.Dataset(data)
