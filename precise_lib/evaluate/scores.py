@@ -1,0 +1,177 @@
+"""Scores of denoised spectra and of what is quantified from them, as in "Miracle or mirage?".
+
+A denoising score compares what is left of the noise with what there was; 1 is no denoising, 0 is perfect. Regression of
+the estimates on the truth tells bias apart from noise: an unbiased estimate has slope 1 whatever its noise, an estimate
+that falls back on the middle of the training range has a slope below 1, and its marginal distribution piles up there.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+from scipy.special import digamma
+from scipy.stats import chi2
+
+from precise_lib.errors import InputError
+from precise_lib.evaluate.montecarlo import bootstrap_interval
+
+WEIGHTS = {None: np.ones_like, "abs": np.abs, "square": np.square}
+
+
+def _channels(spectra) -> np.ndarray:
+    """Real and imaginary channels of (..., n), concatenated: (..., 2 n)."""
+    return np.concatenate([np.real(spectra), np.imag(spectra)], axis=-1).astype(float)
+
+
+def denoising_score(denoised, truth, noisy, weights=None, inside=None) -> np.ndarray:
+    """DS of each spectrum: ``sqrt(sum w (DN - GT)^2 / sum w N^2)`` over real and imaginary channels, N = noisy - GT.
+
+    Parameters
+    ----------
+    denoised, truth, noisy : (..., n) complex spectra
+    weights : None (DS), "abs" (w = abs GT, the paper's DSw) or "square" (w = GT^2, the authors' code)
+    inside : (n,) bool, the points that count; 0 to 4.5 ppm for the paper's second score
+
+    Returns
+    -------
+    (...) scores
+
+    Raises
+    ------
+    InputError : arrays that do not match, unknown weights, or a spectrum without noise
+    """
+    denoised, truth, noisy = (np.asarray(s) for s in (denoised, truth, noisy))
+    if not denoised.shape == truth.shape == noisy.shape:
+        raise InputError(f"Spectra to score differ in shape: {denoised.shape}, {truth.shape} and {noisy.shape}.")
+    if weights not in WEIGHTS:
+        raise InputError(f"There are no weights '{weights}', only None, 'abs' and 'square'.")
+    if inside is not None:
+        denoised, truth, noisy = (s[..., np.asarray(inside)] for s in (denoised, truth, noisy))
+    w = WEIGHTS[weights](_channels(truth))
+    noise = (w * _channels(noisy - truth) ** 2).sum(-1)
+    if not (noise > 0).all():
+        raise InputError("A spectrum has no noise where its score is taken; leave noiseless spectra out.")
+    return np.sqrt((w * _channels(denoised - truth) ** 2).sum(-1) / noise)
+
+
+def _line(pairs) -> np.ndarray:
+    """Slope, intercept, squared correlation and RMSE (4, M) of pairs (n, 2, M) of truth and estimate."""
+    truth, estimate = pairs[:, 0], pairs[:, 1]
+    mean_t, mean_e = truth.mean(0), estimate.mean(0)
+    t, e = truth - mean_t, estimate - mean_e
+    tt, te, ee = (t * t).sum(0), (t * e).sum(0), (e * e).sum(0)
+    slope = te / tt
+    with np.errstate(invalid="ignore", divide="ignore"):
+        r2 = te**2 / (tt * ee)
+    return np.array([slope, mean_e - slope * mean_t, r2, np.sqrt(((estimate - truth) ** 2).mean(0))])
+
+
+def _pairs(truth, *estimates) -> np.ndarray:
+    arrays = [np.asarray(a, float) for a in (truth, *estimates)]
+    if len({a.shape for a in arrays}) != 1 or arrays[0].ndim != 2 or len(arrays[0]) < 3:
+        raise InputError("Truth and estimates are (spectra, metabolites), of one shape and three spectra at least.")
+    if not all(np.isfinite(a).all() for a in arrays):
+        raise InputError("Truth or estimates hold values that are not finite; leave those spectra out.")
+    if not (np.ptp(arrays[0], axis=0) > 0).all():
+        raise InputError("The true concentrations do not vary; a regression on them needs that.")
+    return np.stack(arrays, axis=1)
+
+
+def regression(truth, estimate, names=None, n_draws: int = 400, seed: int = 0) -> xr.Dataset:
+    """Least-squares line of the estimate on the truth, per metabolite.
+
+    Parameters
+    ----------
+    truth, estimate : (spectra, metabolites)
+    names : of the metabolites
+    n_draws : bootstrap draws among the spectra
+
+    Returns
+    -------
+    Dataset (metabolite): `slope`, `intercept`, `r2`, `rmse` and the ends `slope_low` ... `rmse_high` of their 95 %
+    intervals. `rmse` is the paper's sigma: the distance to the truth, not to the line.
+    """
+    pairs = _pairs(truth, estimate)
+    low, high = bootstrap_interval(_line, pairs, n_draws, seed)
+    columns = {}
+    for name, *values in zip(("slope", "intercept", "r2", "rmse"), _line(pairs), low, high, strict=True):
+        columns |= {name + end: ("metabolite", v) for end, v in zip(("", "_low", "_high"), values, strict=True)}
+    return xr.Dataset(columns, _coordinate(names))
+
+
+def slope_error(truth, sd) -> np.ndarray:
+    """Standard error (M,) of the slope that unbiased estimates of SD `sd` (spectra, metabolites) will have."""
+    t = np.asarray(truth, float) - np.mean(truth, axis=0)
+    return np.sqrt((t**2 * np.asarray(sd, float) ** 2).sum(0)) / (t**2).sum(0)
+
+
+def slope_change(truth, before, after, names=None, n_draws: int = 400, seed: int = 0) -> xr.Dataset:
+    """Slope of `after` minus slope of `before`, per metabolite, with a paired bootstrap over the spectra.
+
+    Returns
+    -------
+    Dataset (metabolite): `change`, `change_low`, `change_high` (95 %)
+    """
+
+    def change(draws):
+        return _line(draws[:, [0, 2]])[0] - _line(draws[:, [0, 1]])[0]
+
+    triples = _pairs(truth, before, after)
+    values = (change(triples), *bootstrap_interval(change, triples, n_draws, seed))
+    ends = ("change", "change_low", "change_high")
+    return xr.Dataset({k: ("metabolite", v) for k, v in zip(ends, values, strict=True)}, _coordinate(names))
+
+
+def marginals(estimate, maximum, names=None) -> xr.Dataset:
+    """Where the estimates of concentrations drawn from 0 to `maximum` (M,) lie, as shares of the spectra.
+
+    Returns
+    -------
+    Dataset (metabolite): `middle_third` (1/3 for the truth), `above_maximum` and `not_above_zero` (0 for the truth)
+    """
+    estimate, maximum = np.asarray(estimate, float), np.asarray(maximum, float)
+    shares = {
+        "middle_third": (estimate > maximum / 3) & (estimate < 2 * maximum / 3),
+        "above_maximum": estimate > maximum,
+        "not_above_zero": estimate <= 0,
+    }
+    return xr.Dataset({k: ("metabolite", v.mean(0)) for k, v in shares.items()}, _coordinate(names))
+
+
+def _coordinate(names) -> dict:
+    return {} if names is None else {"metabolite": list(names)}
+
+
+def autocorrelation(residual, lags: int = 20) -> np.ndarray:
+    """Autocorrelation (V, lags) of complex residuals (V, n) at lags 1 to `lags`, over their power."""
+    residual = np.asarray(residual)
+    if not 1 <= lags < residual.shape[-1]:
+        raise InputError(
+            f"{lags} lags of {residual.shape[-1]} points were asked for; fewer than the points can be had."
+        )
+    power = (np.abs(residual) ** 2).sum(-1)
+    products = [(residual[..., k:] * residual[..., :-k].conj()).sum(-1) for k in range(1, lags + 1)]
+    return np.stack(products, -1) / power[..., None]
+
+
+def ljung_box(residual, lags: int = 20) -> np.ndarray:
+    """p-values (V,) of the hypothesis that complex residuals (V, n) are white.
+
+    Ljung and Box for complex noise: ``Q = 2 n (n + 2) sum_k |r_k|^2 / (n - k)`` is chi-square with ``2 lags`` degrees
+    of freedom, two for each complex lag.
+    """
+    n = np.shape(residual)[-1]
+    r2 = np.abs(autocorrelation(residual, lags)) ** 2
+    q = 2 * n * (n + 2) * (r2 / (n - np.arange(1, lags + 1))).sum(-1)
+    return chi2.sf(q, 2 * lags)
+
+
+def flatness(residual) -> float:
+    """How evenly the power of residual spectra (V, n) is spread over their n points: 1 for white noise, else less.
+
+    Geometric over arithmetic mean, over the points, of the power averaged over the V spectra, divided by what white
+    noise gives: ``exp(digamma(V)) / V``.
+    """
+    power = (np.abs(np.atleast_2d(residual)) ** 2).mean(0)
+    n_spectra = len(np.atleast_2d(residual))
+    return float(np.exp(np.log(power).mean()) / power.mean() * n_spectra / np.exp(digamma(n_spectra)))
