@@ -142,7 +142,7 @@ def write_maps(folder, prefix: str, maps: xr.DataArray, affine) -> list[Path]:
 
 
 def read_map(path) -> tuple[np.ndarray, np.ndarray, str]:
-    """One map: values (x, y, z) or (x, y, z, frame) float32, affine (4, 4), and the units from the header's description."""
+    """One map: values (x, y, z[, frame]) float32, affine (4, 4), and the units from the header's description."""
     image, values = load(path, "map")
     description = (
         bytes(image.header["descrip"]).rstrip(b"\0").decode("ascii", "replace") if "descrip" in image.header else ""

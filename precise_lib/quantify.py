@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import sys
 import time
 from dataclasses import asdict
 from importlib import metadata
@@ -12,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from precise_lib import __version__, estimate, io, models, uncertainty
+from precise_lib import __version__, estimate, io, models, outcome, uncertainty
 from precise_lib.errors import InputError
-from precise_lib.mrsi import MRSI
+from precise_lib.mrsi import Series
 from precise_lib.simulate.signal import Acquisition, SignalModel, default_2h_model
 
 CLOSED_FORM = ("fit", "sve", "precise")  # estimators whose errors need no repetition
@@ -89,11 +90,12 @@ def quantify(
     """Quantify a NIfTI-MRS file; write concentrations, their errors and ``summary.json`` into `out`.
 
     The maps are ``conc_<metabolite>.nii.gz``, ``sd_<metabolite>.nii.gz`` and, where there is a prior, the absolute
-    ``bias_<metabolite>.nii.gz``, all in mM.
+    ``bias_<metabolite>.nii.gz``, all in mM; ``flag_<reason>.nii.gz`` is 1 where something speaks against them, see
+    `trust`. Maps of a dynamic set have a fourth axis, the frames; network, noise level and lambda are the same for all.
 
     Parameters
     ----------
-    dmi, mri, mask : paths, see `io.read_mrsi`
+    dmi, mri, mask : paths, see `io.read_series`
     out : folder; files of these names are replaced, all together at the end
     estimator : registered name; default ``precise`` with an MRI, ``sve`` without
     lam : lambda of Eq. 4, default 0.01, or "auto": chosen from the data for each metabolite
@@ -115,7 +117,7 @@ def quantify(
     if estimator not in estimate.names():
         raise InputError(f"There is no estimator '{estimator}': choose one of {', '.join(estimate.names())}.")
     lam = parse_lambda(lam, estimator)
-    uncertainty.check(errors, repeats)
+    outcome.check(errors, repeats)
     if errors == "closed" and estimator not in CLOSED_FORM:
         raise InputError(f"'{estimator}' has no errors in closed form: choose montecarlo, or none.")
     uses = estimate.uses(estimator)
@@ -123,42 +125,47 @@ def quantify(
         alone = "sve" if "network" in uses else "fit"
         raise InputError(f"The estimator '{estimator}' needs an MRI: give --mri, or use the estimator '{alone}'.")
     with io.staged(out) as folder:
-        acquisition = io.read_acquisition(dmi)
-        signal_model, network, warnings = resolve_model(model, estimator, acquisition, dmi)
-        data = io.read_mrsi(dmi, mri, mask, signal_model)
-        counts = count_voxels(data)
+        stored = io.open_mrsi(dmi)
+        signal_model, network, warnings = resolve_model(model, estimator, stored.acquisition)
+        series = io.read_series(stored, mri, mask, signal_model)
+        warnings += series.notes
+        counts = count_voxels(series)
         if not counts["estimated"]:
             raise InputError(
                 f"No voxel of {dmi} can be quantified: {counts['masked_out']} are outside the mask, "
                 f"{counts['not_finite']} not finite and {counts['zero']} zero throughout."
             )
         read = time.perf_counter()
-        filled = io.zero_filled(data.fids[data.usable])
-        unsure = uncertainty.Uncertainty(data, network, filled)
-        options, chosen = {"weights": network} if "network" in uses else {}, None
+        filled = io.zero_filled(series.chunks())
+        unsure = uncertainty.Uncertainty(series, network, filled)
+        options, chosen, lams = {"weights": network} if "network" in uses else {}, None, None
         if "lambda" in uses and lam != "auto":
             options["lam"] = lam = 0.01 if lam is None else lam
-        method = estimate.make(estimator, **options)
         if lam == "auto":
             lams, chosen = unsure.choose_lambda()
-            maps = data.to_maps(uncertainty.on_grid(unsure.ratios(lams), data), estimator)
-        else:
-            maps = method(data)
-            lams = np.full(len(maps), lam) if estimator == "precise" else None
+        elif "lambda" in uses:
+            lams = np.full(len(signal_model.names), lam)
+        method = estimate.make(estimator, **options)
+        maps = estimated_maps(estimator, method, unsure, lams)
         estimated = time.perf_counter()
-        counts["without_result"] = int((~np.isfinite(maps.values).all(0) & data.usable).sum())
+        usable = np.moveaxis(series.usable, 0, 3) if len(series) > 1 else series.usable[0]
+        counts["without_result"] = int((~np.isfinite(maps.values).all(0) & usable).sum())
         counts["not_converged"] = int(maps.attrs.get("not_converged", 0))
-        files = io.write_maps(folder, "conc", maps, data.affine)
+        files = io.write_maps(folder, "conc", maps, series.affine)
         way = errors or ("closed" if estimator in CLOSED_FORM else "none")
+        exact = lams if estimator == "precise" else None
         try:
-            how = uncertainty.write(folder, way, unsure, method, "neighbors" in uses, lams, repeats, seed)
+            how = outcome.write_errors(folder, way, unsure, method, "neighbors" in uses, exact, repeats, seed)
             warnings += unsure.warnings() if way != "none" or chosen else []
         except InputError as problem:
             if errors is not None:
                 raise
             how = {"method": "none", "how": f"not estimated: {problem}"}
             warnings.append(f"No errors were estimated: {problem}")
-        warnings += _warnings(data, counts, estimator, mri, lam, filled)
+        risk = None if lams is None else unsure.false_negative(lams)
+        warnings += [] if risk is None else [risk["sentence"]]
+        flags, said = outcome.write_flags(folder, unsure, estimator)
+        warnings += said + _warnings(series, counts, estimator, mri, lam, filled)
         written = time.perf_counter()
         summary = {
             "versions": versions(),
@@ -179,6 +186,9 @@ def quantify(
             "files": [path.name for path in files],
             "lambda_choice": chosen,
             "errors": how,
+            "false_negative": risk,
+            "flags": flags,
+            "frames": len(series),
             "warnings": warnings,
             "timings_s": {
                 "read": round(read - started, 3),
@@ -186,6 +196,7 @@ def quantify(
                 "write": round(written - estimated, 3),
                 "total": round(written - started, 3),
             },
+            "peak_memory_mib": peak_memory_mib(),
         }
         (folder / "summary.json").write_text(json.dumps(summary, indent=2, allow_nan=False) + "\n")
     return summary
@@ -208,18 +219,54 @@ def parse_lambda(lam, estimator: str):
     return value
 
 
-def count_voxels(data: MRSI) -> dict:
-    """How many voxels there are, and why some are not estimated."""
-    finite = np.isfinite(data.fids).all(-1)
-    zero = finite & ~(data.fids != 0).any(-1)
-    inside = np.ones(data.grid_shape, bool) if data.mask is None else data.mask
+def estimated_maps(estimator: str, method, unsure: uncertainty.Uncertainty, lams=None):
+    """Maps in mM, DataArray (metabolite, x, y, z[, frame]).
+
+    What `unsure` needs in any case is not estimated again: the fit, the network and the exact minimizer see all
+    voxel-frames at once. Every other estimator gets one frame after the other.
+
+    Parameters
+    ----------
+    estimator, method : registered name and what `estimate.make` made of it
+    lams : (M,) of the estimator "precise"
+    """
+    series, model = unsure.series, unsure.series.model
+    if estimator == "precise":
+        return series.to_maps(unsure.ratios(lams), estimator)
+    if estimator in ("fit", "sve"):
+        maps = series.to_maps(model.concentrations(unsure.amplitudes), estimator)
+        if estimator == "fit":
+            maps.attrs["not_converged"] = int((~unsure.fit.converged).sum())
+        return maps
+    each = [method(series[i]) for i in range(len(series))]
+    maps = series.to_maps(
+        np.concatenate([np.moveaxis(m.values, 0, -1)[u] for m, u in zip(each, series.usable, strict=True)]), estimator
+    )
+    return maps.assign_attrs(each[0].attrs, not_converged=sum(m.attrs.get("not_converged", 0) for m in each))
+
+
+def count_voxels(series: Series) -> dict:
+    """How many voxels there are, in all frames, and why some are not estimated."""
+    finite = np.stack([np.isfinite(series.fids[..., i]).all(-1) for i in range(len(series))])
+    zero = finite & ~np.stack([(series.fids[..., i] != 0).any(-1) for i in range(len(series))])
+    inside = np.ones(finite.shape, bool) if series.mask is None else np.broadcast_to(series.mask, finite.shape)
     return {
         "voxels": int(inside.size),
         "masked_out": int((~inside).sum()),
         "not_finite": int((inside & ~finite).sum()),
         "zero": int((inside & zero).sum()),
-        "estimated": int(data.usable.sum()),
+        "estimated": int(series.usable.sum()),
     }
+
+
+def peak_memory_mib() -> int | None:
+    """Peak memory of this process so far; None where the system does not tell."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak / (1 << 20 if sys.platform == "darwin" else 1 << 10))
 
 
 def versions() -> dict:
@@ -228,7 +275,7 @@ def versions() -> dict:
     return {"precise_lib": __version__, "python": platform.python_version(), **packages}
 
 
-def _warnings(data: MRSI, counts: dict, estimator: str, mri, lam, filled: int) -> list[str]:
+def _warnings(series: Series, counts: dict, estimator: str, mri, lam, filled: int) -> list[str]:
     """What the user should know, in sentences."""
     notes = []
     if counts["not_finite"]:
@@ -236,12 +283,10 @@ def _warnings(data: MRSI, counts: dict, estimator: str, mri, lam, filled: int) -
     if counts["zero"]:
         notes.append(f"{counts['zero']} voxel(s) are zero at every time point; they are NaN in the maps.")
     if counts["without_result"]:
-        reference = data.model.reference
+        reference = series.model.reference
         notes.append(f"In {counts['without_result']} voxel(s) {reference} is not positive; they are NaN in the maps.")
-    if counts["not_converged"]:
-        notes.append(f"The fit did not converge in {counts['not_converged']} voxel(s); look at them before use.")
     if filled:
-        n = data.model.acquisition.n_samples
+        n = series.model.acquisition.n_samples
         notes.append(f"The last {filled} of {n} time points are zero-filled; they do not count for the noise level.")
     if mri is not None and "mri" not in estimate.uses(estimator):
         notes.append(f"The estimator '{estimator}' does not use the MRI.")

@@ -26,7 +26,7 @@ below a stated share of the SD.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -80,6 +80,13 @@ class Curves:
         # up to the first lambda that goes too far; at zero there is no bias
         beyond = np.maximum.accumulate(self.bias2 > share**2 * self.variance, axis=0)
         return self.lams[np.maximum((~beyond).sum(0) - 1, 0)]
+
+
+    def over_realizations(self) -> Curves:
+        """The mean over realizations, or the frames of a series: what is known of one lambda for all."""
+        tables = {f.name: getattr(self, f.name) for f in fields(self)[1:]}
+        axes = tuple(range(1, self.stein.ndim - 1))
+        return Curves(self.lams, **{name: None if x is None else x.mean(axes) for name, x in tables.items()})
 
 
 def least(lams: np.ndarray, curve: np.ndarray) -> np.ndarray:

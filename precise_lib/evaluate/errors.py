@@ -91,7 +91,7 @@ def excess_over_bound(
 
 
 def _ratio_variance(variances, ratio, water: int):
-    """S_kk - 2 r S_kw + r^2 S_ww for (V, M, 3) holding S_kk, S_kw, S_ww; ratio (V, M)."""
+    """S_kk - 2 r S_kw + r^2 S_ww for (..., V, M, 3) holding S_kk, S_kw, S_ww; ratio (..., V, M)."""
     return np.maximum(variances[..., 0] - 2 * ratio * variances[..., 1] + ratio**2 * variances[..., 2], 0)
 
 
@@ -100,37 +100,50 @@ def closed_form(model: SignalModel, amplitudes, covariance, solvers=None, lattic
 
     Parameters
     ----------
-    amplitudes : (V, M) by SVE (or true ones, for the true errors)
-    covariance : (V, M, M) of SVE, see `sve_covariance`
+    amplitudes : (..., V, M) by SVE (or true ones, for the true errors); leading axes, for example frames, share the
+        linear map and the work on it
+    covariance : (..., V, M, M) of SVE, see `sve_covariance`
     solvers : an `ExactSolver`, or one for each metabolite and the water under it; None for SVE itself
     lattice : for many voxels, see `linear_map`
     """
     s, cov, w = np.asarray(amplitudes, float), np.asarray(covariance, float), model.index(model.reference)
-    m = s.shape[1]
-    own = np.stack([np.einsum("vkk->vk", cov), cov[:, :, w], np.repeat(cov[:, w, w, None], m, 1)], -1)
+    m = s.shape[-1]
+    own = np.stack([np.einsum("...kk->...k", cov), cov[..., w], np.repeat(cov[..., w, w, None], m, -1)], -1)
+    water = s[..., [w]]
     single = model.concentrations(s) / model.reference_concentration_mm
-    scale = model.reference_concentration_mm / np.where(s[:, [w]] > 0, s[:, [w]], np.nan)
+    scale = model.reference_concentration_mm / np.where(water > 0, water, np.nan)
     alone = _ratio_variance(own, single, w)
     if solvers is None:
         return ErrorMaps(scale * np.sqrt(alone))
     variance, moved, bias, probed = np.empty_like(s), np.empty_like(s), np.empty_like(s), 0.0
     each = solvers if isinstance(solvers, list | tuple) else [solvers] * m
+
+    def voxels_first(x):
+        """(..., V, K) as (V, everything else)."""
+        return np.moveaxis(x, -2, 0).reshape(x.shape[-2], -1)
+
+    def back(x, shape):
+        """Inverse of `voxels_first`."""
+        return np.moveaxis(x.reshape(shape[-2], *shape[:-2], shape[-1]), 0, -2)
+
     for solver in {id(x): x for x in each}.values():
         which = [k for k in range(m) if each[k] is solver]
-        smooth = solver(s)
-        total = np.where(smooth[:, [w]] > 0, smooth[:, [w]], np.nan)
-        ratio = smooth[:, which] / total
-        values = own[:, which].reshape(len(s), -1)
+        smooth = back(solver(voxels_first(s)), s.shape)
+        total = np.where(smooth[..., [w]] > 0, smooth[..., [w]], np.nan)
+        ratio = smooth[..., which] / total
+        mine = own[..., which, :]
+        flat = mine.reshape(*mine.shape[:-2], -1)
+        values = voxels_first(flat)
         diagonal, mixed = diagonal_and_squares(solver, values, lattice)
         if lattice is not None:
             # the variances alone: covariances may be negative, and have no root
             probed = max(probed, probing_error(solver, values[:, ::3], mixed[:, ::3]))
-        variance[:, which] = _ratio_variance(mixed.reshape(len(s), -1, 3), ratio, w) / total**2
-        kk, kw, ww = np.moveaxis(own[:, which], -1, 0)
+        variance[..., which] = _ratio_variance(back(mixed, flat.shape).reshape(mine.shape), ratio, w) / total**2
+        kk, kw, ww = np.moveaxis(mine, -1, 0)
         # only a voxel's own noise is in both c and s
-        common = diagonal[:, None] * (kk - (ratio + single[:, which]) * kw + ratio * single[:, which] * ww)
-        moved[:, which] = variance[:, which] + alone[:, which] / s[:, [w]] ** 2 - 2 * common / (total * s[:, [w]])
-        bias[:, which] = ratio - single[:, which]
+        common = diagonal[:, None] * (kk - (ratio + single[..., which]) * kw + ratio * single[..., which] * ww)
+        moved[..., which] = variance[..., which] + alone[..., which] / water**2 - 2 * common / (total * water)
+        bias[..., which] = ratio - single[..., which]
     mm = model.reference_concentration_mm
     return ErrorMaps(mm * np.sqrt(variance), mm * bias, mm * np.sqrt(np.maximum(moved, 0)), probed)
 

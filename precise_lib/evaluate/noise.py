@@ -33,9 +33,8 @@ def noise_sd(fids, model: SignalModel, zero_filled: int = 0, per_voxel: bool = F
     InputError : no samples are left
     """
     fids = np.asarray(fids)[..., : fids.shape[-1] - zero_filled]
-    first = int(np.ceil(DIED * model.t2star_s.max() / model.acquisition.dwell_time_s))
-    late = fids.shape[-1] - first
-    if method == "late" or (method == "auto" and late >= LATE_ENOUGH):
+    first = _first_late(model)
+    if method == "late" or (method == "auto" and fids.shape[-1] - first >= LATE_ENOUGH):
         free = fids[..., first:]
     else:
         free = fids @ _outside(model, fids.shape[-1])
@@ -44,6 +43,17 @@ def noise_sd(fids, model: SignalModel, zero_filled: int = 0, per_voxel: bool = F
     parts = np.stack([free.real, free.imag], -2)
     parts = np.abs(parts - np.median(parts, -1, keepdims=True))  # an offset is no noise
     return 1.4826 * (np.median(parts, (-2, -1)) if per_voxel else float(np.median(parts)))
+
+
+def _first_late(model: SignalModel) -> int:
+    """First time point at which every line is gone."""
+    return int(np.ceil(DIED * model.t2star_s.max() / model.acquisition.dwell_time_s))
+
+
+def free_per_fid(model: SignalModel, n: int) -> int:
+    """How many complex samples of a FID of `n` points tell its noise level in `noise_sd`."""
+    late = n - _first_late(model)
+    return late if late >= LATE_ENOUGH else _outside(model, n).shape[1]
 
 
 def _outside(model: SignalModel, n: int) -> np.ndarray:
