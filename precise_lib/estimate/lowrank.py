@@ -18,9 +18,9 @@ span costs it almost nothing, and removing that noise gains almost nothing. What
 metabolite whose variation over the voxels is below the noise: its map shrinks to a multiple of a stronger one, with a
 small SD and without its contrast. Frequency shifts (B0) and varying widths break the premise: each line then spans
 many time courses, the more the wider the range of shifts against 1 / T2*. Those below the noise are cut off, and
-with them goes what tells one voxel's shift from another's. Both rules also take the noise of voxels as independent: where
-the encoding makes neighbors share it (spheres of k-space, zero filling), its singular values spread further than the
-law allows, and the rules keep noise; a rank given by hand does not.
+with them goes what tells one voxel's shift from another's. Both rules also take the noise of voxels as independent.
+Where the encoding makes neighbors share it (spheres of k-space, zero filling), its singular values spread further
+than the law allows, and the rules keep noise; a rank given by hand does not.
 """
 
 from __future__ import annotations

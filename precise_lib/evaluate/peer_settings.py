@@ -65,7 +65,7 @@ PEERS = (
     Peer("fit", "fit"),
     Peer("sve", "sve"),
     Peer("svd-fit", "svd-fit", "rank", "gavish-donoho", (1, 2, 4, 10, 20, 40)),
-    Peer("mppca-fit", "mppca-fit", "size", 5, (3, 7)),
+    Peer("mppca-fit", "mppca-fit", "size", 5, (3, 4)),
     Peer("fit-diffusion", "fit-diffusion", "threshold", 0.1, (0.01, 0.02, 0.05, 0.15, 0.2, 0.3, 0.5)),
     Peer("fit-guided", "fit-guided", "eps", 0.01, (1e-4, 1e-3, 3e-3, 0.03, 0.1, 1.0)),
     Peer("fit-guided, 5 voxels", "fit-guided", "eps", None, (1e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 1.0), {"radius": 2}),
