@@ -126,7 +126,7 @@ def quantify(
         raise InputError(f"The estimator '{estimator}' needs an MRI: give --mri, or use the estimator '{alone}'.")
     with io.staged(out) as folder:
         stored = io.open_mrsi(dmi)
-        signal_model, network, warnings = resolve_model(model, estimator, stored.acquisition)
+        signal_model, network, warnings = resolve_model(model, estimator, stored.acquisition, dmi)
         series = io.read_series(stored, mri, mask, signal_model)
         warnings += series.notes
         counts = count_voxels(series)
