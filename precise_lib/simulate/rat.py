@@ -28,9 +28,9 @@ MRI_MATRIX = 110
 FINE_MM = 0.5  # size of the object points, at least twice as fine as any DMI of the paper
 
 # One sensitivity for all acquisitions. The anchor is ours: water of the dorsal cortex, next to the coil, has an SNR
-# of 10 in Fig. 9's 2 uL and eight averages. Over the brain that gives the range that the paper calls typical of in
-# vivo data, 5 to 35, in Figs 9 and 10 alike.
-ANCHOR_SNR, ANCHOR_UL, ANCHOR_AVERAGES = 10.0, 2.0, 8
+# of 15 in Fig. 9's 2 uL and eight averages. At half the depth of the brain that makes 7 in Fig. 9 and 20 to 40 in
+# Fig. 10: the range, about 5 to 35, that the paper's simulations call typical of in vivo data.
+ANCHOR_SNR, ANCHOR_UL, ANCHOR_AVERAGES = 15.0, 2.0, 8
 
 
 def snr_of(voxel_ul: float, averages: float) -> float:
@@ -43,7 +43,7 @@ def snr_of(voxel_ul: float, averages: float) -> float:
     Example
     -------
     >>> snr_of(2.0, 8), round(snr_of(15.625, 1), 1)
-    (10.0, 27.6)
+    (15.0, 41.4)
     """
     if not (voxel_ul > 0 and averages > 0):
         raise InputError(f"A voxel of {voxel_ul} uL and {averages} averages have no SNR; both must be positive.")
@@ -85,7 +85,7 @@ CORTEX_DEPTH = 0.26  # share of the cerebrum's radius
 SKULL, SCALP = 1.1, 1.3  # brain and skull, and head, relative to the brain
 
 COIL_CENTER_MM, COIL_SEMI_AXES_MM = (0.0, 9.0, 0.0), (7.5, 10.0)  # 15 mm across, 20 mm along the animal
-FLIP_AT_CENTER_DEG = 90.0
+FLIP_AT_CENTER_DEG = 60.0
 
 
 def _radius(points, ellipsoid, scale=1.0):
@@ -135,7 +135,7 @@ def b1(points) -> np.ndarray:
     """Signal of the surface coil at points (..., 3) in mm: reception times excitation.
 
     Reception is the field across B0 of an elliptic loop (Biot-Savart), excitation the sine of the flip angle that the
-    same field makes, 90 degrees at the center of the brain. One at the brightest place of the brain's midline.
+    same field makes, 60 degrees at the center of the brain. One at the brightest place of the brain's midline.
     """
     field, center = _loop_field(points), _loop_field(np.zeros((1, 3)))
 
