@@ -120,9 +120,10 @@ def settings_for(model: SignalModel, iterations: int | None = None) -> TrainConf
     size, n = NetworkConfig(), model.acquisition.n_samples
     ranks = []
     for family, least, residual in zip(
-        signal_families(config, 1200), (size.rank, size.aligned_rank), (2e-3, 5e-3), strict=True
+        signal_families(config, 1000), (size.rank, size.aligned_rank), (2e-3, 5e-3), strict=True
     ):
-        energy = np.linalg.eigvalsh(family @ family.conj().T)[::-1].clip(0)
+        smaller = family if len(family) <= n else family.T
+        energy = np.linalg.eigvalsh(smaller @ smaller.conj().T)[::-1].clip(0)
         left = 1 - np.cumsum(energy) / energy.sum()
         needed = int(np.argmax(left < residual**2)) + 1
         ranks.append(min(n, max(least, 4 * -(-needed // 4))))
@@ -139,7 +140,7 @@ def plan(like, metabolites: str, t2star_s: float | None = None, iterations=None,
     ----------
     like : NIfTI-MRS file
     metabolites : see `parse_metabolites`
-    t2star_s : T2* of all lines, s; None measures it
+    t2star_s : T2* of all lines, s; None measures it, in the first frame of a time course
     iterations : None for `settings_for`'s
     look : measure the lines also where T2* is given
 
@@ -147,17 +148,16 @@ def plan(like, metabolites: str, t2star_s: float | None = None, iterations=None,
     -------
     `TrainConfig`, and sentences: what the header says, what was measured, and warnings that begin with "Note:"
     """
-    acquisition = io.read_acquisition(like)
+    stored = io.open_mrsi(like)
+    acquisition = stored.acquisition
     model = signal_model(acquisition, metabolites, PROVISIONAL_T2STAR_S if t2star_s is None else t2star_s)
     said, lines = [describe(like, acquisition)], None
     if t2star_s is None or look:
-        lines = measure_lines(io.read_mrsi(like, model=model))
-        low, high = np.percentile(lines.width_hz, (5, 95))
+        lines = measure_lines(io.read_series(stored, model=model)[0])
+        n = len(lines.width_hz)
+        voxels = "the one voxel with signal" if n == 1 else f"the median of {n} voxels"
         used = "" if t2star_s is not None else f", so T2* is taken as {1e3 * lines.t2star_s:.0f} ms"
-        said.append(
-            f"The water line is {np.median(lines.width_hz):.1f} Hz wide in the median of {len(lines.width_hz)} voxels "
-            f"(5 to 95 %: {low:.1f} to {high:.1f} Hz){used}."
-        )
+        said.append(f"The water line is {np.median(lines.width_hz):.1f} Hz wide in {voxels}{used}.")
     if t2star_s is None:
         model = signal_model(acquisition, metabolites, lines.t2star_s)
     for first, second, gap in close_lines(model, 0.5):
@@ -189,7 +189,7 @@ def coverage(lines: Lines, config: TrainConfig) -> list[str]:
         outside = float(np.mean((values < span[0]) | (values > span[1])))
         low, high = np.percentile(values, (5, 95))
         said.append(
-            f"{what}: {low:.1f} to {high:.1f} Hz in 5 to 95 % of the voxels; training covers "
+            f"{what}: {low:.1f} to {high:.1f} Hz from the 5th to the 95th percentile of the voxels; training covers "
             f"{span[0]:.1f} to {span[1]:.1f} Hz."
         )
         if outside > 0.05:

@@ -103,7 +103,10 @@ def _train_into_folder(settings, name: str | None, device: str, like: Path):
         entry, new = train_like.train_into_folder(settings, name, device)
     done = "Stored" if new else "There is already"
     typer.echo(f"{done} the network '{entry.name}' in {models.folder()}; at SNR {SNR:g}, SD over the bound is")
-    typer.echo(", ".join(f"{metabolite} {ratio:.2f}" for metabolite, ratio in entry.efficiency(SNR).items()))
+    ratios = entry.efficiency(SNR)
+    typer.echo(", ".join(f"{metabolite} {ratio:.2f}" for metabolite, ratio in ratios.items()))
+    if max(ratios.values(), default=1.0) > 1.2:
+        typer.echo("Note: More --iterations would bring the SD nearer to the bound.", err=True)
     first = models.fitting(settings.signal_model.acquisition)[0]
     model = "" if first == entry else f" --model {entry.name}"
     typer.echo(f"Use it by: precise quantify {like} --out maps{model}")

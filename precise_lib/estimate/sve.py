@@ -101,8 +101,10 @@ def _load(path: Path, _mtime: int) -> SveModel:
         raise InputError(f"{path.name} has no card {card_path.name} beside it; keep the two together.")
     try:
         card = json.loads(card_path.read_text())
-        config = TrainConfig.from_dict(card["config"])
-    except (json.JSONDecodeError, KeyError, UnicodeDecodeError) as error:
+        config, name = TrainConfig.from_dict(card["config"]), str(card["name"])
+    except InputError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"The card {card_path.name} is not readable; restore it or train again.") from error
     if card.get("sha256", digest) != digest:
         raise InputError(f"{path.name} is not the file its card describes (SHA-256 differs); restore both.")
@@ -111,7 +113,7 @@ def _load(path: Path, _mtime: int) -> SveModel:
         network.load_state_dict(load_tensors(content))
     except (SafetensorError, RuntimeError) as error:
         raise InputError(f"{path.name} is damaged or of another network; restore it or train again.") from error
-    return SveModel(card["name"], digest, card, config.signal_model, network.eval().requires_grad_(False))
+    return SveModel(name, digest, card, config.signal_model, network.eval().requires_grad_(False))
 
 
 def find_weights(acquisition: Acquisition, like="FILE") -> str:
