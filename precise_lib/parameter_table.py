@@ -90,10 +90,10 @@ def _csv(path: Path, text: str, defaults) -> list[dict]:
 
 def value(cell: str, default=None):
     """What a cell of a CSV means, see `read`."""
-    if cell.startswith('"') and cell.endswith('"') and len(cell) > 1:
-        return _json(cell)
     if isinstance(default, str):
         return cell
+    if cell.startswith('"') and cell.endswith('"') and len(cell) > 1:
+        return _json(cell)
     if cell.lower() in WORDS:
         return WORDS[cell.lower()]
     if INTEGER.fullmatch(cell):
