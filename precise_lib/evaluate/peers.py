@@ -104,7 +104,7 @@ def study(
     metabolite, region), the share of a tumor's true contrast that is left, with its 95 % interval `contrast_low`,
     `contrast_high` (Student, over the repeats) and `contrast_sd`, the spread from one measurement to the next.
     `cpu_seconds` (estimator), median of a call over all threads. Voxels without a result of every estimator do not
-    count; `left_out` is their share.
+    count; `left_out` is their share. `quantified` (metabolite) is False for the reference, whose level is given.
     """
     if n_repeats < 2:
         raise InputError(f"n_repeats is {n_repeats}; an SD needs at least two noise realizations.")
@@ -121,13 +121,18 @@ def study(
         runs = [runs[0], other]
     tables = {name: _summary(name, runs, case, n_repeats) for name in estimators}
     out = xr.concat(tables.values(), xr.IndexVariable("estimator", list(tables)))
-    out = out.assign_coords(metabolite=case.phantom.model.names, region=list(REGIONS))
+    model = case.phantom.model
+    out = out.assign_coords(
+        metabolite=model.names,
+        region=list(REGIONS),
+        quantified=("metabolite", [name != model.reference for name in model.names]),
+    )
     out.attrs = {
         "snr": case.snr,
         "seed": seed,
         "n_repeats": n_repeats,
         "units": "mM",
-        "signal_model": case.phantom.model.hash,
+        "signal_model": model.hash,
         "package_version": __version__,
     }
     return out
