@@ -39,6 +39,7 @@ from precise_lib.simulate.signal import SignalModel, peak_height
 FALSE_ALARM = 1e-3  # chance that noise alone raises the residual flag of a voxel
 NEAR = 0.05  # share of the training range that counts as near its end
 FIT_SNR = 5.0  # lowest SNR of water at which the fit was held to its bound
+CHUNK = 1024  # FIDs whose best fit is in memory together
 WIDTHS = (1.0, 8.0)  # of what is searched for in the residual, in line widths of the model
 MAD_EFFICIENCY = 0.37  # of the median absolute deviation as an estimate of a variance, under normal noise
 
@@ -83,16 +84,22 @@ def _filters(model: SignalModel, n: int) -> np.ndarray:
 
 def remainder(fids, fit: FitResult, model: SignalModel, zero_filled: int = 0) -> Remainder:
     """The `Remainder` of FIDs (V, t) under their fit; the last `zero_filled` points do not count."""
-    best = model.fids(fit.amplitudes, fit.shift_hz, fit.broadening_hz, fit.phase_rad)
-    n = best.shape[-1] - zero_filled
-    rest = (np.asarray(fids)[:, :n] - best[:, :n]).astype(np.complex64)
+    fids = np.asarray(fids)
+    n = fids.shape[-1] - zero_filled
+    rest = np.empty((len(fids), n), np.complex64)
+    for i in range(0, len(fids), CHUNK):
+        part = slice(i, i + CHUNK)
+        nuisance = fit.shift_hz[part], fit.broadening_hz[part], fit.phase_rad[part]
+        rest[part] = fids[part, :n] - model.fids(fit.amplitudes[part], *nuisance)[:, :n]
     bins = fft.next_fast_len(2 * n)
     frequencies = fft.fftfreq(bins, model.acquisition.dwell_time_s)
     lines, places = [], []
     for decay in _filters(model, n).astype(np.float32):
-        power = np.abs(fft.fft(rest * decay, bins)) ** 2
-        top = power.argmax(-1)
-        lines.append(np.take_along_axis(power, top[:, None], -1)[:, 0] / (decay**2).sum())
+        top, power = np.empty(len(rest), int), np.empty(len(rest))
+        for i in range(0, len(rest), CHUNK):
+            spectrum = np.abs(fft.fft(rest[i : i + CHUNK] * decay, bins))
+            top[i : i + CHUNK], power[i : i + CHUNK] = spectrum.argmax(-1), spectrum.max(-1) ** 2
+        lines.append(power / (decay**2).sum())
         places.append(frequencies[top])
     return Remainder((np.abs(rest) ** 2).sum(-1), np.stack(lines, -1), np.stack(places, -1))
 
@@ -130,7 +137,7 @@ def residual_flag(rest: Remainder, model: SignalModel, sigma: float, free: int, 
         where = f", strongest at {np.median(ppm):.1f} ppm (median)"
     said = (
         f"In {hits.sum()} of {len(hits)} voxel(s) the best fit leaves more than noise (p < {FALSE_ALARM:g}, "
-        f"{chance:.2g} expected by chance){where}: lines, a baseline or line shapes that the signal model lacks."
+        f"at most {chance:.2g} expected by chance){where}: lines, a baseline or line shapes that the signal model lacks."
     )
     return Flag("residual", hits, said, about, chance)
 

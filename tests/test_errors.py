@@ -9,7 +9,7 @@ from precise_lib.estimate import linear_map
 from precise_lib.estimate.choose_lambda import ratios
 from precise_lib.estimate.edge_preserving import ExactSolver, edge_weights
 from precise_lib.estimate.fitting import fit_fids
-from precise_lib.evaluate import errors, noise
+from precise_lib.evaluate import crlb, errors, noise
 from precise_lib.simulate.signal import add_noise, dmi_3t, dmi_11t7, snr_to_sigma
 
 MODEL = dmi_11t7()
@@ -117,6 +117,15 @@ def test_the_papers_way_converges_to_the_closed_form():
         errors.repeated(clean, sigma, chain, n_repeats=1)
 
 
+@pytest.mark.parametrize("model", [dmi_11t7(), dmi_3t()])
+def test_covariance_by_moments_is_that_of_the_fisher_matrix(model):
+    rng = np.random.default_rng(0)
+    a, sigma, broad = rng.uniform(0.1, 1, (700, 4)), rng.uniform(0.01, 0.1, 700), rng.uniform(-3, 15, 700)
+    nuisance = {"shift_hz": rng.uniform(-20, 20, 700), "phase_rad": rng.uniform(-3, 3, 700)}
+    full = crlb.covariance(model, a, sigma, broadening_hz=broad, **nuisance)[:, :4, :4]
+    np.testing.assert_allclose(errors.sve_covariance(model, a, sigma, broad), full, rtol=1e-6, atol=1e-12)
+
+
 def test_excess_over_the_bound():
     amplitudes, rng = np.tile(AMPLITUDES, (10, 1)), np.random.default_rng(1)
 
@@ -140,6 +149,16 @@ def test_noise_level(model, method):
     assert own.shape == (200,)
     assert np.median(own) == pytest.approx(sigma, rel=0.02)
     assert own.std() < 0.1 * sigma
+
+
+@pytest.mark.parametrize(("points", "tolerance"), [(310, 0.01), (330, 0.006), (512, 0.003)])
+def test_noise_level_has_no_bias(points, tolerance):
+    """Standard error of the median absolute deviation: 1.17 / sqrt(number of samples); tolerances are 3.5 of it."""
+    sigma = snr_to_sigma(MODEL, 20)
+    fids = add_noise(np.zeros((8000, points)), sigma, np.random.default_rng(0)).astype(np.complex64)
+    assert noise.noise_sd(fids, MODEL, method="late") == pytest.approx(sigma, rel=tolerance)
+    own = noise.noise_sd(fids, MODEL, per_voxel=True, method="late")
+    assert own.mean() == pytest.approx(sigma, rel=0.02)
 
 
 def test_noise_level_survives_what_is_not_noise():

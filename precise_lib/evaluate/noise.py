@@ -26,7 +26,7 @@ def noise_sd(fids, model: SignalModel, zero_filled: int = 0, per_voxel: bool = F
 
     Returns
     -------
-    1.4826 times the median absolute deviation: an artifact in a few samples or voxels does not count.
+    1.4826 times the median absolute deviation, made unbiased: an artifact in a few samples or voxels does not count.
 
     Raises
     ------
@@ -42,7 +42,11 @@ def noise_sd(fids, model: SignalModel, zero_filled: int = 0, per_voxel: bool = F
         raise InputError("The noise level cannot be estimated: too few time points are free of signal.")
     parts = np.stack([free.real, free.imag], -2)
     parts = np.abs(parts - np.median(parts, -1, keepdims=True))  # an offset is no noise
-    return 1.4826 * (np.median(parts, (-2, -1)) if per_voxel else float(np.median(parts)))
+    n = free.shape[-1]
+    # deviations from the median of n samples are too small: single FIDs by about 0.8 / n (Croux and Rousseeuw 1992);
+    # the median over many FIDs by a little more, measured here for n from 8 to 212
+    small = 0.8 if per_voxel else 1.06 + 2 / n
+    return 1.4826 * n / (n - small) * (np.median(parts, (-2, -1)) if per_voxel else float(np.median(parts)))
 
 
 def _first_late(model: SignalModel) -> int:
