@@ -116,6 +116,13 @@ def test_ranges_can_be_changed():
     assert d.concentration.sel(metabolite="Lac").max() > 6
 
 
+def test_snr_of_the_water_reference(data):
+    other = draw(20, seed=3, snr_of="water")
+    np.testing.assert_allclose(other.sigma * other.snr, 129.0)
+    np.testing.assert_array_equal(other.clean, data.clean[:20])
+    assert (other.sigma.values < data.sigma.values[:20]).all()
+
+
 def test_window_is_the_upfield_quarter(data):
     axis = brain_basis().ppm[-brain1h.WINDOW_POINTS :]
     spectra = brain1h.window(data.clean.values)
@@ -144,6 +151,7 @@ def test_metabolite_snr(data):
         lambda: draw(1, snr=(20, 10)),
         lambda: draw(1, maximum_mm={"Ala": 1.0}),
         lambda: draw(1, maximum_mm={"NAA": -1.0}),
+        lambda: draw(1, snr_of="noise"),
         lambda: brain_basis(Acquisition(64, 1e-3, 19.6, "2H")),
         lambda: brain_basis().index("Ala"),
         lambda: brain1h.metabolite_fid("Ala", brain_3t()),

@@ -38,6 +38,7 @@ BOUNDS: dict[str, dict[str, tuple[float, float]]] = {
     "10_field_inhomogeneity": {"P8": (0.9, 1.12)},
     "11_prior_or_network": {"P6 with noiseless": (0, 13), "P6 without noiseless": (2, 19), "B3": (0.5, 1.2)},
     "12_other_metabolites": {"P16": (0.95, 1.08)},
+    "17_simulated_1h_brain": {"M4 strong metabolites": (0.88, 1.12), "M9": (0.9, 1.1)},
 }
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

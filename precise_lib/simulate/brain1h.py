@@ -10,7 +10,8 @@ Choices where the paper is silent or contradicts itself:
   each basis signal. The paper's T2 values give widths of 1.1 to 2.9 Hz, its text says 1.1 to 3.9 Hz: the T2 are used.
 - The water reference has two protons, one line at 0.5 ppm and the T2 of "all other protons"; its 64.5 mM are known.
 - SNR is |S(0)| over the SD of the real (and of the imaginary) part of the noise in one time sample; S(0) includes
-  the reference and the macromolecules. The dataset's own notes call it "water referenced".
+  the reference and the macromolecules. Notes on the authors' public data say "water referenced": `draw` can do that too
+  (``snr_of="water"``), with about a quarter of the noise.
 - The shim broadens everything, the reference and the macromolecules too; MM amplitude is uniform within +-33 %.
 - Macromolecules are 15 Gaussians fitted to a measured 3 T spectrum; that the line at 0.9 ppm has an area of 8 mM of
   one proton is an assumption of ours.
@@ -90,6 +91,12 @@ def gaussian_decay(fwhm_hz, time_s) -> np.ndarray:
     return np.exp(-GAUSSIAN * (np.asarray(fwhm_hz, float)[..., None] * time_s) ** 2)
 
 
+def ppm_axis(acquisition: Acquisition, carrier_ppm=CARRIER_PPM) -> np.ndarray:
+    """Chemical shifts (n_samples,) of a plain, unshifted FFT."""
+    hz = np.fft.fftfreq(acquisition.n_samples, acquisition.dwell_time_s)
+    return carrier_ppm + hz / acquisition.spectrometer_frequency_mhz
+
+
 @dataclass(frozen=True, eq=False)
 class BasisSet:
     """Signals of unit amplitude that a spectrum is a sum of.
@@ -123,8 +130,7 @@ class BasisSet:
     @property
     def ppm(self) -> np.ndarray:
         """Chemical shifts (n_samples,) of a plain, unshifted FFT."""
-        hz = np.fft.fftfreq(self.acquisition.n_samples, self.acquisition.dwell_time_s)
-        return self.carrier_ppm + hz / self.acquisition.spectrometer_frequency_mhz
+        return ppm_axis(self.acquisition, self.carrier_ppm)
 
     def signals(self, amplitudes, shim_hz=0.0) -> np.ndarray:
         """FIDs (..., n_samples) of amplitudes (..., M) under a Gaussian shim (...), Hz."""
@@ -170,7 +176,14 @@ def brain_basis(
 
 
 def draw(
-    n: int, seed: int = 0, start: int = 0, snr=(5.0, 40.0), shim_hz=(2.0, 5.0), mm=(0.67, 1.33), maximum_mm=None
+    n: int,
+    seed: int = 0,
+    start: int = 0,
+    snr=(5.0, 40.0),
+    shim_hz=(2.0, 5.0),
+    mm=(0.67, 1.33),
+    maximum_mm=None,
+    snr_of: str = "signal",
 ) -> xr.Dataset:
     """Random spectra number `start` to `start + n - 1` of the data set `seed`.
 
@@ -180,6 +193,7 @@ def draw(
     ----------
     snr, shim_hz, mm : (low, high) of uniform distributions; SNR and shim as in the module's text, MM of the normal
     maximum_mm : largest concentration by metabolite where it differs from `MAXIMUM_MM`, mM
+    snr_of : "signal", all of S(0), or "water", the reference alone
 
     Returns
     -------
@@ -188,10 +202,12 @@ def draw(
 
     Raises
     ------
-    InputError : no spectrum asked for, a range that is not (low, high), an SNR or concentration that is not positive
+    InputError : no spectrum asked for, a range that is not (low, high), an unknown metabolite or reading of SNR
     """
     if n < 1 or start < 0:
         raise InputError(f"{n} spectra from number {start} were asked for; at least one from 0 on can be drawn.")
+    if snr_of not in ("signal", "water"):
+        raise InputError(f"SNR is of the 'signal' or of the 'water', not of '{snr_of}'.")
     if unknown := set(maximum_mm or {}) - set(METABOLITES):
         raise InputError(f"There is no metabolite {', '.join(sorted(unknown))}, only {', '.join(METABOLITES)}.")
     upper = [(maximum_mm or {}).get(name, MAXIMUM_MM[name]) for name in METABOLITES]
@@ -203,7 +219,7 @@ def draw(
     concentration, (mm_drawn, shim, snr_drawn) = drawn[:, :-3], drawn[:, -3:].T
     basis = brain_basis()
     clean = basis.signals(np.column_stack([concentration, mm_drawn, np.full(n, WATER_MM)]), shim)
-    sigma = np.abs(clean[:, 0]) / snr_drawn
+    sigma = (np.abs(clean[:, 0]) if snr_of == "signal" else WATER_MM * WATER_PROTONS) / snr_drawn
     noisy = [add_noise(s, sd, rng) for s, sd, rng in zip(clean, sigma, generators, strict=True)]
     variables = {
         "clean": (("spectrum", "time"), clean.astype(np.complex64)),

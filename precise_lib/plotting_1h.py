@@ -1,0 +1,72 @@
+"""Figures of proton spectra: real parts over ppm, and estimates over truth with their marginal distributions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+RANGE_PPM = (4.6, 0.2)
+METHOD_COLORS = {"noisy": "#999999", "truth": "#000000", "fit": "#009E73", "fit, not negative": "#E69F00"}
+
+
+def plot_ppm(ax, ppm, spectra: Mapping[str, np.ndarray], window_ppm=RANGE_PPM, offset: float = 0.0):
+    """Real parts (n,) by label over chemical shifts (n,) in any order, high shift to the left.
+
+    `offset` draws each spectrum that much below the one before it.
+    """
+    order = np.argsort(ppm)
+    inside = order[(ppm[order] >= min(window_ppm)) & (ppm[order] <= max(window_ppm))]
+    for k, (label, values) in enumerate(spectra.items()):
+        color = METHOD_COLORS.get(label)
+        ax.plot(ppm[inside], np.real(values)[inside] - k * offset, label=label, color=color, lw=1.0)
+    ax.set_xlim(*window_ppm)
+    ax.set_yticks([])
+    return ax
+
+
+def spectra_grid(ppm, spectra: Mapping[str, np.ndarray], columns: int = 3, window_ppm=RANGE_PPM):
+    """One small panel per spectrum, each on its own vertical scale.
+
+    Returns
+    -------
+    Figure
+    """
+    rows = -(-len(spectra) // columns)
+    fig, axes = plt.subplots(rows, columns, figsize=(3.3 * columns, 1.15 * rows + 0.4), sharex=True, squeeze=False)
+    for ax, (label, values) in zip(axes.flat, spectra.items(), strict=False):
+        plot_ppm(ax, ppm, {label: values}, window_ppm).lines[0].set_color("#0072B2")
+        ax.text(0.02, 0.92, label, transform=ax.transAxes, va="top", fontsize=9, weight="bold")
+    for ax in axes.flat[len(spectra) :]:
+        ax.set_visible(False)
+    for ax in axes[-1]:
+        ax.set_xlabel("chemical shift (ppm)")
+    return fig
+
+
+def plot_over_truth(ax, truth, estimate, maximum: float, line=None, color: str = "#009E73"):
+    """Estimates over truth (mM) with the identity (dotted), a line (slope, intercept) and both distributions.
+
+    The two axes share the range from below zero to twice the `maximum` of the truth; what lies outside is drawn on
+    the edge as triangles, and the distribution of the truth at the top, that of the estimate at the right.
+    """
+    low, high = -0.6 * maximum, 2.0 * maximum
+    inside = np.clip(estimate, low, high)
+    out = inside != estimate
+    ax.scatter(truth[~out], estimate[~out], s=6, alpha=0.45, color=color, lw=0, rasterized=True)
+    ax.scatter(truth[out], inside[out], s=9, alpha=0.6, color=color, marker="^", lw=0, clip_on=False)
+    span = np.array([0.0, maximum])
+    ax.plot(span, span, "k:", lw=1)
+    if line is not None:
+        ax.plot(span, line[1] + line[0] * span, color="#D55E00", lw=1.5)
+    ax.axhline(maximum, color="0.6", lw=0.8, ls="--")
+    ax.set(xlim=(0, maximum), ylim=(low, high), xlabel="truth (mM)")
+    bins = np.linspace(low, high, 40)
+    right = ax.inset_axes([1.02, 0, 0.16, 1], sharey=ax)
+    right.hist(inside, bins, orientation="horizontal", color=color)
+    top = ax.inset_axes([0, 1.02, 1, 0.12], sharex=ax)
+    top.hist(truth, np.linspace(0, maximum, 16), color="0.5")
+    for margin in (right, top):
+        margin.axis("off")
+    return ax
