@@ -136,8 +136,8 @@ def residual_flag(rest: Remainder, model: SignalModel, sigma: float, free: int, 
         about["strongest_line_at_ppm"] = round(float(np.median(ppm)), 2)
         where = f", strongest at {np.median(ppm):.1f} ppm (median)"
     said = (
-        f"In {hits.sum()} of {len(hits)} voxel(s) the best fit leaves more than noise (p < {FALSE_ALARM:g}, "
-        f"at most {chance:.2g} expected by chance){where}: lines, a baseline or line shapes that the signal model lacks."
+        f"In {hits.sum()} of {len(hits)} voxel(s) the best fit leaves more than noise (p < {FALSE_ALARM:g}, at most "
+        f"{chance:.2g} expected by chance){where}: lines, a baseline or line shapes that the signal model lacks."
     )
     return Flag("residual", hits, said, about, chance)
 

@@ -158,7 +158,7 @@ def test_noise_level_has_no_bias(points, tolerance):
     fids = add_noise(np.zeros((8000, points)), sigma, np.random.default_rng(0)).astype(np.complex64)
     assert noise.noise_sd(fids, MODEL, method="late") == pytest.approx(sigma, rel=tolerance)
     own = noise.noise_sd(fids, MODEL, per_voxel=True, method="late")
-    assert own.mean() == pytest.approx(sigma, rel=0.02)
+    assert own.mean() == pytest.approx(sigma, rel=0.03)
 
 
 def test_noise_level_survives_what_is_not_noise():
