@@ -38,6 +38,14 @@ BOUNDS: dict[str, dict[str, tuple[float, float]]] = {
     "10_field_inhomogeneity": {"P8": (0.9, 1.12)},
     "11_prior_or_network": {"P6 with noiseless": (0, 13), "P6 without noiseless": (2, 19), "B3": (0.5, 1.2)},
     "12_other_metabolites": {"P16": (0.95, 1.08)},
+    "15_human_brain": {
+        "B5 fit": (0.93, 1.07),
+        "B5 CNN": (0.93, 1.08),
+        "B5 gray-white contrast of Glx": (0.3, 0.65),
+        "B5 lesions": (0.4, 3),
+        "B5 what the MRI adds": (-0.05, 0.7),
+        "B5 human anatomy": (0.4, 0.8),
+    },
     "17_simulated_1h_brain": {"M4 strong metabolites": (0.88, 1.12), "M9": (0.9, 1.1)},
 }
 

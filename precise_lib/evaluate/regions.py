@@ -192,7 +192,8 @@ def measured(
 
     def ratio(chosen):
         mse = split(squares[chosen].mean(0))
-        return np.sqrt(mse / mse[:, [zero]])
+        single = mse[:, [zero]]
+        return np.sqrt(mse / np.where(single > 1e-12, single, np.nan))  # the reference over itself has no error
 
     draws = np.random.default_rng(seed).integers(0, n_repeats, (n_bootstrap, n_repeats))
     low, high = np.percentile([ratio(d) for d in draws], [2.5, 97.5], axis=0)
