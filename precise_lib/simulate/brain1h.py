@@ -9,7 +9,7 @@ Choices where the paper is silent or contradicts itself:
 - T2 broadens the lines from the start of acquisition; the loss during the echo is left out, as it would only rescale
   each basis signal. The paper's T2 values give widths of 1.1 to 2.9 Hz, its text says 1.1 to 3.9 Hz: the T2 are used.
 - The water reference has two protons, one line at 0.5 ppm and the T2 of "all other protons"; its 64.5 mM are known.
-- SNR is |S(0)| over the SD of the real (and of the imaginary) part of the noise in one time sample; S(0) includes
+- SNR is ``|S(0)|`` over the SD of the real (and of the imaginary) part of the noise in one time sample; S(0) includes
   the reference and the macromolecules. Notes on the authors' public data say "water referenced": `draw` can do that too
   (``snr_of="water"``), with about a quarter of the noise.
 - The shim broadens everything, the reference and the macromolecules too; MM amplitude is uniform within +-33 %.
