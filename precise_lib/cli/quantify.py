@@ -15,7 +15,9 @@ def quantify(
     mask: Annotated[Path | None, typer.Option(help="Mask as NIfTI on the grid of the MRSI.")] = None,
     estimator: Annotated[
         str | None,
-        typer.Option(help="fourier, fit, sve, precise, or any other that is registered; default precise with an MRI, sve without."),
+        typer.Option(
+            help="fourier, fit, sve, precise, or another registered one; default precise with an MRI, else sve."
+        ),
     ] = None,
     lam: Annotated[
         str | None,
