@@ -43,7 +43,7 @@ def noise_sd(fids, model: SignalModel, zero_filled: int = 0, per_voxel: bool = F
     parts = np.stack([free.real, free.imag], -2)
     parts = np.abs(parts - np.median(parts, -1, keepdims=True))  # an offset is no noise
     n = free.shape[-1]
-    # deviations from the median of n samples are too small, by about 1 / n (Croux and Rousseeuw 1992 for single medians);
+    # deviations from the median of n samples are too small, by about 1 / n (Croux and Rousseeuw 1992, for one median);
     # the constants were measured for the median over FIDs, n from 8 to 212
     small = 1.06 + 2 / n
     return 1.4826 * n / (n - small) * (np.median(parts, (-2, -1)) if per_voxel else float(np.median(parts)))
