@@ -34,24 +34,12 @@ from precise_lib.simulate.signal import Acquisition, add_noise
 CARRIER_PPM = 4.65
 TE_S = 0.035
 # largest concentration, mM; the smallest is 0
+# fmt: off
 MAXIMUM_MM = {
-    "NAA": 25.8,
-    "tCr": 18.5,
-    "mI": 14.7,
-    "Glu": 20.0,
-    "Glc": 2.0,
-    "NAAG": 2.8,
-    "Gln": 5.8,
-    "GSH": 2.0,
-    "sI": 0.6,
-    "Gly": 2.0,
-    "Asp": 3.5,
-    "PE": 3.3,
-    "Tau": 2.0,
-    "Lac": 1.0,
-    "GABA": 1.8,
-    "tCho": 5.0,
+    "NAA": 25.8, "tCr": 18.5, "mI": 14.7, "Glu": 20.0, "Glc": 2.0, "NAAG": 2.8, "Gln": 5.8, "GSH": 2.0,
+    "sI": 0.6, "Gly": 2.0, "Asp": 3.5, "PE": 3.3, "Tau": 2.0, "Lac": 1.0, "GABA": 1.8, "tCho": 5.0,
 }
+# fmt: on
 METABOLITES = tuple(MAXIMUM_MM)
 T2_S = {("tCr", "Cr CH2"): 0.111, ("tCr", "PCr CH2"): 0.111, ("tCr", "Cr CH3"): 0.169, ("tCr", "PCr CH3"): 0.169}
 T2_S |= {("NAA", "CH3"): 0.289}
