@@ -86,7 +86,6 @@ class Report:
     series : the measurement, one or more frames
     courses : kind ("conc", "sd", "bias") -> metabolite -> (x, y, z, frame) in mM, without the reference
     marked : reason -> (x, y, z, frame), not zero where a voxel is flagged; only reasons that occur
-    frame : the one that pictures of a single frame show
     """
 
     source: Source
@@ -94,22 +93,21 @@ class Report:
     series: Series
     courses: dict[str, dict[str, np.ndarray]]
     marked: dict[str, np.ndarray]
-    frame: int = -1
 
     @cached_property
     def data(self) -> MRSI:
-        """The frame shown."""
-        return self.series[self.frame]
+        """The frame that is shown where only one is: the last, in which the label has arrived."""
+        return self.series[-1]
 
     @property
     def maps(self) -> dict[str, dict[str, np.ndarray]]:
         """Kind -> metabolite -> (x, y, z) of the frame shown."""
-        return {kind: {m: v[..., self.frame] for m, v in maps.items()} for kind, maps in self.courses.items()}
+        return {kind: {m: v[..., -1] for m, v in maps.items()} for kind, maps in self.courses.items()}
 
     @property
     def flags(self) -> dict[str, np.ndarray]:
         """Reason -> (x, y, z) of the frame shown."""
-        return {reason: values[..., self.frame] for reason, values in self.marked.items()}
+        return {reason: values[..., -1] for reason, values in self.marked.items()}
 
     @property
     def model(self) -> SignalModel:
@@ -167,7 +165,7 @@ class Report:
     def about(self) -> str:
         """Header, grid and settings as a Markdown table."""
         a, axes = self.model.acquisition, "".join(nib.aff2axcodes(self.data.affine))
-        size = " x ".join(f"{s:.4g}" for s in np.round(np.linalg.norm(self.data.affine[:3, :3], axis=0), 2))
+        size = _sizes(self.data.affine)
         field = f" ({a.spectrometer_frequency_mhz / DEUTERIUM_MHZ_PER_T:.2f} T)" if a.nucleus == "2H" else ""
         settings, weights, counts = (self.summary[k] for k in ("settings", "weights", "counts"))
         rows = {
@@ -175,7 +173,7 @@ class Report:
             "FID": f"{a.n_samples} points at {1e6 * a.dwell_time_s:.4g} µs: {a.bandwidth_hz:.4g} Hz"
             + (f", the last {a.n_samples - self.n_measured} zero-filled" if self.n_measured < a.n_samples else ""),
             "grid": f"{' x '.join(map(str, self.data.grid_shape))} voxels of {size} mm, axes {axes}",
-            "frames": f"{len(self.series)}; pictures of one frame show number {range(len(self.series))[self.frame]}",
+            "frames": f"{len(self.series)}; pictures and numbers of one frame are of the last",
             "MRI": "none" if self.data.mri is None else self._about_mri(),
             "voxels quantified": f"{counts['estimated']} of {counts['voxels']}",
             "signal model": ", ".join(f"{r.name} {r.ppm:g} ppm" for r in self.model.resonances),
@@ -187,7 +185,7 @@ class Report:
         return "\n".join(["| | |", "|---|---|", *(f"| {name} | {text} |" for name, text in rows.items())])
 
     def _about_mri(self) -> str:
-        size = " x ".join(f"{s:.3g}" for s in np.linalg.norm(self.data.mri_affine[:3, :3], axis=0))
+        size = _sizes(self.data.mri_affine)
         ours, theirs = (a[:3, :3] / np.linalg.norm(a[:3, :3], axis=0) for a in (self.data.affine, self.data.mri_affine))
         # the angle between the slice normals, whichever way the axes run
         cosine = np.abs(ours.T @ theirs).max(1).min()
@@ -209,7 +207,8 @@ class Report:
             rows.append([name, f"{middle:.2f}", f"{low:.2f} to {high:.2f}", *others])
         lines = [head, ["---"] * len(head), *rows]
         errors = self.summary["errors"]
-        how = f"All in {self.summary['units']}, over the voxels quantified. Errors: {errors['how']}."
+        which = "the voxels quantified" if len(self.series) == 1 else "the voxels of the last frame"
+        how = f"All in {self.summary['units']}, over {which}. Errors: {errors['how']}."
         return f"{how}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
     def warnings(self) -> str:
@@ -232,6 +231,11 @@ class Report:
         for kind, title in (("conc", "median"), ("sd", "median SD"), ("bias", "median bias")):
             out |= {f"{name} {title} (mM)": float(np.nanmedian(v)) for name, v in self.maps[kind].items()}
         return {name: round(value, 6) for name, value in out.items()}
+
+
+def _sizes(affine) -> str:
+    """Edge lengths of a voxel in mm, to a hundredth."""
+    return " x ".join(f"{size:.2f}".rstrip("0").rstrip(".") for size in np.linalg.norm(affine[:3, :3], axis=0))
 
 
 def read(where: Source) -> Report:

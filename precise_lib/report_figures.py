@@ -211,6 +211,7 @@ def courses(report: Report):
         ax.plot(frames, middle, "o-", color=f"C{k}", label=name)
         ax.fill_between(frames, low, high, color=f"C{k}", alpha=0.2, lw=0)
     ax.set(xlabel="frame", ylabel=report.summary["units"])
+    ax.xaxis.get_major_locator().set_params(integer=True)
     ax.legend()
     return fig
 
