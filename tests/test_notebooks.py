@@ -46,6 +46,7 @@ BOUNDS: dict[str, dict[str, tuple[float, float]]] = {
         "B5 what the MRI adds": (-0.05, 0.7),
         "B5 human anatomy": (0.4, 0.8),
     },
+    "16_peers": {"B4 rings": (0.8, 1.5), "B4 rat": (0.3, 1.3), "B4 human": (0.3, 1.5)},
     "17_simulated_1h_brain": {"M4 strong metabolites": (0.88, 1.12), "M9": (0.9, 1.1)},
 }
 

@@ -183,7 +183,7 @@ def _cells(line: xr.Dataset, metabolite: str, best: bool) -> str:
     """What a table says of one setting in one case."""
     errors = line.sel(region=REGIONS[0], metabolite=line["metabolite"].values[line["quantified"].values.astype(bool)])
     sizes = " / ".join(f"{np.sqrt((errors[key] ** 2).mean()):.2f}" for key in ("sd", "bias", "rmse"))
-    at = f" ({line['parameter'].item()} {line['value'].item():g})" if best and np.isfinite(line["value"]) else ""
+    at = f" ({line['setting'].item().partition(', ')[2]})" if best else ""
     sites = line.sel(metabolite=metabolite, region=list(REGIONS[1:]))
     half = (sites["contrast_high"] - sites["contrast_low"]) / 2
     kept = ", ".join(
