@@ -176,7 +176,7 @@ def quantify(
                 "out": str(out),
                 "estimator": estimator,
                 "lambda": lam if "lambda" in uses else None,
-                "model": model,
+                "model": None if model is None else str(model),
             },
             "signal_model": signal_model.to_dict(),
             "signal_model_hash": signal_model.hash,
