@@ -38,6 +38,22 @@ BOUNDS: dict[str, dict[str, tuple[float, float]]] = {
     "10_field_inhomogeneity": {"P8": (0.9, 1.12)},
     "11_prior_or_network": {"P6 with noiseless": (0, 13), "P6 without noiseless": (2, 19), "B3": (0.5, 1.2)},
     "12_other_metabolites": {"P16": (0.95, 1.08)},
+    "13_high_resolution": {
+        "P12 noise of PRECISE over fit": (0.3, 0.5),
+        "P12 noise at 0.04 over 0.01": (0.35, 0.7),
+        "P12 tumor bias at 0.04 over 0.01": (1.8, 3.5),
+        "P12 tumor bias of erased over shown": (1.05, 1.3),
+        "P12 Lac/Glx of the erased tumor over the truth": (0.4, 0.7),
+        "P10 SD": (0.5, 1),
+        "P10 bias": (0.6, 1),
+    },
+    "14_short_scan": {
+        "P13 mean over the brain": (0.55, 0.85),
+        "P13 median of the voxels": (0.55, 0.9),
+        "P14 outliers left at 10 %": (0.6, 1.05),
+        "P14 outliers left at 20 %": (0.2, 0.6),
+        "P14 tumor contrast kept at 20 %": (0.6, 0.9),
+    },
     "15_human_brain": {
         "B5 fit": (0.93, 1.07),
         "B5 CNN": (0.93, 1.08),
