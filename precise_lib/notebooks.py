@@ -12,12 +12,14 @@ import os
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
 from precise_lib.errors import InputError
+from precise_lib.resources import notebook_path
 
 START_TIMEOUT_S = 120
 ADDED = {"injected-parameters", "papermill-error-cell-tag"}  # cells that papermill puts in
@@ -43,20 +45,28 @@ def require(*modules: str, extra: str) -> None:
         raise InputError(f"This needs {' and '.join(missing)}: install them with pip install 'precise-lib[{extra}]'.")
 
 
+def find(name) -> Path:
+    """A notebook by its path, or one that comes with the package by its name (``your_data``); else `InputError`."""
+    path = Path(name)
+    if path.is_file():
+        return path.resolve()
+    if path.name == str(name):
+        with suppress(FileNotFoundError):
+            return notebook_path(f"{name}.ipynb")
+    raise InputError(f"There is no notebook {name}: check its name.")
+
+
 def parameters_of(notebook) -> dict[str, object]:
     """Parameters of a notebook and their defaults (None where a default is no literal).
 
     Raises
     ------
-    InputError : no such notebook, not readable, or it has no cell tagged ``parameters``
+    InputError : not readable, or it has no cell tagged ``parameters``
     """
     require("papermill", "ipykernel", extra="sweep")
     import nbformat
     import papermill
 
-    notebook = Path(notebook)
-    if not notebook.is_file():
-        raise InputError(f"There is no notebook {notebook}: check its name.")
     try:
         content = nbformat.read(notebook, as_version=4)
         cells = content.cells

@@ -158,7 +158,7 @@ def _cell(content):
 
 def prepare(notebook, table, out) -> tuple[list[Run], list[str]]:
     """Runs of a table and the names of its columns; raises `InputError` before anything is run or written."""
-    notebook, out = Path(notebook).resolve(), Path(out).resolve()
+    notebook, out = notebooks.find(notebook), Path(out).resolve()
     rows = parameter_table.read(table, notebooks.parameters_of(notebook))
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file, not a folder: give another folder to write to.")
@@ -201,7 +201,7 @@ def sweep(notebook, table, out, jobs: int | None = None, scheduler: str | None =
 
     Parameters
     ----------
-    notebook : any notebook with a cell tagged ``parameters``
+    notebook : any notebook with a cell tagged ``parameters``, or ``your_data``
     table : parameters, see `parameter_table.read`
     out : folder for ``table.csv`` and ``runs/``
     jobs : runs at a time on this computer, default 1; each gets its share of the cores

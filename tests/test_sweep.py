@@ -135,8 +135,11 @@ def test_parameters_of_a_notebook(toy, tmp_path):
     assert notebooks.parameters_of(toy) == {"lam": 0.1, "name": "x", "wait": 0}
     with pytest.raises(InputError, match="no cell tagged 'parameters'"):
         notebooks.parameters_of(write_notebook(tmp_path / "bare.ipynb", "x = 1", tags=()))
-    with pytest.raises(InputError, match="There is no notebook"):
-        notebooks.parameters_of(tmp_path / "no.ipynb")
+    assert notebooks.find(toy) == toy
+    assert "dmi" in notebooks.parameters_of(notebooks.find("your_data"))
+    for missing in (tmp_path / "no.ipynb", "no", "", "../notebooks/your_data", tmp_path):
+        with pytest.raises(InputError, match="There is no notebook"):
+            notebooks.find(missing)
     with pytest.raises(InputError, match="not readable as a notebook"):
         notebooks.parameters_of(write(tmp_path / "text.ipynb", "no JSON"))
 

@@ -9,7 +9,9 @@ import typer
 
 
 def sweep(
-    notebook: Annotated[Path, typer.Argument(help="Notebook with a cell tagged 'parameters'.")],
+    notebook: Annotated[
+        Path, typer.Argument(help="Notebook with a cell tagged 'parameters', or your_data: the report.")
+    ],
     table: Annotated[Path, typer.Argument(help="CSV or YAML: a column is a parameter, a row is a run.")],
     out: Annotated[Path, typer.Option(help="Folder for table.csv and runs/; the same folder again goes on.")],
     jobs: Annotated[int | None, typer.Option(help="Runs at a time on this computer; default 1.")] = None,
