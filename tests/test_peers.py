@@ -7,12 +7,13 @@ import pytest
 import xarray as xr
 from helpers import sd_bounds
 
-from precise_lib import estimate
+from precise_lib import estimate, io
 from precise_lib.errors import InputError
 from precise_lib.evaluate import crlb, peer_cases, peer_settings
 from precise_lib.evaluate.peer_cases import load, rings_case
 from precise_lib.evaluate.peer_settings import PEERS, Peer, Shared, curves, markdown, oracle, shipped, total_rmse
 from precise_lib.evaluate.peers import REGIONS, Case, study
+from precise_lib.quantify import quantify
 from precise_lib.simulate.signal import snr_to_sigma
 
 OBJECT, SHOWN, HIDDEN = REGIONS
@@ -249,3 +250,30 @@ def test_the_table_has_a_line_as_shipped_and_one_at_its_best(table):
         share = float(table["contrast"].sel(setting=setting, metabolite="Lac", region=SHOWN))
         assert line[2].startswith(f"{100 * share:.0f} ±")
         assert bool(line[3]) != bool(rest)
+
+
+# `precise quantify` takes them all
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder, phantom = tmp_path_factory.mktemp("rings"), rings_case().phantom
+    io.write_mrsi(folder / "dmi.nii.gz", phantom.measure(20, 0))
+    io.write_image(folder / "mri.nii.gz", phantom.mri, phantom.mri_affine, "MRI")
+    io.write_image(folder / "mask.nii.gz", phantom.mask, phantom.affine, "mask")
+    return folder
+
+
+@pytest.mark.parametrize("name", ["fit-diffusion", "fit-guided", "svd-fit", "mppca-fit"])
+def test_quantify_runs_every_peer_with_its_errors(name, files, tmp_path):
+    mri = files / "mri.nii.gz" if "mri" in estimate.uses(name) else None
+    options = {"mask": files / "mask.nii.gz", "estimator": name, "errors": "montecarlo", "repeats": 2}
+    quantify(files / "dmi.nii.gz", tmp_path / "out", mri, **options)
+    written = {p.name for p in (tmp_path / "out").iterdir()}
+    assert {"conc_Lac.nii.gz", "sd_Lac.nii.gz", "bias_Lac.nii.gz", "summary.json"} <= written
+
+
+def test_quantify_asks_for_the_mri_that_a_guide_needs(files, tmp_path):
+    with pytest.raises(InputError, match="'fit-guided' needs an MRI: give --mri, or use the estimator 'fit'"):
+        quantify(files / "dmi.nii.gz", tmp_path / "out", estimator="fit-guided")
+    assert not (tmp_path / "out").exists()
