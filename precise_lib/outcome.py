@@ -35,7 +35,7 @@ def check(method: str | None, repeats: int) -> None:
     if method not in (None, "closed", "montecarlo", "none"):
         raise InputError(f"There is no way '{method}' to estimate errors: choose closed, montecarlo or none.")
     if repeats < 2:
-        raise InputError(f"{repeats} repetition(s) have no SD: give at least 2.")
+        raise InputError(f"The number of repeats is {repeats}: an SD needs at least 2.")
 
 
 def write_errors(folder, way: str, unsure: Uncertainty, method, prior: bool, lams, repeats: int, seed: int) -> dict:

@@ -46,7 +46,7 @@ def read_signal_model(path, acquisition: Acquisition) -> SignalModel:
         if not np.isfinite(model.basis()).all() or not model.reference_concentration_mm > 0:
             raise ValueError("a number is out of range")
     except (InputError, TypeError, ValueError) as error:
-        raise InputError(f"The signal model {path} cannot be used: {_first_line(error)}") from error
+        raise InputError(f"The signal model {path} cannot be used: {_first_line(error)}.") from error
     return model
 
 
@@ -68,8 +68,8 @@ def resolve_model(choice: str | None, estimator: str, acquisition: Acquisition, 
                 f"The estimator '{estimator}' needs trained weights, and {choice} is a signal model: "
                 f"train them with 'precise train --like {dmi}', or use the estimator 'fit'."
             )
-        if choice is None and acquisition.nucleus != "2H":
-            default_2h_model(acquisition)  # says which nucleus is needed
+        if choice is None:
+            _default_model(dmi, acquisition)  # another nucleus is a matter of the data, not of a missing network
         from precise_lib.estimate import sve
 
         network = sve.load_weights(sve.find_weights(acquisition, dmi) if choice is None else choice)
@@ -78,10 +78,17 @@ def resolve_model(choice: str | None, estimator: str, acquisition: Acquisition, 
         return network.signal_model, network, notes if others else []
     if is_file:
         return read_signal_model(choice, acquisition), None, []
-    model = default_2h_model(acquisition)
+    model = _default_model(dmi, acquisition)
     lines = ", ".join(f"{r.name} {r.ppm} ppm" for r in model.resonances)
     t2_ms = 1e3 * model.t2star_s[0]
     return model, None, [f"No signal model was given: {lines} with T2* {t2_ms:.0f} ms were assumed."]
+
+
+def _default_model(dmi, acquisition: Acquisition) -> SignalModel:
+    try:
+        return default_2h_model(acquisition)
+    except InputError as error:
+        raise InputError(f"{dmi} cannot be used without a signal model: {error}") from error
 
 
 def quantify(

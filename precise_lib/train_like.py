@@ -52,11 +52,9 @@ def signal_model(acquisition: Acquisition, metabolites: str, t2star_s: float) ->
 
     Raises
     ------
-    InputError : another nucleus than 2H, no water, a T2* that is none in seconds, lines beyond the bandwidth or at
+    InputError : no water, a T2* that is none in seconds, lines beyond the bandwidth or at
         (nearly) the same place
     """
-    if acquisition.nucleus != "2H":
-        raise InputError(f"The data are of {acquisition.nucleus}; deuterium (2H) data are needed.")
     low, high = T2STAR_RANGE_S
     if not low <= t2star_s <= high:
         raise InputError(f"T2* is {t2star_s:g} s: give --t2star in seconds, between {low:g} and {high:g}.")
@@ -150,6 +148,8 @@ def plan(like, metabolites: str, t2star_s: float | None = None, iterations=None,
     """
     stored = io.open_mrsi(like)
     acquisition = stored.acquisition
+    if acquisition.nucleus != "2H":
+        raise InputError(f"{like} holds data of {acquisition.nucleus}: give deuterium (2H) data.")
     model = signal_model(acquisition, metabolites, PROVISIONAL_T2STAR_S if t2star_s is None else t2star_s)
     said, lines = [describe(like, acquisition)], None
     if t2star_s is None or look:
@@ -200,6 +200,13 @@ def coverage(lines: Lines, config: TrainConfig) -> list[str]:
     return said
 
 
+def check_storable(config: TrainConfig, name: str | None = None) -> None:
+    """Raise `InputError` where the model folder cannot be written or the name is taken."""
+    key = config.signal_model.hash
+    models.check_name(name or key, key)
+    models.check_folder()
+
+
 def train_into_folder(config: TrainConfig, name: str | None = None, device="cpu", progress=True):
     """Train, certify and store a network in the user's model folder; the same call goes on where one was interrupted.
 
@@ -216,8 +223,7 @@ def train_into_folder(config: TrainConfig, name: str | None = None, device="cpu"
     InputError : a folder that cannot be written, a name that is taken, a damaged checkpoint
     """
     key = config.signal_model.hash
-    models.check_name(name or key, key)
-    models.check_folder()
+    check_storable(config, name)
     for entry in models.trained():
         if entry.hash == key and entry.problem is None and entry.card.get("config") == config.to_dict():
             return entry, False

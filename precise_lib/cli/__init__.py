@@ -6,6 +6,7 @@ is a function in a module of its own and one entry in the list below.
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import Annotated
 
@@ -45,7 +46,7 @@ def main(
 def app_main():
     """Console entry: what is wrong with the input or the options is one sentence on stderr and exit code 2."""
     try:
-        code = app(standalone_mode=False)
+        code = app(prog_name="precise", standalone_mode=False)
     except InputError as error:
         _leave(str(error))
     except Exception as error:
@@ -57,7 +58,8 @@ def app_main():
             sys.exit(2)
         context = getattr(error, "ctx", None)
         command = "precise" if context is None else context.command_path
-        _leave(f"{' '.join(error.format_message().split()).rstrip('.')}; see '{command} --help'.")
+        message = re.sub(r"\.? Did you mean (.+)\?", r" (did you mean \1?)", error.format_message())
+        _leave(f"{message.rstrip('. ')}; see '{command} --help'.")
     sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -66,12 +66,15 @@ def train(
     if name is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
         raise InputError(f"--name is '{name}': use letters, digits and _.- only.")
     _check_device(device)
+    metabolites = METABOLITES if metabolites is None else metabolites
     if like is None:
         settings = _read_settings(config, iterations)
     else:
         from precise_lib import train_like
 
-        settings, said = train_like.plan(like, metabolites or METABOLITES, t2star, iterations, field_check)
+        settings, said = train_like.plan(like, metabolites, t2star, iterations, field_check)
+        if out is None and not field_check:
+            train_like.check_storable(settings, name)
         for sentence in said:
             typer.echo(sentence, err=sentence.startswith("Note:"))
         if field_check:
@@ -161,4 +164,8 @@ def _read_settings(config: Path | None, iterations: int | None):
     values = values.get("config", values)  # a card holds more than the settings
     if not isinstance(values, dict):
         raise InputError(f"The 'config' in {config} must be a mapping of settings.")
-    return TrainConfig.from_dict(values if iterations is None else values | {"iterations": iterations})
+    values = values if iterations is None else values | {"iterations": iterations}
+    try:
+        return TrainConfig.from_dict(values)
+    except InputError as error:
+        raise error if config is None else InputError(f"{config} cannot be used: {error}") from error

@@ -57,9 +57,11 @@ def prepare_mri(data: MRSI) -> np.ndarray:
     gray, share = align.sampled(data.mri, data.mri_affine, data.affine, np.argwhere(usable))
     if (share == 0).any():
         outside = 100 * (share == 0).mean()
-        raise InputError(f"The MRI does not cover the DMI: {outside:.0f} % of the voxels lie outside it.")
+        raise InputError(
+            f"The MRI does not cover the DMI: {outside:.0f} % of the voxels lie outside it; give a mask without them."
+        )
     if np.isnan(gray).any():
-        raise InputError("The MRI is not finite inside the mask.")
+        raise InputError("The MRI is not finite inside the mask: give one that is, or a mask without those voxels.")
     low, high = gray.min(), gray.max()
     maps = np.full(data.grid_shape, np.nan)
     maps[usable] = (gray - low) / (high - low) if high > low else 0.0

@@ -51,7 +51,10 @@ class NetworkConfig:
     def __post_init__(self):
         object.__setattr__(self, "channels", tuple(self.channels))
         if self.front not in ("fid", "matched"):
-            raise ValueError(f"front is '{self.front}'; it must be 'fid' or 'matched'.")
+            raise ValueError(f"front is '{self.front}'; it must be 'fid' or 'matched'")
+        for size in (*self.channels, self.bank, self.hidden, self.rank, self.aligned_rank):
+            if not isinstance(size, int) or size < 1:
+                raise ValueError(f"a size of the network is {size!r}; it must be a whole number above zero")
 
 
 class FidFront(nn.Module):

@@ -15,6 +15,12 @@ from precise_lib.errors import InputError
 from precise_lib.estimate.network import NetworkConfig
 from precise_lib.simulate.signal import SignalModel, dmi_11t7, snr_to_sigma
 
+_CHOICES = {
+    "noise": ("uniform_sigma", "log_snr"),
+    "loss": ("mse", "bound", "efficient"),
+    "schedule": ("constant", "one_cycle"),
+}
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -106,15 +112,35 @@ class TrainConfig:
                 values["network"] = NetworkConfig(**values["network"])
             for name in ("shift_range_hz", "broadening_range_hz", "snr_range"):
                 if name in values:
-                    low, high = (float(v) for v in values[name])
-                    values[name] = (low, high)
+                    values[name] = tuple(float(v) for v in values[name])
+                    if len(values[name]) != 2:
+                        raise ValueError(f"{name} must be two numbers")
             if "amplitude_range" in values:
                 values["amplitude_range"] = {k: tuple(v) for k, v in values["amplitude_range"].items()}
-            return cls.plain(**values) if recipe == "plain" else cls(**values)
+            config = cls.plain(**values) if recipe == "plain" else cls(**values)
+            config._check()
+            return config
         except InputError:
             raise
         except (TypeError, ValueError, AttributeError) as error:
-            raise InputError(f"The training configuration is not readable: {error}.") from error
+            raise InputError(f"The training configuration is not readable: {str(error).rstrip('.')}.") from error
+
+    def _check(self):
+        """Raise `ValueError` for a setting that would only fail, or make nonsense, once the training runs."""
+        for name, least in {"batch_size": Sampler.SHARED, "iterations": 1, "checkpoint_every": 1, "seed": 0}.items():
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < least:
+                raise ValueError(f"{name} is {value!r}; it must be a whole number of at least {least}")
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; it must be one of {', '.join(choices)}")
+        if not (0 < self.learning_rate < np.inf and 0 <= self.noiseless_share <= 1 and 0 < self.loss_floor < np.inf):
+            raise ValueError("learning_rate, noiseless_share or loss_floor is out of range")
+        ranges = [self.shift_range_hz, self.broadening_range_hz, self.snr_range, *self.ranges()]
+        if not (np.isfinite(ranges).all() and all(low <= high for low, high in ranges) and self.snr_range[0] > 0):
+            raise ValueError("a range does not go from a lower to a higher number")
+        if not np.isfinite(self.signal_model.basis()).all():
+            raise ValueError("a number of the signal model is out of range")
 
     def to_dict(self) -> dict:
         return json.loads(json.dumps(asdict(self)))

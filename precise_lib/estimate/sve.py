@@ -102,8 +102,9 @@ def _load(path: Path, _mtime: int) -> SveModel:
     try:
         card = json.loads(card_path.read_text())
         config, name = TrainConfig.from_dict(card["config"]), str(card["name"])
-    except InputError:
-        raise
+    except InputError as error:
+        reason = str(error).rstrip(".")
+        raise InputError(f"The card {card_path.name} is not readable ({reason}); restore it or train again.") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"The card {card_path.name} is not readable; restore it or train again.") from error
     if card.get("sha256", digest) != digest:
