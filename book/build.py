@@ -25,6 +25,8 @@ import nbformat
 import papermill
 import yaml
 
+from precise_lib.notebooks import failure_of
+
 ROOT = Path(__file__).resolve().parent.parent
 START_TIMEOUT_S = 120
 CELL_TIMEOUT_S = 1800
@@ -64,19 +66,8 @@ def notebook_key(notebook: Path, parameters: dict, files: list[Path]) -> str:
 
 def failed_cell(notebook: Path) -> str:
     """Where a partly executed notebook stopped: the number of the cell as committed, and its first line."""
-    cells = nbformat.read(notebook, as_version=4).cells if notebook.is_file() else []
-    # what papermill put in does not count
-    added = {"injected-parameters", "papermill-error-cell-tag"}
-    cells = [cell for cell in cells if not added & set(cell.metadata.get("tags", []))]
-    runs = [cell.metadata.get("papermill", {}) for cell in cells]
-    failed = [n for n, run in enumerate(runs) if run.get("exception") or run.get("status") == "running"]
-    # a cell that timed out or took the kernel with it is marked as completed; it is the last that began
-    begun = [n for n, run in enumerate(runs) if run.get("start_time") and cells[n].cell_type == "code"]
-    if not failed + begun:
-        return "no cell (it did not start)"
-    number = failed[0] if failed else begun[-1]
-    first = next((line.strip() for line in cells[number].source.splitlines() if line.strip()), "")
-    return f"cell {number + 1} ({first!r})"
+    failure = failure_of(notebook)
+    return failure.cell if failure else "no cell (it did not start)"
 
 
 def execute_one(notebook: Path, parameters: dict, scale: str, folder: Path, threads: int) -> dict:

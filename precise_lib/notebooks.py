@@ -126,7 +126,7 @@ def execute(notebook, output, parameters: dict, environment=None, folder=None, c
         code, complaint = _run([str(part) for part in command], os.environ | settings, own)
         failure = None
         if code:
-            failure = _failure(target) or Failure("the start", "papermill", complaint)
+            failure = failure_of(target) or Failure("the start", "papermill", complaint)
         if target.is_file():
             os.replace(target, output)
     return failure
@@ -149,8 +149,8 @@ def _run(command: list[str], environment: dict, folder: str) -> tuple[int, str]:
     return process.returncode, lines[-1] if lines else f"it ended with code {process.returncode}"
 
 
-def _failure(executed: Path) -> Failure | None:
-    """Where a partly executed notebook stopped."""
+def failure_of(executed: Path) -> Failure | None:
+    """Where a partly executed notebook stopped; None where it did not start."""
     import nbformat
 
     if not executed.is_file():

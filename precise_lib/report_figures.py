@@ -244,6 +244,7 @@ def flags(report: Report):
         marked = np.where(np.nan_to_num(values) > 0, 1.0, inside)
         for ax, z in zip(column, zs, strict=True):
             _panel(ax, report, z, marked, mri_under(report, z), cmap="cividis", vmin=0, vmax=1)
-        share = (marked == 1).sum() / report.data.usable.sum()
-        column[0].set_title(f"{name.replace('_', ' ')}: {share:.0%}", fontsize=9)
+        chance = report.summary["flags"][name].get("expected_by_chance")
+        title = f"{name}: {int((marked == 1).sum())} of {report.data.usable.sum()}"
+        column[0].set_title(title if chance is None else f"{title}\n({chance:.1g} by chance)", fontsize=9)
     return fig

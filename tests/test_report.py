@@ -302,3 +302,19 @@ def test_commands_in_the_prose_parse(line):
     while hasattr(command, "resolve_command"):
         name, command, words = command.resolve_command(context, [*context._protected_args, *context.args])
         context = command.make_context(name, words, parent=context)
+
+
+def test_the_four_lines_that_write_nifti_mrs(files, tmp_path, monkeypatch):
+    """The page's own way from an array to a file: what is read is what was given, not its mirror image."""
+    folder, phantom = files
+    given = io.read_mrsi(folder / "dmi.nii.gz").fids
+    np.save(tmp_path / "fids.npy", given)
+    np.savetxt(tmp_path / "affine.txt", phantom.affine)
+    page = (ROOT / "book" / "your_data.md").read_text(encoding="utf-8")
+    code = next(b for b in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "gen_nifti_mrs" in b)
+    monkeypatch.chdir(tmp_path)
+    exec(code, {})
+    read = io.read_mrsi(tmp_path / "dmi.nii.gz")
+    np.testing.assert_array_equal(read.fids, given)
+    np.testing.assert_allclose(read.affine, phantom.affine)
+    assert read.model.acquisition == Acquisition(512, 1 / 5000, 76.7)
