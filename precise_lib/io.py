@@ -14,7 +14,7 @@ import nibabel as nib
 import numpy as np
 
 from precise_lib import align
-from precise_lib.errors import InputError
+from precise_lib.errors import InputError, reason
 from precise_lib.mrsi import MRSI, Series
 from precise_lib.nifti import (
     check_suffix,
@@ -78,6 +78,11 @@ def open_mrsi(path) -> Stored:
         raise InputError(f"{path} holds {points} time point per voxel: FIDs need a fourth axis of at least two.")
     if stored.size == 0:
         raise InputError(f"{path} holds no voxel: its shape is {stored.shape}.")
+    affine = np.array(image.affine, float)
+    if not (np.isfinite(affine).all() and abs(np.linalg.det(affine[:3, :3])) > 0):
+        raise InputError(
+            f"The affine of {path} is not invertible, so its voxels have no position: convert the data again."
+        )
     try:
         mrs = NIFTI_MRS(image)
         nucleus, frequency = mrs.nucleus, mrs.spectrometer_frequency
@@ -91,9 +96,7 @@ def open_mrsi(path) -> Stored:
         IndexError,
         AttributeError,
     ) as error:
-        raise InputError(
-            f"{path} is not valid NIfTI-MRS ({str(error).rstrip('.')}): convert the data again."
-        ) from error
+        raise InputError(f"{path} is not valid NIfTI-MRS ({reason(error)}): convert the data again.") from error
     if len(nucleus) != 1 or len(frequency) != 1:
         raise InputError(f"{path} holds the nuclei {', '.join(nucleus)}: give data of one nucleus.")
     frames = _frame_axis(path, tags, stored.shape[4:])
@@ -101,9 +104,6 @@ def open_mrsi(path) -> Stored:
         acquisition = Acquisition(stored.shape[3], _dwell_time(mrs), float(frequency[0]), nucleus[0])
     except InputError as error:
         raise InputError(f"The header of {path} cannot be used: {error}") from error
-    affine = np.array(image.affine, float)
-    if not (np.isfinite(affine).all() and abs(np.linalg.det(affine[:3, :3])) > 0):
-        raise InputError(f"The affine of {path} is not invertible: the voxels have no position in space.")
     fids = stored.reshape(*stored.shape[:4], -1).astype(np.complex64, copy=False)
     # in place: a set of 10^5 voxels is half a gigabyte; a file that was mapped into memory is not written to
     fids = np.conjugate(fids, out=fids if fids.flags.writeable else None)

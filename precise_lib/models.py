@@ -50,8 +50,8 @@ class Entry:
 
     @property
     def is_default(self) -> bool:
-        """Whether it is used without being asked for by name."""
-        return self.problem is None and (self.origin == "user" or bool(self.card.get("default")))
+        """Whether it is used without being asked for by name: all but shipped ones whose card says no."""
+        return self.problem is None and (self.origin == "user" or self.card.get("default", True) is True)
 
     @property
     def signal_model(self) -> SignalModel:

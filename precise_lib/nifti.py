@@ -39,6 +39,8 @@ _UNREADABLE = (
 def load(path, what: str):
     """A nibabel image and its data; `what` names the file in messages."""
     path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{path} is a folder: give the file of the {what}.")
     if not path.is_file():
         raise InputError(f"There is no file {path}: check the name of the {what}.")
     try:
@@ -65,7 +67,9 @@ def read_volume(path, what: str) -> tuple[np.ndarray, np.ndarray]:
         raise InputError(f"The {what} {path} is {values.dtype} {values.shape}: one real 3-D image is needed.")
     affine = np.array(image.affine, float)
     if not (np.isfinite(affine).all() and abs(np.linalg.det(affine[:3, :3])) > 0):
-        raise InputError(f"The affine of the {what} {path} is not invertible: it has no position in space.")
+        raise InputError(
+            f"The affine of the {what} {path} is not invertible, so it has no position in space: convert it again."
+        )
     return values, affine
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import yaml
 
 from precise_lib import __version__, estimate, io, models, outcome, uncertainty
-from precise_lib.errors import InputError
+from precise_lib.errors import InputError, reason
 from precise_lib.mrsi import Series
 from precise_lib.simulate.signal import Acquisition, SignalModel, default_2h_model
 
@@ -38,7 +38,7 @@ def read_signal_model(path, acquisition: Acquisition) -> SignalModel:
     try:
         values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"The signal model {path} is not readable as YAML or JSON: {_first_line(error)}.") from error
+        raise InputError(f"The signal model {path} is not readable as YAML or JSON: {reason(error)}.") from error
     if not isinstance(values, dict):
         raise InputError(f"The signal model {path} must be a mapping with 'resonances'.")
     try:
@@ -46,12 +46,8 @@ def read_signal_model(path, acquisition: Acquisition) -> SignalModel:
         if not np.isfinite(model.basis()).all() or not model.reference_concentration_mm > 0:
             raise ValueError("a number is out of range")
     except (InputError, TypeError, ValueError) as error:
-        raise InputError(f"The signal model {path} cannot be used: {_first_line(error)}.") from error
+        raise InputError(f"The signal model {path} cannot be used: {reason(error)}.") from error
     return model
-
-
-def _first_line(error) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
 
 
 def resolve_model(choice: str | None, estimator: str, acquisition: Acquisition, dmi="FILE"):
@@ -139,8 +135,8 @@ def quantify(
         counts = count_voxels(series)
         if not counts["estimated"]:
             raise InputError(
-                f"No voxel of {dmi} can be quantified: {counts['masked_out']} are outside the mask, "
-                f"{counts['not_finite']} not finite and {counts['zero']} zero throughout."
+                f"No voxel of {dmi} can be quantified ({counts['masked_out']} are outside the mask, "
+                f"{counts['not_finite']} not finite and {counts['zero']} zero throughout): check file and mask."
             )
         read = time.perf_counter()
         filled = io.zero_filled(series.chunks())

@@ -481,6 +481,9 @@ def test_output(refused, files, tmp_path, monkeypatch, where):
     for command in (("quantify", files / "dmi.nii.gz"), ("simulate", "rings"), ("train",)):
         assert str(out) in refused(*command, "--out", out)
     monkeypatch.setenv("PRECISE_MODELS", str(out))
+    sentence = refused("train", "--like", files / "dmi.nii.gz", "--t2star", "0.02")
+    assert str(out) in sentence
+    assert "PRECISE_MODELS" in sentence
 
 
 @pytest.mark.parametrize(

@@ -187,7 +187,7 @@ def test_extra_dimensions_are_named(tmp_path, tag):
 
 def test_missing_and_foreign_files(tmp_path):
     assert "no file" in message(io.read_mrsi, tmp_path / "nowhere.nii.gz")
-    assert "no file" in message(io.read_mrsi, tmp_path)
+    assert "is a folder" in message(io.read_mrsi, tmp_path)
     for name in ("text.nii.gz", "text.nii", "text.txt", "empty.nii.gz"):
         (tmp_path / name).write_bytes(b"" if "empty" in name else b"not an image " * 100)
         assert "not readable" in message(io.read_mrsi, tmp_path / name)

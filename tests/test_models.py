@@ -321,7 +321,9 @@ def test_several_networks_of_one_acquisition(folder):
 def test_shipped_networks_are_found_by_their_acquisition(folder):
     """Every default network, whatever comes to be shipped; no two defaults for one acquisition."""
     defaults = [entry for entry in models.shipped() if entry.is_default]
-    assert {"dmi_11t7", "dmi_3t"} <= {entry.name for entry in defaults}
+    names = {entry.name for entry in defaults}
+    assert {"dmi_11t7", "dmi_11t7_rat", "dmi_7t", "dmi_3t"} <= names
+    assert not {"dmi_11t7_plain", "dmi_11t7_acetate"} & names
     for entry in defaults:
         assert sve.find_weights(entry.signal_model.acquisition) == entry.name
         assert models.fitting(entry.signal_model.acquisition) == [entry]

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from precise_lib.errors import InputError
+from precise_lib.errors import InputError, reason
 
 METABOLITES = "water,Glc,Glx,Lac"
 SNR = 12.0  # of the accuracy that is printed; the card has more
@@ -157,8 +157,9 @@ def _read_settings(config: Path | None, iterations: int | None):
         try:
             values = yaml.safe_load(config.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            reason = str(error).splitlines()[0]
-            raise InputError(f"The training configuration {config} is not readable as YAML: {reason}.") from error
+            raise InputError(
+                f"The training configuration {config} is not readable as YAML: {reason(error)}."
+            ) from error
         if not isinstance(values, dict):
             raise InputError(f"The training configuration {config} must be a mapping of settings.")
     values = values.get("config", values)  # a card holds more than the settings
@@ -168,4 +169,4 @@ def _read_settings(config: Path | None, iterations: int | None):
     try:
         return TrainConfig.from_dict(values)
     except InputError as error:
-        raise error if config is None else InputError(f"{config} cannot be used: {error}") from error
+        raise error if config is None else InputError(f"{config}: {error}") from error

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field, fields
+from difflib import get_close_matches
 
 import numpy as np
 import torch
 
-from precise_lib.errors import InputError
+from precise_lib.errors import InputError, reason
 from precise_lib.estimate.network import NetworkConfig
 from precise_lib.simulate.signal import SignalModel, dmi_11t7, snr_to_sigma
 
@@ -101,10 +102,13 @@ class TrainConfig:
         """
         values = dict(values.get("config", values))
         recipe = values.pop("recipe", "best")
-        unknown = set(values) - {f.name for f in fields(cls)}
+        known = [f.name for f in fields(cls)]
+        unknown = sorted(map(str, set(values) - set(known)))
         if unknown or recipe not in ("best", "plain"):
-            what = f"settings {', '.join(sorted(unknown))}" if unknown else f"recipe '{recipe}'"
-            raise InputError(f"The training configuration has unknown {what}.")
+            meant = get_close_matches(unknown[0], known, 1) if unknown else []
+            what = f"settings {', '.join(unknown)}" if unknown else f"recipe '{recipe}'"
+            hint = f" (did you mean {meant[0]}?)" if meant else ""
+            raise InputError(f"The training configuration has unknown {what}{hint}.")
         try:
             if "signal_model" in values:
                 values["signal_model"] = SignalModel.from_dict(values["signal_model"])
@@ -123,7 +127,7 @@ class TrainConfig:
         except InputError:
             raise
         except (TypeError, ValueError, AttributeError) as error:
-            raise InputError(f"The training configuration is not readable: {str(error).rstrip('.')}.") from error
+            raise InputError(f"The training configuration is not readable: {reason(error)}.") from error
 
     def _check(self):
         """Raise `ValueError` for a setting that would only fail, or make nonsense, once the training runs."""

@@ -15,7 +15,7 @@ from functools import cached_property
 
 import numpy as np
 
-from precise_lib.errors import InputError
+from precise_lib.errors import InputError, reason
 from precise_lib.simulate.shifts import SHIFTS_2H_PPM
 
 DEUTERIUM_MHZ_PER_T = 6.5359
@@ -115,7 +115,8 @@ class SignalModel:
         if len(set(self.names)) != len(self.names):
             raise InputError(f"Resonance names must differ, not {', '.join(self.names)}.")
         if self.reference not in self.names:
-            raise InputError(f"The reference '{self.reference}' is not one of {', '.join(self.names)}.")
+            names = ", ".join(self.names) or "none"
+            raise InputError(f"The reference '{self.reference}' is not one of the resonances: {names}.")
 
     @property
     def names(self) -> list[str]:
@@ -181,7 +182,7 @@ class SignalModel:
             resonances = tuple(Resonance(**r) for r in values.pop("resonances"))
             return cls(acquisition=acquisition, resonances=resonances, **values)
         except (KeyError, TypeError) as error:
-            raise InputError(f"The signal model is not readable: {error}.") from error
+            raise InputError(f"The signal model is not readable: {reason(error)}.") from error
 
     @property
     def hash(self) -> str:
