@@ -9,6 +9,7 @@ from helpers import sd_bounds
 from precise_lib.errors import InputError
 from precise_lib.estimate.edge_preserving import prepare_mri
 from precise_lib.estimate.fitting import fit_fids
+from precise_lib.evaluate.noise import noise_correlation
 from precise_lib.simulate.phantoms import rings
 from precise_lib.simulate.rat import ANCHOR_SNR, COIL_CENTER_MM, NUMBER, TISSUES, b0, b1, rat, snr_of, tissues
 from precise_lib.simulate.signal import Acquisition, Resonance, SignalModel, default_2h_model, snr_to_sigma
@@ -122,6 +123,13 @@ def test_noise_is_what_was_asked_for_and_neighbors_share_it(fig9):
     assert shared == pytest.approx(3 / np.pi**2, abs=0.02)
     np.testing.assert_array_equal(fig9.measure(snr, 0).fids, fig9.measure(snr, 0).fids)
     np.testing.assert_array_equal(fig9.measure(np.inf).fids, fig9.noiseless())
+
+
+def test_quantify_would_see_that_neighbors_share_noise(fig10):
+    """The diagnosis that `precise quantify` warns with, on FIDs that are little but noise."""
+    data = fig10.measure(0.3, 0)
+    found = noise_correlation(data.fids[data.usable], fig10.model, data.usable)
+    assert found == pytest.approx(fig10.noise.encoding.correlation([2.5, 0, 0]), abs=0.05)
 
 
 def test_without_encoding_voxels_are_boxes_with_independent_noise(model):
