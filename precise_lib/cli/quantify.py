@@ -12,7 +12,7 @@ def quantify(
     dmi: Annotated[Path, typer.Argument(help="MRSI as NIfTI-MRS.")],
     out: Annotated[Path, typer.Option(help="Folder to write conc_<metabolite>.nii.gz and summary.json to.")],
     mri: Annotated[Path | None, typer.Option(help="MRI as NIfTI, on any grid that covers the MRSI.")] = None,
-    mask: Annotated[Path | None, typer.Option(help="Mask as NIfTI on the grid of the MRSI.")] = None,
+    mask: Annotated[Path | None, typer.Option(help="Mask as NIfTI; on another grid it is brought to the MRSI.")] = None,
     estimator: Annotated[
         str | None,
         typer.Option(
