@@ -126,10 +126,18 @@ def test_another_mri_hides_the_tumor_from_those_who_look(case):
 
 
 def test_errors_count_where_water_is_seen(case):
-    b1 = np.where(np.indices(case.phantom.mask.shape)[0] < 16, 1.0, 0.2)
+    b1 = np.where(np.indices(case.phantom.mask.shape)[1] < 8, 1.0, 0.2)
     dim = dataclasses.replace(case, phantom=dataclasses.replace(case.phantom, b1=b1))
     counted = dim.regions[OBJECT]
     np.testing.assert_array_equal(counted, case.phantom.mask & (b1 == 1))
+    seen = []
+
+    def looking(truth, data):
+        seen.append(data.mask)
+        return truth
+
+    study({"looking": known(dim, looking)}, dim, 2)
+    np.testing.assert_array_equal(seen, [counted, counted])
 
 
 def test_truth_is_what_the_point_spread_leaves(case):
@@ -148,6 +156,11 @@ def test_voxels_without_a_result_count_for_nobody(case):
     share = case.regions[OBJECT][:8].sum() / case.regions[OBJECT].sum()
     np.testing.assert_allclose(found["left_out"].sel(region=OBJECT), share)
     np.testing.assert_allclose(found["bias"].sel(estimator="holes", region=OBJECT), 0.1)
+
+
+def test_a_tumor_that_nobody_can_see_is_refused(case):
+    with pytest.raises(InputError, match="No voxel of the object has an SNR of 5"):
+        study({"fit": estimate.make("fit")}, dataclasses.replace(case, snr=4.0), 2)
 
 
 def test_one_measurement_has_no_sd(case):

@@ -95,7 +95,7 @@ def curves(case: Case, n_repeats: int, seed: int = 0, peers: Iterable[Peer] | No
     its own fit. A network that does not exist for the case is left out and named in the attribute `left_out`.
     """
     shared, made, missing = Shared(estimate.make("fit")), [], []
-    data = case.phantom.measure(case.snr, np.random.default_rng([seed, 0]))
+    data = case.measure(np.random.default_rng([seed, 0]))
     for peer in PEERS if peers is None else peers:
         try:
             if "network" in estimate.uses(peer.name):

@@ -18,6 +18,7 @@ from scipy.stats import t as student
 from precise_lib import __version__
 from precise_lib.errors import InputError
 from precise_lib.evaluate.montecarlo import phantom_study
+from precise_lib.mrsi import MRSI
 from precise_lib.simulate.phantoms import Phantom
 
 REGIONS = ("object", "tumor in the MRI", "tumor not in the MRI")
@@ -53,10 +54,18 @@ class Case:
 
     @property
     def regions(self) -> dict[str, np.ndarray]:
-        """Where errors are counted. The object is that part whose water has an SNR of at least `LEAST_SNR`."""
+        """Where errors are counted. The object is that part whose water has an SNR of at least `LEAST_SNR`.
+
+        All estimators are given this part alone, as a user would mask it. Where there is hardly any water the ratio
+        to it is no number, and a filter of finished maps, which weighs all voxels alike, would spread it.
+        """
         b1 = 1.0 if self.phantom.b1 is None else self.phantom.b1
         seen = self.phantom.mask & (self.snr * b1 >= LEAST_SNR)
         return dict(zip(REGIONS, (seen, self.shown & seen, self.hidden & seen), strict=True))
+
+    def measure(self, seed, phantom: Phantom | None = None) -> MRSI:
+        """One measurement of the object, or of another phantom of the same shape."""
+        return (phantom or self.phantom).measure(self.snr, seed).replace(mask=self.regions[REGIONS[0]])
 
     def contrast(self, maps: np.ndarray) -> np.ndarray:
         """Tumor minus reference over what it truly is, of maps (M, x, y, z): (M, 2) for `shown` and `hidden`.
@@ -108,10 +117,13 @@ def study(
     """
     if n_repeats < 2:
         raise InputError(f"n_repeats is {n_repeats}; an SD needs at least two noise realizations.")
+    for region, voxels in {**case.regions, "reference": case.reference & case.regions[REGIONS[0]]}.items():
+        if not voxels.any():
+            raise InputError(f"No voxel of the {region} has an SNR of {LEAST_SNR:g}; give the case more SNR.")
     runs = [_run(estimators, case, case.phantom, n_repeats, seed, progress)] * 2
     if case.hiding is not None:
         # only those that look at the MRI can tell the two phantoms apart
-        first = [p.measure(case.snr, np.random.default_rng([seed, 0])) for p in (case.phantom, case.hiding)]
+        first = [case.measure(np.random.default_rng([seed, 0]), p) for p in (case.phantom, case.hiding)]
         moved = {
             name: e
             for name, e in estimators.items()
@@ -141,7 +153,7 @@ def study(
 def _run(estimators, case, phantom, n_repeats, seed, progress) -> dict:
     """label -> (mean (M, x, y, z), sd, contrasts (N, M, 2), seconds (N,), finite (x, y, z))."""
     watched = {name: _Watched(e, case) for name, e in estimators.items()}
-    maps = phantom_study(watched, phantom, case.snr, n_repeats, seed, progress=progress)
+    maps = phantom_study(watched, phantom, case.snr, n_repeats, seed, case.regions[REGIONS[0]], progress)
     return {
         name: (maps["mean"].values[i], maps["sd"].values[i], np.array(w.contrasts), np.array(w.seconds))
         for i, (name, w) in enumerate(watched.items())
