@@ -95,19 +95,24 @@ class Report:
     marked: dict[str, np.ndarray]
 
     @cached_property
+    def frame(self) -> int:
+        """The frame that is shown where only one is: the last that holds data, in which the label has arrived."""
+        return int(np.flatnonzero(self.series.usable.any((1, 2, 3)))[-1])
+
+    @cached_property
     def data(self) -> MRSI:
-        """The frame that is shown where only one is: the last, in which the label has arrived."""
-        return self.series[-1]
+        """The frame shown."""
+        return self.series[self.frame]
 
     @property
     def maps(self) -> dict[str, dict[str, np.ndarray]]:
         """Kind -> metabolite -> (x, y, z) of the frame shown."""
-        return {kind: {m: v[..., -1] for m, v in maps.items()} for kind, maps in self.courses.items()}
+        return {kind: {m: v[..., self.frame] for m, v in maps.items()} for kind, maps in self.courses.items()}
 
     @property
     def flags(self) -> dict[str, np.ndarray]:
         """Reason -> (x, y, z) of the frame shown."""
-        return {reason: values[..., -1] for reason, values in self.marked.items()}
+        return {reason: values[..., self.frame] for reason, values in self.marked.items()}
 
     @property
     def model(self) -> SignalModel:
@@ -125,9 +130,12 @@ class Report:
 
     @cached_property
     def sigma(self) -> float:
-        """Noise SD of a time sample."""
+        """Noise SD of a time sample; where a FID is too short to tell, what the fit leaves."""
         filled = self.model.acquisition.n_samples - self.n_measured
-        return noise.noise_sd(self.series.sample(), self.model, filled)
+        try:
+            return noise.noise_sd(self.series.sample(), self.model, filled)
+        except InputError:
+            return float(np.median(self.fit.sigma))
 
     @cached_property
     def fit(self) -> FitResult:

@@ -36,7 +36,7 @@ def spectra(report: Report):
         residual = (shown["measured"] - shown["fit"]).real / (report.sigma * np.sqrt(n))
         bottom.plot(plotting.ppm_axis(fine), residual, color="0.3", lw=0.9)
         bottom.axhspan(-2, 2, color="0.92", zorder=0)
-        reach = max(5.0, 1.1 * np.abs(residual).max())
+        reach = max(5.0, 1.1 * np.abs(residual[np.isfinite(residual)]).max(initial=0))
         bottom.set(xlabel="chemical shift (ppm)", ylim=(-reach, reach))
         top.set_xlabel("")
         place = ", ".join(map(str, where[v]))

@@ -1,6 +1,7 @@
 """The report on one data set: what it shows against the truth, whatever the grid, and the page it makes."""
 
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -199,6 +200,30 @@ def test_a_voxel_is_drawn_where_it_lies_in_the_mri(tmp_path):
     io.write_image(tmp_path / "mri.nii.gz", np.random.default_rng(0).random((9, 9, 9)), np.diag([4e3, 4e3, 4e3, 1]))
     found = quantified(report.source(path, tmp_path / "mri.nii.gz", out=tmp_path / "maps"))
     assert "quality" in draw_all(found)
+
+
+def test_a_fid_too_short_to_tell_its_noise(tmp_path):
+    """Ten samples: quantify says that it has no errors, and the report is there all the same."""
+    model = default_2h_model(Acquisition(10, 1 / 500, 45.75))
+    fids = add_noise(np.tile(model.fids([1, 0.3, 0.4, 0.1]), (2, 1, 1, 1)), 1e-3, np.random.default_rng(0))
+    io.write_mrsi(tmp_path / "short.nii.gz", MRSI(fids.astype(np.complex64), model))
+    found = quantified(report.source(tmp_path / "short.nii.gz", out=tmp_path / "maps"))
+    assert "No errors were estimated" in found.warnings()
+    assert draw_all(found) == {"spectra", "concentrations"}
+
+
+VOXEL = Path(os.environ.get("PRECISE_DATA") or ROOT.parent / "shared" / "data") / "in_vivo_2h_3t_voxel"
+
+
+@pytest.mark.skipif(not VOXEL.is_dir(), reason="needs the measurement: set PRECISE_DATA")
+def test_the_measured_voxel(tmp_path):
+    found = quantified(report.source(VOXEL / "in_vivo_2h_3t_voxel.nii.gz", out=tmp_path))
+    assert draw_all(found) == {"spectra", "concentrations"}
+    assert "the last 700 zero-filled" in found.about()
+    # without a fit: the highest point of the spectrum over the noise where no line is (a third of it, up field)
+    spectrum = np.fft.fftshift(np.fft.fft(found.data.fids[0, 0, 0, :700]))
+    assert found.snr.item() == pytest.approx(np.abs(spectrum).max() / spectrum[:230].real.std(), rel=0.2)
+    assert list(found.voxels()) == ["the voxel"]
 
 
 # ---------------------------------------------------------------- the page

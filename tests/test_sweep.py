@@ -226,7 +226,8 @@ def test_interrupted_sweep_resumes_to_the_identical_table(local, tmp_path):
     assert [row[4] for row in table_of(tmp_path)] == ["state", "finished", "not run", "finished"]
     (kept,) = tmp_path.glob("runs/*/run.json")
     before = kept.stat().st_mtime_ns
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    # two processes this time
+    done = subprocess.run([*command, "--jobs", "2"], capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stdout) == (1, f"2 of 3 runs finished; wrote {tmp_path / 'table.csv'}\n"), done.stderr
     assert f"Run 2 failed: {FAILURE}" in done.stderr
     assert kept.stat().st_mtime_ns == before
