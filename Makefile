@@ -53,7 +53,7 @@ format: env ## mend what `make lint` can mend
 	@find notebooks -name '*.ipynb' -not -path '*/.ipynb_checkpoints/*' -print0 | xargs -0 -r $(BIN)/nbstripout --keep-id
 
 clean: ## remove the environment and everything that was built
-	rm -rf .venv _build dist .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv _build notebooks/_build dist .pytest_cache .ruff_cache .hypothesis
 
 vendor: ## refresh book/_static/vendor (needs npm; the files are committed, so nobody else does)
 	"$(PYTHON)" book/_static/vendor/refresh.py

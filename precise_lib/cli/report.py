@@ -9,7 +9,7 @@ import typer
 
 
 def report(
-    dmi: Annotated[str, typer.Argument(help="MRSI as NIfTI-MRS.")],
+    dmi: Annotated[str, typer.Argument(help="MRSI as NIfTI-MRS; 'simulated rings' shows the example of the book.")],
     out: Annotated[Path, typer.Option(help="Folder for report.html, report.ipynb and the maps.")],
     mri: Annotated[Path | None, typer.Option(help="MRI as NIfTI, on any grid that covers the MRSI.")] = None,
     mask: Annotated[Path | None, typer.Option(help="Mask as NIfTI on the grid of the MRSI.")] = None,
