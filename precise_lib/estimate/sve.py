@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import hashlib
-import json
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -20,6 +18,7 @@ from safetensors.torch import load as load_tensors
 
 from precise_lib import models
 from precise_lib.errors import InputError
+from precise_lib.estimate import checkpoints
 from precise_lib.estimate.network import Network
 from precise_lib.estimate.sampling import TrainConfig
 from precise_lib.mrsi import MRSI
@@ -94,21 +93,14 @@ def load_weights(name_or_path) -> SveModel:
 
 @lru_cache(maxsize=8)
 def _load(path: Path, _mtime: int) -> SveModel:
-    content = path.read_bytes()
-    digest = hashlib.sha256(content).hexdigest()
-    card_path = path.with_suffix(".json")
-    if not card_path.is_file():
-        raise InputError(f"{path.name} has no card {card_path.name} beside it; keep the two together.")
+    content, digest, card = checkpoints.read_weights(path)
     try:
-        card = json.loads(card_path.read_text())
         config, name = TrainConfig.from_dict(card["config"]), str(card["name"])
     except InputError as error:
         reason = str(error).rstrip(".")
-        raise InputError(f"The card {card_path.name} is not readable ({reason}); restore it or train again.") from error
+        raise InputError(f"The card {path.stem}.json is not readable ({reason}); restore it or train again.") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"The card {card_path.name} is not readable; restore it or train again.") from error
-    if card.get("sha256", digest) != digest:
-        raise InputError(f"{path.name} is not the file its card describes (SHA-256 differs); restore both.")
+        raise InputError(f"The card {path.stem}.json is not readable; restore it or train again.") from error
     network = Network(config.signal_model, config.network, config.shift_range_hz)
     try:
         network.load_state_dict(load_tensors(content))

@@ -15,21 +15,13 @@ reason:
 
 from __future__ import annotations
 
-import json
-import os
-import platform
-import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
-from tqdm.auto import tqdm
 
-from precise_lib import __version__
-from precise_lib.errors import InputError
+from precise_lib.estimate import checkpoints
 from precise_lib.estimate.network import Network
 from precise_lib.estimate.sampling import Sampler, TrainConfig, amplitude_variance_scale, signal_families
 
@@ -94,38 +86,28 @@ class Trainer:
             self.history.append((self.iteration, float(loss.detach())))
 
     def state(self) -> dict[str, torch.Tensor]:
-        tensors = {f"network.{k}": v.detach() for k, v in self.network.state_dict().items()}
+        tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
         tensors |= {f"averaged.{k}": v for k, v in self.averaged.items()}
-        for i, moments in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"adam.{i}.{k}": torch.as_tensor(v) for k, v in moments.items()}
+        tensors |= checkpoints.optimizer_tensors(self.optimizer)
         tensors["generator"] = self.generator.get_state()
         tensors["history"] = torch.tensor(self.history, dtype=torch.float64).reshape(-1, 2)
         tensors["progress"] = torch.tensor([self.iteration, self.wall_time_s], dtype=torch.float64)
-        return {k: v.contiguous().cpu() for k, v in tensors.items()}
+        return tensors
+
+    @property
+    def finished(self) -> bool:
+        return self.iteration >= self.config.iterations
 
     def save(self, path: Path):
         """Checkpoint, written whole or not at all."""
-        settings = json.dumps(self.config.to_dict(), sort_keys=True)
-        save_file(self.state(), path.with_suffix(".tmp"), metadata={"config": settings})
-        os.replace(path.with_suffix(".tmp"), path)
+        checkpoints.save(path, self.state(), self.config.to_dict())
 
     def load(self, path: Path):
         """Continue from a checkpoint; raises `InputError` when it is damaged or belongs to other settings."""
-        try:
-            with safe_open(path, "pt") as file:
-                stored = json.loads(file.metadata()["config"])
-        except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(f"The checkpoint {path} is damaged: remove it to train from the start.") from error
-        if stored != self.config.to_dict():
-            raise InputError(f"{path} is the checkpoint of other settings; use another folder or remove it.")
-        tensors = load_file(path, device=str(self.device))
-        self.network.load_state_dict(_below(tensors, "network."))
-        self.averaged = _below(tensors, "averaged.")
-        state = self.optimizer.state_dict()
-        for key, value in _below(tensors, "adam.").items():
-            i, name = key.split(".", 1)
-            state["state"].setdefault(int(i), {})[name] = value
-        self.optimizer.load_state_dict(state)
+        tensors = checkpoints.load(path, self.config.to_dict(), self.device)
+        self.network.load_state_dict(checkpoints.below(tensors, "network."))
+        self.averaged = checkpoints.below(tensors, "averaged.")
+        checkpoints.restore_optimizer(self.optimizer, tensors)
         self.generator.set_state(tensors["generator"].cpu())
         self.history = [(int(i), loss) for i, loss in tensors["history"].tolist()]
         self.iteration, self.wall_time_s = int(tensors["progress"][0]), float(tensors["progress"][1])
@@ -135,19 +117,6 @@ class Trainer:
         if self.config.average:
             self.network.load_state_dict(self.averaged, strict=False)
         return self.network.eval()
-
-
-def _below(tensors: dict, prefix: str) -> dict:
-    return {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
-
-
-def machine() -> str:
-    """One line on the hardware and software that trained: no names, no paths."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
-    return (
-        f"{cores} CPU cores ({platform.machine()}, {torch.get_num_threads()} threads){gpu}, torch {torch.__version__}"
-    )
 
 
 def train(config: TrainConfig, out_dir, name="sve", resume=True, progress=True, device="cpu", stop_after=None):
@@ -173,36 +142,23 @@ def train(config: TrainConfig, out_dir, name="sve", resume=True, progress=True, 
     trainer = Trainer(config, device)
     if resume and checkpoint.exists():
         trainer.load(checkpoint)
-    already, started = trainer.wall_time_s, time.perf_counter()
-    end = config.iterations if stop_after is None else min(stop_after, config.iterations)
-    bar = tqdm(total=config.iterations, initial=trainer.iteration, disable=not progress, unit="it", mininterval=1)
-    with bar:
-        while trainer.iteration < end:
-            trainer.step()
-            bar.update()
-            if trainer.iteration % config.checkpoint_every == 0 or trainer.iteration == end:
-                trainer.wall_time_s = already + time.perf_counter() - started
-                trainer.save(checkpoint)
-                bar.set_postfix(loss=f"{np.mean([v for _, v in trainer.history[-10:]]):.4g}")
-    if trainer.iteration < config.iterations:
+
+    def losses():
+        return f"loss {np.mean([v for _, v in trainer.history[-10:]]):.4g}"
+
+    every = config.checkpoint_every
+    checkpoints.run(trainer, checkpoint, config.iterations, every, stop_after, progress, losses)
+    if not trainer.finished:
         return None
     path = out_dir / f"{name}.safetensors"
-    tensors = {k: v.detach().contiguous().cpu() for k, v in trainer.final_network().state_dict().items()}
-    save_file(tensors, path.with_suffix(".tmp"))
-    path.with_suffix(".tmp").chmod(0o644)  # safetensors writes private files
-    os.replace(path.with_suffix(".tmp"), path)
     card = {
-        "name": name,
-        "package_version": __version__,
         "signal_model": config.signal_model.to_dict(),
         "signal_model_hash": config.signal_model.hash,
         "config": config.to_dict(),
-        "parameters": sum(p.numel() for p in trainer.network.parameters()),
         "wall_time_s": round(trainer.wall_time_s, 1),
-        "machine": machine(),
         "loss_history": trainer.history[:: max(1, len(trainer.history) // 300)],
     }
-    path.with_suffix(".json").write_text(json.dumps(card, indent=1) + "\n")
+    checkpoints.write_weights(path, trainer.final_network(), card)
     checkpoint.unlink(missing_ok=True)
     return path
 
