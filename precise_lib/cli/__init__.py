@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from precise_lib import __version__
-from precise_lib.cli import quantify, report, scoreboard, simulate, sweep, train
+from precise_lib.cli import quantify, report, scoreboard, simulate, sweep, train, train_denoiser
 from precise_lib.errors import InputError
 
 app = typer.Typer(
@@ -23,7 +23,15 @@ app = typer.Typer(
     help="Quantify deuterium metabolic imaging with deep learning and an MRI prior.",
 )
 app.add_typer(simulate.app, name="simulate")
-for command in (quantify.quantify, train.train, train.models, report.report, sweep.sweep, scoreboard.scoreboard):
+for command in (
+    quantify.quantify,
+    train.train,
+    train_denoiser.train_denoiser,
+    train.models,
+    report.report,
+    sweep.sweep,
+    scoreboard.scoreboard,
+):
     app.command()(command)
 
 

@@ -63,9 +63,9 @@ def train(
             raise InputError("There is nowhere to write to: give --out, or a data file by --like.")
     elif config is not None:
         raise InputError("--like and --config both say what to train for: give one of them.")
-    if name is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
-        raise InputError(f"--name is '{name}': use letters, digits and _.- only.")
-    _check_device(device)
+    if name is not None:
+        check_name(name)
+    check_device(device)
     metabolites = METABOLITES if metabolites is None else metabolites
     if like is None:
         settings = _read_settings(config, iterations)
@@ -93,7 +93,7 @@ def _train_into(out: Path, settings, name: str, device: str):
     # enters and leaves a folder at once: an unwritable one is refused now, not after the training
     with io.staged(out):
         pass
-    with _interruption():
+    with interruption():
         weights = training.train(settings, out, name=name, device=device)
         certify(weights)
     typer.echo(f"Wrote {weights} and its card with the accuracy against the bound")
@@ -102,7 +102,7 @@ def _train_into(out: Path, settings, name: str, device: str):
 def _train_into_folder(settings, name: str | None, device: str, like: Path):
     from precise_lib import models, train_like
 
-    with _interruption():
+    with interruption():
         entry, new = train_like.train_into_folder(settings, name, device)
     done = "Stored" if new else "There is already"
     typer.echo(f"{done} the network '{entry.name}' in {models.folder()}; at SNR {SNR:g}, SD over the bound is")
@@ -128,7 +128,7 @@ def models():
 
 
 @contextmanager
-def _interruption():
+def interruption():
     try:
         yield
     except KeyboardInterrupt:
@@ -136,7 +136,7 @@ def _interruption():
         raise typer.Exit(130) from None
 
 
-def _check_device(name: str) -> None:
+def check_device(name: str) -> None:
     """Raise `InputError` unless torch can compute there."""
     import torch
 
@@ -146,25 +146,33 @@ def _check_device(name: str) -> None:
         raise InputError(f"--device is '{name}', which this computer does not have: use cpu.") from error
 
 
-def _read_settings(config: Path | None, iterations: int | None):
-    """`TrainConfig` from a YAML or JSON file."""
+def check_name(name: str) -> None:
+    """Raise `InputError` unless files can have this name everywhere."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
+        raise InputError(f"--name is '{name}': use letters, digits and _.- only.")
+
+
+def read_yaml(config: Path) -> dict:
+    """Settings of a training from a YAML or JSON file, or from a card, which holds more than the settings."""
     import yaml
 
-    from precise_lib.estimate.sampling import TrainConfig
-
-    values = {}
-    if config is not None:
-        try:
-            values = yaml.safe_load(config.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise InputError(
-                f"The training configuration {config} is not readable as YAML: {reason(error)}."
-            ) from error
-        if not isinstance(values, dict):
-            raise InputError(f"The training configuration {config} must be a mapping of settings.")
-    values = values.get("config", values)  # a card holds more than the settings
+    try:
+        values = yaml.safe_load(config.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"The training configuration {config} is not readable as YAML: {reason(error)}.") from error
+    if not isinstance(values, dict):
+        raise InputError(f"The training configuration {config} must be a mapping of settings.")
+    values = values.get("config", values)
     if not isinstance(values, dict):
         raise InputError(f"The 'config' in {config} must be a mapping of settings.")
+    return values
+
+
+def _read_settings(config: Path | None, iterations: int | None):
+    """`TrainConfig` from a YAML or JSON file."""
+    from precise_lib.estimate.sampling import TrainConfig
+
+    values = {} if config is None else read_yaml(config)
     values = values if iterations is None else values | {"iterations": iterations}
     try:
         return TrainConfig.from_dict(values)
