@@ -156,7 +156,7 @@ class Series:
         ends = np.cumsum(self.usable.sum((1, 2, 3)))
         return [slice(int(b - n), int(b)) for b, n in zip(ends, np.diff(ends, prepend=0), strict=True)]
 
-    def chunks(self, size: int = 16_384) -> Iterator[np.ndarray]:
+    def chunks(self, size: int = 8192) -> Iterator[np.ndarray]:
         """FIDs (n, t) of the voxel-frames in order, at most `size` of one frame at a time: memory stays bounded."""
         for frame, usable in enumerate(self.usable):
             cells = np.argwhere(usable)

@@ -265,11 +265,16 @@ def count_voxels(series: Series) -> dict:
 def peak_memory_mib() -> int | None:
     """Peak memory of this process so far; None where the system does not tell."""
     try:
+        # of this program alone; the figure of `resource` may hold that of the process that started it
+        status = Path("/proc/self/status").read_text()
+        return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) // 1024
+    except (OSError, StopIteration):
+        pass
+    try:
         import resource
     except ImportError:  # Windows
         return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return int(peak / (1 << 20 if sys.platform == "darwin" else 1 << 10))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1 << 20 if sys.platform == "darwin" else 1 << 10)
 
 
 def versions() -> dict:
