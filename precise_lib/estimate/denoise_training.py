@@ -27,6 +27,7 @@ from precise_lib.simulate import brain1h
 
 LOSSES = {"mse": nn.functional.mse_loss, "huber": nn.functional.huber_loss}
 VALIDATION_BATCH = 128
+RANGES = ("snr", "shim_hz", "mm", "maximum_mm", "snr_of")  # of `brain1h.draw`
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,11 @@ class DenoiseConfig:
             raise InputError(f"Training needs whole positive numbers for {', '.join(wrong)}.")
         if self.batch_size < 2:
             raise InputError("A batch needs at least two spectra to be normalized by.")
+        if not (isinstance(self.learning_rate, float | int) and self.learning_rate > 0):
+            raise InputError(f"The learning rate is {self.learning_rate}; it must be a positive number.")
+        if not isinstance(self.data, dict) or set(self.data) - set(RANGES):
+            raise InputError(f"The settings of the data can be ranges of {', '.join(RANGES)}, each with its values.")
+        object.__setattr__(self, "data", json.loads(json.dumps(self.data)))  # tuples or lists: the same settings
 
     @classmethod
     def paper_2d(cls, **changes) -> DenoiseConfig:

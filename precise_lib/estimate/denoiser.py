@@ -93,11 +93,12 @@ def load(name_or_path) -> Denoiser:
         raise InputError(
             f"No denoising network '{name_or_path}': name a .safetensors file or one of: {', '.join(shipped())}."
         )
-    return _load(path.resolve(), path.stat().st_mtime_ns)
+    files = (path, path.with_suffix(".json"))
+    return _load(path.resolve(), *(f.stat().st_mtime_ns if f.is_file() else None for f in files))
 
 
 @lru_cache(maxsize=4)
-def _load(path: Path, _mtime: int) -> Denoiser:
+def _load(path: Path, _weights_stamp, _card_stamp) -> Denoiser:
     content, digest, card = checkpoints.read_weights(path)
     values = card["config"]
     if not isinstance(values, dict) or "network" not in values:
