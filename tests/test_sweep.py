@@ -11,7 +11,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from precise_lib import notebooks, parameter_table, sweep
+from precise_lib import cli, notebooks, parameter_table, sweep
 from precise_lib.errors import InputError
 
 PRECISE = Path(sys.executable).with_name("precise")
@@ -167,20 +167,23 @@ FAILURE = "cell 2 ('import os, time') failed: ValueError: lam is negative"
 
 
 @pytest.fixture(scope="module")
-def local(tmp_path_factory):
-    """Notebook, table, runs and folder of a sweep in this process, and the table that it wrote.
+def whole(tmp_path_factory):
+    """Notebook, table, runs and folder of a sweep on a Dask cluster, and the table that it wrote.
 
     The second row fails, after long enough to be interrupted on any machine; the third repeats the first.
     """
-    folder = tmp_path_factory.mktemp("local")
+    distributed = pytest.importorskip("distributed")
+    folder = tmp_path_factory.mktemp("whole")
     toy, quoted = make_toy(folder), EVIL.replace('"', '""')
     table = write(folder / "t.csv", f'lam,name,wait\n0.5,"{quoted}",0\n-1,x,4\n0.5,"{quoted}",0\n')
-    runs = sweep.sweep(toy, table, folder / "out", progress=False)
+    workers = {"n_workers": 1, "threads_per_worker": 2, "dashboard_address": None}
+    with distributed.LocalCluster(**workers) as cluster:
+        runs = sweep.sweep(toy, table, folder / "out", scheduler=cluster.scheduler_address, progress=False)
     return toy, table, runs, folder / "out", (folder / "out" / "table.csv").read_bytes()
 
 
-def test_failed_run_is_reported_and_the_others_are_kept(local, monkeypatch):
-    toy, table, runs, out, _ = local
+def test_failed_run_is_reported_and_the_others_are_kept(whole, monkeypatch):
+    toy, table, runs, out, _ = whole
     assert [run.state for run in runs] == [("finished", ""), ("failed", FAILURE), ("finished", "")]
     header, first, second, third = table_of(out)
     assert header == HEADER
@@ -201,20 +204,30 @@ def test_failed_run_is_reported_and_the_others_are_kept(local, monkeypatch):
     assert (out / first[-1]).stat().st_mtime_ns == before
 
 
-def test_dask_cluster_gives_the_same_table_as_this_process(local, tmp_path):
-    distributed = pytest.importorskip("distributed")
-    toy, table, _, _, expected = local
-    workers = {"n_workers": 1, "threads_per_worker": 2, "processes": False, "dashboard_address": None}
-    with distributed.LocalCluster(**workers) as cluster:
-        sweep.sweep(toy, table, tmp_path, scheduler=cluster.scheduler_address, progress=False)
-    assert (tmp_path / "table.csv").read_bytes() == expected
+@pytest.fixture
+def precise(monkeypatch, capsys):
+    """Run the console entry in this process; exit code, stdout, stderr."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["precise", *map(str, arguments)])
+        code = 0
+        try:
+            cli.app_main()
+        except SystemExit as leaving:
+            code = leaving.code or 0
+        return code, *capsys.readouterr()
+
+    return run
 
 
-def test_interrupted_sweep_resumes_to_the_identical_table(local, tmp_path):
-    """SIGINT in the second run; the same command then does that run, the first not again, and gives the same table."""
-    toy, table, _, _, expected = local
-    command = [PRECISE, "sweep", toy, table, "--out", tmp_path]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def test_interrupted_sweep_resumes_to_the_identical_table(whole, tmp_path, precise):
+    """SIGINT in the second run; the same command then does that run and the first not again.
+
+    The table is that of the sweep which nothing interrupted and which a Dask cluster did.
+    """
+    toy, table, _, _, expected = whole
+    command = ["sweep", toy, table, "--out", tmp_path]
+    process = subprocess.Popen([PRECISE, *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
     while not list(tmp_path.glob("runs/*/run.json")) and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -227,9 +240,9 @@ def test_interrupted_sweep_resumes_to_the_identical_table(local, tmp_path):
     (kept,) = tmp_path.glob("runs/*/run.json")
     before = kept.stat().st_mtime_ns
     # two processes this time
-    done = subprocess.run([*command, "--jobs", "2"], capture_output=True, text=True, timeout=120)
-    assert (done.returncode, done.stdout) == (1, f"2 of 3 runs finished; wrote {tmp_path / 'table.csv'}\n"), done.stderr
-    assert f"Run 2 failed: {FAILURE}" in done.stderr
+    code, out, err = precise(*command, "--jobs", 2)
+    assert (code, out) == (1, f"2 of 3 runs finished; wrote {tmp_path / 'table.csv'}\n"), err
+    assert f"Run 2 failed: {FAILURE}" in err
     assert kept.stat().st_mtime_ns == before
     assert (tmp_path / "table.csv").read_bytes() == expected
 
@@ -255,7 +268,7 @@ def test_outside_a_sweep_nothing_is_collected(monkeypatch, tmp_path):
     assert json.loads((tmp_path / "v.json").read_text()) == {"x": 1, "y": "z"}
 
 
-def test_what_cannot_be_swept_is_said_before_anything_runs(toy, tmp_path):
+def test_what_cannot_be_swept_is_said_before_anything_runs(toy, tmp_path, precise):
     table = write(tmp_path / "t.csv", "lam\n1\n")
     (tmp_path / "file").touch()
     cases = [
@@ -269,5 +282,5 @@ def test_what_cannot_be_swept_is_said_before_anything_runs(toy, tmp_path):
             sweep.sweep(toy, table, **({"out": tmp_path / "out"} | options), progress=False)
     assert not list(tmp_path.glob("out/runs/*"))
     # and on the command line: one sentence, exit code 2
-    done = subprocess.run([PRECISE, "sweep", toy, tmp_path / "no.csv", "--out", tmp_path / "x"], capture_output=True)
-    assert (done.returncode, done.stderr.count(b"\n")) == (2, 1)
+    code, out, err = precise("sweep", toy, tmp_path / "no.csv", "--out", tmp_path / "x")
+    assert (code, out, err.count("\n")) == (2, "", 1)
