@@ -15,7 +15,7 @@ from precise_lib.estimate import sve, training
 from precise_lib.estimate.network import MatchedFront
 from precise_lib.estimate.sampling import TrainConfig, signal_families
 from precise_lib.evaluate.crlb import covariance, jacobian
-from precise_lib.mrsi import MRSI
+from precise_lib.mrsi import MRSI, Series
 from precise_lib.quantify import resolve_model
 from precise_lib.simulate.shifts import SHIFTS_2H_PPM, parse_metabolites
 from precise_lib.simulate.signal import (
@@ -140,6 +140,14 @@ def test_noise_has_no_line(dmi, tmp_path):
     noise = data.replace(fids=data.fids - model.fids([1.0, 0.3, 0.6, 0.2]).astype(np.complex64))
     with pytest.raises(InputError, match="give --t2star"):
         train_like.measure_lines(noise)
+
+
+def test_width_of_a_time_course_is_that_of_its_first_frame(tmp_path):
+    first, later = (measured(default_2h_model(SMALL, t), (3, 2, 1)).fids for t in (0.025, 0.010))
+    series = Series(np.stack([first, later, later], -1), default_2h_model(SMALL), np.diag([5.0, 5, 5, 1]))
+    io.write_mrsi(tmp_path / "frames.nii.gz", series)
+    config, _ = train_like.plan(tmp_path / "frames.nii.gz", "water,Glc,Glx,Lac")
+    assert config.signal_model.t2star_s[0] == pytest.approx(0.025, abs=0.0015)
 
 
 def test_plan_says_what_it_found(dmi, precise, folder):
