@@ -49,6 +49,8 @@ def write_errors(folder, way: str, unsure: Uncertainty, method, prior: bool, lam
         how = "SD to first order from the Cramer-Rao bound at the estimated noise and line width"
         how += "" if unsure.network is None else ", times what the network is above it"
         how += ", through the linear map of the prior; bias = |PRECISE - SVE|, noise of SVE included" if prior else ""
+        if unsure.iterated:
+            how += "; Eq. 4 was solved by conjugate gradients, to ten digits"
         if maps.probing_error:
             how += (
                 "; the rows of the map were probed, at a relative error of the SD of "

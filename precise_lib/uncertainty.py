@@ -13,6 +13,7 @@ from functools import cached_property
 import numpy as np
 
 from precise_lib import trust
+from precise_lib.errors import InputError
 from precise_lib.estimate import choose_lambda, linear_map
 from precise_lib.estimate.edge_preserving import edge_weights, prepare_mri
 from precise_lib.estimate.fitting import FitResult, fit_fids
@@ -126,6 +127,11 @@ class Uncertainty:
         groups = sorted(groups.values(), key=lambda frames: (-self.series.usable[frames[0]].sum(), frames[0]))
         return [(Prior(self.series[frames[0]]), frames) for frames in groups]
 
+    @property
+    def iterated(self) -> bool:
+        """Whether a set of this size was solved by iteration instead of a factorization."""
+        return any(not solver.direct for prior, _ in self.priors for solver in prior.made.values())
+
     def _of(self, frames, values) -> np.ndarray:
         """Values (N, ...) of frames with the same voxels, as (frames, V, ...)."""
         return np.stack([values[self.series.parts[i]] for i in frames])
@@ -235,6 +241,8 @@ class Uncertainty:
     def flags(self, estimator: str) -> list[trust.Flag]:
         """Flags that make sense for an estimator; its network is that of `self`."""
         model = self.series.model
+        if not self.sigma > 0:
+            raise InputError("The samples free of signal hold no noise: flags need its level.")
         free = trust.free_samples(model, len(self.series.sample()), self.zero_filled)
         found = [trust.residual_flag(self.rest, model, self.sigma, free, self.zero_filled)]
         if self.network is not None:

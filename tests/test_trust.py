@@ -309,3 +309,14 @@ def test_a_set_too_short_to_know_its_noise_says_that_nothing_was_checked(tmp_pat
     summary = quantify(tmp_path / "dmi.nii.gz", tmp_path / "out", estimator="fit")
     assert summary["flags"] == {}
     assert any("Nothing was checked" in said for said in summary["warnings"])
+
+
+def test_without_noise_nothing_is_checked(tmp_path):
+    """The late samples are zero to the last bit, and no zero filling either."""
+    fids = np.tile(MODEL.fids(AMPLITUDES), (2, 2, 1, 1))
+    fids[..., 300:] = 0
+    fids[..., -1] = 1e-3
+    io.write_mrsi(tmp_path / "dmi.nii.gz", MRSI(fids, MODEL))
+    summary = quantify(tmp_path / "dmi.nii.gz", tmp_path / "out", estimator="fit")
+    assert any("hold no noise" in said for said in summary["warnings"])
+    assert summary["flags"] == {}
