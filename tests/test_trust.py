@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import nibabel as nib
 import numpy as np
 import pytest
-from helpers import AMPLITUDES
+from helpers import AMPLITUDES, SHIPPED, has_shipped_weights
 from scipy.optimize import brentq
 from scipy.stats import binom, chi2, ncx2
 
@@ -14,6 +14,7 @@ from precise_lib import io, trust
 from precise_lib.estimate.edge_preserving import ExactSolver, edge_weights, prepare_mri
 from precise_lib.estimate.fitting import fit_fids
 from precise_lib.estimate.sampling import TrainConfig
+from precise_lib.estimate.sve import load_weights
 from precise_lib.evaluate import lesions, noise
 from precise_lib.mrsi import MRSI
 from precise_lib.quantify import quantify
@@ -213,6 +214,19 @@ def test_an_offset_at_the_edge_of_its_noise_is_no_offset_beyond_the_range():
     found = trust.network_flags(network(), fit.amplitudes, fit, sigma)
     # beyond two SD: 2.3 % of draws at 22 Hz, less at 21.5
     assert found[2].hits.mean() < 0.03
+
+
+@pytest.mark.skipif(not has_shipped_weights(), reason="the shipped weights are not here")
+@pytest.mark.parametrize("shift", [-100.0, -78.0, -60.0, -30.0, 30.0, 60.0, 100.0])
+def test_no_offset_passes_unnoticed(shift):
+    """Beyond half of the line spacing a fit may take one line for another; then something else speaks up."""
+    network = load_weights(SHIPPED)
+    for snr, least in ((8, 0.93), (20, 1.0)):
+        fids, sigma = measured(150, snr, 2, shift_hz=shift, broadening_hz=2.0)
+        fit = fit_fids(fids, MODEL)
+        found = [trust.residual_flag(trust.remainder(fids, fit, MODEL), MODEL, sigma, KNOWN)]
+        found += trust.network_flags(network, network.amplitudes(fids), fit, sigma)
+        assert np.any([flag.hits for flag in found], axis=0).mean() >= least
 
 
 def test_flags_of_fit_and_fourier():
