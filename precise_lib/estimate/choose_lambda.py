@@ -81,7 +81,6 @@ class Curves:
         beyond = np.maximum.accumulate(self.bias2 > share**2 * self.variance, axis=0)
         return self.lams[np.maximum((~beyond).sum(0) - 1, 0)]
 
-
     def over_realizations(self) -> Curves:
         """The mean over realizations, or the frames of a series: what is known of one lambda for all."""
         tables = {f.name: getattr(self, f.name) for f in fields(self)[1:]}
