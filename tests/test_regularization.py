@@ -1,5 +1,7 @@
 """The errors of the MRI prior: closed form against Monte Carlo and theory, one noise for everything, fine-tuning."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -127,3 +129,9 @@ def test_tradeoff_takes_only_the_difference_from_the_study(theory):
     exact = contrast(phantom, noisy)[:, 3].mean(0)
     np.testing.assert_allclose(result["kept"][0], at["recovery"].sel(lam=0.01))
     np.testing.assert_allclose(result["kept"][1], at["recovery"].sel(lam=0.01) - exact / 2)
+
+
+def test_a_phantom_with_fields_of_its_own_is_refused():
+    phantom = rings()
+    with pytest.raises(InputError, match="without fields"):
+        closed_form(replace(phantom, b1=np.full(phantom.mask.shape, 0.5)), 12.0, [0.01])

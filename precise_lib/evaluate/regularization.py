@@ -22,7 +22,12 @@ from precise_lib.simulate.signal import add_noise, snr_to_sigma
 
 
 def gray_levels(phantom: Phantom) -> np.ndarray:
-    """MRI gray levels (x, y, z) in [0, 1] as the prior sees them."""
+    """MRI gray levels (x, y, z) in [0, 1] as the prior sees them.
+
+    Raises `InputError` for a phantom with fields or an encoding of its own, which this study would leave out.
+    """
+    if any(getattr(phantom, own) is not None for own in ("b0_hz", "b1", "clean", "noise")):
+        raise InputError("This study is of a phantom without fields and encoding; use evaluate.regions or montecarlo.")
     return prepare_mri(phantom.measure(np.inf))
 
 
