@@ -137,7 +137,8 @@ def test_errors_count_where_water_is_seen(case):
         return truth
 
     study({"looking": known(dim, looking)}, dim, 2)
-    np.testing.assert_array_equal(seen, [counted, counted])
+    study({"looking": known(dim, looking)}, dataclasses.replace(dim, masked=False), 2)
+    np.testing.assert_array_equal(seen, [counted, counted, dim.phantom.mask, dim.phantom.mask])
 
 
 def test_truth_is_what_the_point_spread_leaves(case):

@@ -66,12 +66,12 @@ PEERS = (
     Peer(
         "fit-diffusion, 30 steps", "fit-diffusion", "threshold", None, (0.05, 0.1, 0.15, 0.2, 0.3), {"iterations": 30}
     ),
-    Peer("fit-guided", "fit-guided", "eps", 0.01, (1e-4, 1e-3, 3e-3, 0.03, 0.1, 1.0)),
+    Peer("fit-guided", "fit-guided", "eps", 0.01, (1e-5, 1e-4, 1e-3, 3e-3, 0.03, 0.1, 1.0)),
     Peer("fit-guided, 5 voxels", "fit-guided", "eps", None, (1e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 1.0), {"radius": 2}),
     Peer("precise", "precise", "lam", 0.01, (0.001, 0.002, 0.004, 0.02, 0.04, 0.1, 0.2)),
     # Under the shipped cap of 5.5 an MRI edge weaker than 1 / sqrt(5.5) = 0.43 of the range of gray is none.
     Peer("precise, cap 100", "precise", "lam", None, (1e-4, 3e-4, 1e-3, 2e-3, 4e-3, 0.01), {"omega_max": 100.0}),
-    Peer("precise, cap 1000", "precise", "lam", None, (1e-4, 2e-4, 4e-4, 8e-4), {"omega_max": 1000.0}),
+    Peer("precise, cap 1000", "precise", "lam", None, (1e-4, 2e-4, 4e-4, 8e-4, 1.6e-3), {"omega_max": 1000.0}),
     Peer("precise-finetune", "precise-finetune", "lam", 0.01, most_repeats=6),
 )
 

@@ -36,6 +36,7 @@ class Case:
     reference : (x, y, z) bool, the tissue that tumors stand out from
     hiding : the same object under an MRI that misses `hidden`, where the phantom's own shows it
     weights : of the networks, see `sve.resolve`
+    masked : whether the estimators are given only the voxels where errors are counted; False gives them all
     """
 
     phantom: Phantom
@@ -45,6 +46,7 @@ class Case:
     reference: np.ndarray
     hiding: Phantom | None = None
     weights: str | None = None
+    masked: bool = True
 
     @property
     def truth(self) -> np.ndarray:
@@ -56,16 +58,21 @@ class Case:
     def regions(self) -> dict[str, np.ndarray]:
         """Where errors are counted. The object is that part whose water has an SNR of at least `LEAST_SNR`.
 
-        All estimators are given this part alone, as a user would mask it. Where there is hardly any water the ratio
-        to it is no number, and a filter of finished maps, which weighs all voxels alike, would spread it.
+        Unless `masked` is False all estimators are given this part alone, as a user would mask it. Where there is
+        hardly any water the ratio to it is no number, and a filter of finished maps would spread it.
         """
         b1 = 1.0 if self.phantom.b1 is None else self.phantom.b1
         seen = self.phantom.mask & (self.snr * b1 >= LEAST_SNR)
         return dict(zip(REGIONS, (seen, self.shown & seen, self.hidden & seen), strict=True))
 
+    @property
+    def mask(self) -> np.ndarray:
+        """(x, y, z) bool, the voxels that the estimators are given."""
+        return self.regions[REGIONS[0]] if self.masked else self.phantom.mask
+
     def measure(self, seed, phantom: Phantom | None = None) -> MRSI:
         """One measurement of the object, or of another phantom of the same shape."""
-        return (phantom or self.phantom).measure(self.snr, seed).replace(mask=self.regions[REGIONS[0]])
+        return (phantom or self.phantom).measure(self.snr, seed).replace(mask=self.mask)
 
     def contrast(self, maps: np.ndarray) -> np.ndarray:
         """Tumor minus reference over what it truly is, of maps (M, x, y, z): (M, 2) for `shown` and `hidden`.
@@ -153,7 +160,7 @@ def study(
 def _run(estimators, case, phantom, n_repeats, seed, progress) -> dict:
     """label -> (mean (M, x, y, z), sd, contrasts (N, M, 2), seconds (N,), finite (x, y, z))."""
     watched = {name: _Watched(e, case) for name, e in estimators.items()}
-    maps = phantom_study(watched, phantom, case.snr, n_repeats, seed, case.regions[REGIONS[0]], progress)
+    maps = phantom_study(watched, phantom, case.snr, n_repeats, seed, case.mask, progress)
     return {
         name: (maps["mean"].values[i], maps["sd"].values[i], np.array(w.contrasts), np.array(w.seconds))
         for i, (name, w) in enumerate(watched.items())
