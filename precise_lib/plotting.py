@@ -282,18 +282,17 @@ def plot_peers(tables: Mapping, metabolite: str = "Lac"):
 
 
 def _peer_lines(ax, table, x, y, low=None, high=None):
-    """Each peer's settings in the order of x, the shipped and the best of them marked."""
+    """Each peer's settings in the order of its parameter, the shipped and the best of them marked."""
     from precise_lib.evaluate.peer_settings import oracle, shipped
 
     marked = {name: {best, shipped(table).get(name)} for name, best in oracle(table).items()}
     for peer in dict.fromkeys(table["peer"].values):
         settings = table["setting"].values[table["peer"].values == peer]
-        settings = settings[np.argsort(x.sel(setting=settings).values)]
+        values = table["value"].sel(setting=settings).values
+        line = settings[np.argsort(values)][: np.isfinite(values).sum()]  # a rule of its own has no place on it
         name, *second = peer.split(",")
         mine = color(name)
-        ax.plot(
-            x.sel(setting=settings), y.sel(setting=settings), "--" if second else "-", color=mine, lw=1.1, alpha=0.8
-        )
+        ax.plot(x.sel(setting=line), y.sel(setting=line), "--" if second else "-", color=mine, lw=1.1, alpha=0.8)
         for setting in [s for s in settings if s in marked[name]]:
             one = {
                 k: float(v.sel(setting=setting))
