@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 
 import matplotlib.pyplot as plt
 import numpy as np
 
 RANGE_PPM = (4.6, 0.2)
 METHOD_COLORS = {"noisy": "#999999", "truth": "#000000", "fit": "#009E73", "fit, not negative": "#E69F00"}
+METHOD_COLORS |= {"denoised": "#0072B2", "fit of the true model": "#009E73", "best possible": "#000000"}
 
 
 def plot_ppm(ax, ppm, spectra: Mapping[str, np.ndarray], window_ppm=RANGE_PPM, offset: float = 0.0):
@@ -69,4 +71,46 @@ def plot_over_truth(ax, truth, estimate, maximum: float, line=None, color: str =
     top.hist(truth, np.linspace(0, maximum, 16), color="0.5")
     for margin in (right, top):
         margin.axis("off")
+    return ax
+
+
+def denoising_examples(ppm, cases: Mapping[str, Mapping[str, np.ndarray]], window_ppm=RANGE_PPM):
+    """Spectra over the truth, and what they differ from it below; a row per case, a column per kind of spectrum.
+
+    Parameters
+    ----------
+    cases : title -> {"truth": (n,), label: (n,), ...}; a row has one vertical scale
+
+    Returns
+    -------
+    Figure
+    """
+    columns = len(next(iter(cases.values()))) - 1
+    fig, axes = plt.subplots(len(cases), columns, figsize=(5.2 * columns, 2.4 * len(cases) + 0.4), squeeze=False)
+    for row, (title, spectra) in zip(axes, cases.items(), strict=True):
+        truth, inside = spectra["truth"], (ppm >= min(window_ppm)) & (ppm <= max(window_ppm))
+        others = {k: v for k, v in spectra.items() if k != "truth"}
+        drawn = np.real([truth, *others.values()])[:, inside]
+        gap = drawn.max() * 0.25 - min(np.real(v - truth)[inside].min() for v in others.values())
+        for ax, (label, values) in zip(row, others.items(), strict=True):
+            plot_ppm(ax, ppm, {label: values, "truth": truth}, window_ppm).lines[0].set_linewidth(1.6)
+            line = plot_ppm(ax, ppm, {"difference": values - truth - gap}, window_ppm).lines[-1]
+            line.set_color("#D55E00")
+            ax.axhline(-gap, color="0.6", lw=0.5)
+            ax.set_ylim(-2 * gap, 1.08 * drawn.max())
+            ax.set_title(f"{label}, {title}", fontsize=10, loc="left")
+    for ax in axes[-1]:
+        ax.set_xlabel("chemical shift (ppm)")
+    return fig
+
+
+def plot_scores(ax, snr, scores: Mapping[str, np.ndarray], edges):
+    """Scores (V,) by label over SNR (V,): dots, and the median between neighboring `edges` as steps."""
+    for label, values in scores.items():
+        color = METHOD_COLORS.get(label)
+        ax.plot(snr, values, ".", ms=2, alpha=0.35, color=color, rasterized=True)
+        medians = [np.median(values[(snr >= a) & (snr < b)]) for a, b in pairwise(edges)]
+        ax.stairs(medians, edges, color=color, lw=2, baseline=None, label=label)
+    ax.axhline(1, color="0.6", lw=0.8, ls="--")
+    ax.set(xlabel="SNR", ylim=(0, 1.05))
     return ax

@@ -2,7 +2,8 @@
 
 Without a network there is a yardstick. A fit of the true model with K parameters leaves K of the 2 n noise channels of
 n complex points, so the spectrum that it draws has DS = sqrt(K / 2 n) at any SNR: 0.10 for 22 parameters and 1024
-points. That is what knowing the model is worth; scores below it come from knowing the ranges of the concentrations.
+points. That is what knowing the model is worth; scores below it come from knowing the ranges of the parameters.
+`best_possible` says how far that goes.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import xarray as xr
 from precise_lib.estimate import checkpoints
 from precise_lib.estimate.denoiser import Denoiser, load
 from precise_lib.estimate.fit1h import SpectrumFit
+from precise_lib.estimate.spectrum_model import CHUNK, SpectrumModel
 from precise_lib.evaluate.scores import denoising_score
 from precise_lib.simulate import brain1h
 from precise_lib.simulate.brain1h import BasisSet, gaussian_decay
@@ -54,6 +56,44 @@ def medians(table: xr.Dataset, snr=LOW_SNR) -> dict[str, float]:
     """Median of each version over the spectra with an SNR inside (low, high); NaN where there are none."""
     chosen = table.isel(spectrum=np.flatnonzero((table.snr >= snr[0]) & (table.snr <= snr[1])))
     return {name: float(np.median(v)) if v.size else float("nan") for name, v in chosen.data_vars.items()}
+
+
+def best_possible(basis: BasisSet, data: xr.Dataset, points: slice) -> xr.Dataset:
+    """What the best denoiser would do that knows the ranges of `brain1h.draw`: its scores and its slopes.
+
+    To first order in the parameters the spectrum is linear in them, and the best linear estimate has the covariance
+    ``(F + P)^-1``: F the Fisher matrix of the data, P the inverse variances of what is drawn (16 concentrations, MM,
+    squared shim); water, shift, phase and Lorentzian width are known. From it ``DS^2 = tr(F (F + P)^-1) / 2 n``, and a
+    parameter keeps the share ``1 - P_k ((F + P)^-1)_kk`` of its variation: the slope of its estimate on the truth.
+
+    Parameters
+    ----------
+    data : as `brain1h.draw` gives it, drawn with its own ranges
+
+    Returns
+    -------
+    Dataset : `DS` (spectrum,) and `slope` (metabolite,), the mean over the spectra
+    """
+    model, n = SpectrumModel(basis, points), data.sizes["spectrum"]
+    amplitudes = np.column_stack([data.concentration, data.mm, np.full(n, brain1h.WATER_MM)])
+    m, shim = amplitudes.shape[1], np.random.default_rng(0).uniform(2, 5, 100_000)
+    variances = [top**2 / 12 for top in brain1h.MAXIMUM_MM.values()] + [0.66**2 / 12, np.var(shim**2)]
+    known = [basis.index("water"), m, m + 1, m + 3]
+    drawn = np.setdiff1d(np.arange(m + 4), known)
+    prior, ds, kept = np.diag(1 / np.array(variances)), [], []
+    for i in range(0, n, CHUNK):
+        k = slice(i, i + CHUNK)
+        theta = np.zeros((len(amplitudes[k]), 4))
+        theta[:, 2] = data.shim_hz.values[k] ** 2
+        nothing = np.zeros((len(theta), 2 * model.n_points))
+        normal = model.evaluate(nothing, theta, False, amplitudes[k]).normal
+        fisher = normal[:, drawn[:, None], drawn] / data.sigma.values[k, None, None] ** 2
+        covariance = np.linalg.inv(fisher + prior)
+        ds.append(np.sqrt(np.einsum("vij,vji->v", fisher, covariance) / (2 * model.n_points)))
+        kept.append(1 - np.einsum("vii->vi", covariance) * np.diag(prior))
+    slope = np.concatenate(kept)[:, : len(brain1h.METABOLITES)].mean(0)
+    variables = {"DS": ("spectrum", np.concatenate(ds)), "slope": ("metabolite", slope)}
+    return xr.Dataset(variables, {"metabolite": list(brain1h.METABOLITES)})
 
 
 def certify(path, n_spectra: int = 400, seed: int = 2000) -> dict:
