@@ -64,6 +64,7 @@ BOUNDS: dict[str, dict[str, tuple[float, float]]] = {
     },
     "16_peers": {"B4 rings": (0.8, 1.5), "B4 rat": (0.3, 1.3), "B4 human": (0.3, 1.5)},
     "17_simulated_1h_brain": {"M4 strong metabolites": (0.88, 1.12), "M9": (0.9, 1.1)},
+    "18_denoising_unets": {"M1": (0.054, 0.14), "M2": (0.1, 0.3), "M3 1D": (0.18, 0.5)},
 }
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
