@@ -7,8 +7,8 @@ Choices where the paper is silent or contradicts itself (the authors' public cod
 
 - Kernels of the 1D net have 3 points (code), not 2 (paper); strides take the place of pooling.
 - Data are scaled by their RMS, not by their maximum: the maximum of a noisy spectrum is one point of it.
-- The paper ends the 2D net on a LeakyReLU "to yield -1 to +1", which it does not do, and which would squeeze negative
-  parts: both nets end linearly here.
+- The paper ends the 2D net on a LeakyReLU, meant to bound the output by -1 and +1; it has no such bounds, and would
+  squeeze what is negative. Both nets end linearly here.
 - Two 5 x 5 convolutions on each of five levels are ten in the encoder of the 2D net; the paper counts nine.
 - Dropout of the 2D net acts on its two deepest levels, as in the code that it was adapted from.
 - 129 frames, not 128: see `precise_lib.estimate.stft`. After the last frame taken, the signal is held to be zero.
