@@ -22,13 +22,14 @@ from precise_lib.simulate.signal import add_noise, snr_to_sigma
 
 
 def gray_levels(phantom: Phantom) -> np.ndarray:
-    """MRI gray levels (x, y, z) in [0, 1] as the prior sees them.
+    """MRI gray levels (x, y, z) in [0, 1] as the prior sees them."""
+    return prepare_mri(phantom.measure(np.inf))
 
-    Raises `InputError` for a phantom with fields or an encoding of its own, which this study would leave out.
-    """
+
+def _check(phantom: Phantom) -> None:
+    """Raise `InputError` for a phantom whose own fields or encoding this study would leave out."""
     if any(getattr(phantom, own) is not None for own in ("b0_hz", "b1", "clean", "noise")):
         raise InputError("This study is of a phantom without fields and encoding; use evaluate.regions or montecarlo.")
-    return prepare_mri(phantom.measure(np.inf))
 
 
 def to_maps(phantom: Phantom, amplitudes) -> np.ndarray:
@@ -83,6 +84,7 @@ def closed_form(phantom: Phantom, snr: float, lams: Iterable, omega_maxs: Iterab
     Dataset in mM, dims (omega_max, lam, metabolite, x, y, z), and `recovery` (omega_max, lam, metabolite, site), the
     share of a tumor's contrast, see `contrast`.
     """
+    _check(phantom)
     lams, omega_maxs = list(lams), list(omega_maxs)
     model, truth = phantom.model, phantom.amplitudes[phantom.mask]
     noise = errors.sve_covariance(model, truth, snr_to_sigma(model, snr))
@@ -102,6 +104,7 @@ def noisy_fids(phantom: Phantom, snr: float, seed: int, repeats: Iterable[int]):
 
     The noise is that of `montecarlo.phantom_study` under the same seed.
     """
+    _check(phantom)
     clean, sigma = phantom.model.fids(phantom.amplitudes), snr_to_sigma(phantom.model, snr)
     for repeat in repeats:
         noisy = add_noise(clean, sigma, np.random.default_rng([seed, repeat]))
