@@ -15,6 +15,7 @@ import yaml
 
 from precise_lib import __version__, estimate, io, models, outcome, uncertainty
 from precise_lib.errors import InputError, reason
+from precise_lib.estimate.edge_preserving import OMEGA_MAX
 from precise_lib.mrsi import Series
 from precise_lib.simulate.signal import Acquisition, SignalModel, default_2h_model
 
@@ -88,7 +89,17 @@ def _default_model(dmi, acquisition: Acquisition) -> SignalModel:
 
 
 def quantify(
-    dmi, out, mri=None, mask=None, estimator=None, lam=None, model=None, errors=None, repeats=100, seed=0
+    dmi,
+    out,
+    mri=None,
+    mask=None,
+    estimator=None,
+    lam=None,
+    model=None,
+    errors=None,
+    repeats=100,
+    seed=0,
+    omega_max=None,
 ) -> dict:
     """Quantify a NIfTI-MRS file; write concentrations, their errors and ``summary.json`` into `out`.
 
@@ -106,6 +117,8 @@ def quantify(
     errors : "closed" (from the noise level, the bound and the linear map of the prior), "montecarlo" (the whole chain
         repeated, as in the paper) or "none"; default closed for `CLOSED_FORM`, none for the others
     repeats, seed : of "montecarlo"
+    omega_max : cap of Eq. 5, default `edge_preserving.OMEGA_MAX`; gray levels (0 to 1) that differ by more than
+        1 / sqrt(omega_max) count as an edge
 
     Returns
     -------
@@ -120,6 +133,7 @@ def quantify(
     if estimator not in estimate.names():
         raise InputError(f"There is no estimator '{estimator}': choose one of {', '.join(estimate.names())}.")
     lam = parse_lambda(lam, estimator)
+    omega_max = parse_omega_max(omega_max)
     outcome.check(errors, repeats)
     if errors == "closed" and estimator not in CLOSED_FORM:
         raise InputError(f"'{estimator}' has no errors in closed form: choose montecarlo, or none.")
@@ -140,10 +154,12 @@ def quantify(
             )
         read = time.perf_counter()
         filled = io.zero_filled(series.chunks())
-        unsure = uncertainty.Uncertainty(series, network, filled)
+        unsure = uncertainty.Uncertainty(series, network, filled, omega_max)
         options, chosen, lams = {"weights": network} if "network" in uses else {}, None, None
-        if "lambda" in uses and lam != "auto":
-            options["lam"] = lam = 0.01 if lam is None else lam
+        if "lambda" in uses:
+            options["omega_max"] = omega_max
+            if lam != "auto":
+                options["lam"] = lam = 0.01 if lam is None else lam
         if lam == "auto":
             lams, chosen = unsure.choose_lambda()
         elif "lambda" in uses:
@@ -179,6 +195,7 @@ def quantify(
                 "out": str(out),
                 "estimator": estimator,
                 "lambda": lam if "lambda" in uses else None,
+                "omega_max": omega_max if "lambda" in uses else None,
                 "model": None if model is None else str(model),
             },
             "signal_model": signal_model.to_dict(),
@@ -219,6 +236,14 @@ def parse_lambda(lam, estimator: str):
         value = np.nan
     if not (np.isfinite(value) and value >= 0):
         raise InputError(f"lambda is {lam}: give zero, a positive number, or auto.")
+    return value
+
+
+def parse_omega_max(omega_max) -> float:
+    """``--omega-max``: a positive number; raises `InputError` for anything else."""
+    value = OMEGA_MAX if omega_max is None else float(omega_max)
+    if not (np.isfinite(value) and value > 0):
+        raise InputError(f"The cap of the edge weights (omega_max) is {omega_max}; give a positive number.")
     return value
 
 

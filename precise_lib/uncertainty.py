@@ -15,7 +15,7 @@ import numpy as np
 from precise_lib import trust
 from precise_lib.errors import InputError
 from precise_lib.estimate import choose_lambda, linear_map
-from precise_lib.estimate.edge_preserving import edge_weights, prepare_mri
+from precise_lib.estimate.edge_preserving import OMEGA_MAX, edge_weights, prepare_mri
 from precise_lib.estimate.fitting import FitResult, fit_fids
 from precise_lib.evaluate import errors, lesions, noise
 from precise_lib.mrsi import MRSI, Series
@@ -29,6 +29,7 @@ class Prior:
     """Eq. 5 on the voxels of one frame; frames with the same usable voxels share it, and every factorization."""
 
     data: MRSI
+    omega_max: float = OMEGA_MAX
     made: dict = field(default_factory=dict)
 
     @cached_property
@@ -37,7 +38,7 @@ class Prior:
 
     @cached_property
     def weights(self):
-        return edge_weights(prepare_mri(self.data))
+        return edge_weights(prepare_mri(self.data), self.omega_max)
 
     @cached_property
     def lattice(self):
@@ -59,11 +60,13 @@ class Uncertainty:
     series : measurement
     network : `SveModel`, or None: a fit then gives the amplitudes
     zero_filled : time points at the end without measurement
+    omega_max : cap of Eq. 5
     """
 
     series: Series
     network: object | None = None
     zero_filled: int = 0
+    omega_max: float = OMEGA_MAX
 
     @cached_property
     def _pass(self) -> tuple[FitResult, trust.Remainder, np.ndarray | None]:
@@ -125,7 +128,7 @@ class Uncertainty:
             if usable.any():
                 groups.setdefault(usable.tobytes(), []).append(i)
         groups = sorted(groups.values(), key=lambda frames: (-self.series.usable[frames[0]].sum(), frames[0]))
-        return [(Prior(self.series[frames[0]]), frames) for frames in groups]
+        return [(Prior(self.series[frames[0]], self.omega_max), frames) for frames in groups]
 
     @property
     def iterated(self) -> bool:

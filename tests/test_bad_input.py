@@ -293,6 +293,8 @@ QUANTIFY = {
     "lambda not a number": (("--mri", "mri", "--lam", "nan"), "lambda"),
     "lambda infinite": (("--mri", "mri", "--lam", "inf"), "lambda"),
     "lambda a word": (("--mri", "mri", "--lam", "strong"), "lambda"),
+    "cap of the edges zero": (("--mri", "mri", "--omega-max", "0"), "omega_max"),
+    "cap of the edges not a number": (("--mri", "mri", "--omega-max", "nan"), "omega_max"),
     "lambda chosen without an MRI": (("--lam", "auto"), "MRI"),
     "unknown estimator": (("--estimator", "magic"), "magic"),
     "precise without an MRI": (("--estimator", "precise"), "--mri"),

@@ -38,11 +38,18 @@ def quantify(
     ] = None,
     repeats: Annotated[int, typer.Option(help="Repetitions of --errors montecarlo.")] = 100,
     seed: Annotated[int, typer.Option(help="Seed of --errors montecarlo.", min=0)] = 0,
+    omega_max: Annotated[
+        float | None,
+        typer.Option(
+            help="Cap of the edge weights of Eq. 5, default 5.5: steps of more than 1/sqrt(cap) of the MRI's gray "
+            "range count as edges. Raise it, and lower lambda, where the anatomy has little contrast."
+        ),
+    ] = None,
 ):
     """Concentration maps in mM by the water reference, with their SD and the bias that the prior brings."""
     from precise_lib.quantify import quantify as run
 
-    summary = run(dmi, out, mri, mask, estimator, lam, model, errors, repeats, seed)
+    summary = run(dmi, out, mri, mask, estimator, lam, model, errors, repeats, seed, omega_max)
     for warning in summary["warnings"]:
         typer.echo(f"Note: {warning}", err=True)
     counts, used = summary["counts"], summary["settings"]["estimator"]

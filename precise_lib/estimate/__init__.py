@@ -25,8 +25,8 @@ def register(name: str, factory: Callable, uses: tuple[str, ...] = ()) -> None:
     """Add an estimator: ``factory(**options)`` returns the callable. Names are unique.
 
     `uses` says what it needs besides the FIDs of a voxel, for those who prepare its input or judge its errors:
-    "network" (an option ``weights``), "mri", "lambda" (an option ``lam``), "neighbors" (it mixes voxels, so its
-    result is biased next to edges).
+    "network" (an option ``weights``), "mri", "lambda" (options ``lam`` and ``omega_max``), "neighbors" (it mixes
+    voxels, so its result is biased next to edges).
     """
     if name in _FACTORIES:
         raise ValueError(f"An estimator named '{name}' is registered already.")

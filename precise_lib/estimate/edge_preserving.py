@@ -258,6 +258,8 @@ class Precise:
     def __post_init__(self):
         if not (np.isfinite(self.lam) and self.lam >= 0):
             raise InputError(f"lambda is {self.lam}; it must be zero or positive.")
+        if not (np.isfinite(self.omega_max) and self.omega_max > 0):
+            raise InputError(f"The cap of the edge weights (omega_max) is {self.omega_max}; give a positive number.")
 
     @property
     def name(self) -> str:
