@@ -1,5 +1,7 @@
 """Peak integration: exact on isolated lines, noise as the norm of its weights, bias as the integral of tails."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from helpers import AMPLITUDES, noisy_fids, sd_bounds
@@ -112,3 +114,14 @@ def test_worse_than_the_bound_by_the_papers_factor_at_least():
 def test_a_window_without_a_bin_is_refused():
     with pytest.raises(InputError, match="window"):
         estimate.make("fourier", half_width_fwhm=0.01).amplitudes(noisy_fids(n=1)[0], dmi_11t7())
+
+
+def test_memory_does_not_grow_with_the_double_precision_of_all_fids():
+    model = dmi_11t7()
+    fids = np.ones((40_000, model.acquisition.n_samples), np.complex64)
+    tracemalloc.start()
+    found = Fourier().amplitudes(fids, model)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < fids.nbytes  # twice that in double precision at once
+    np.testing.assert_allclose(found, np.broadcast_to(found[:1], found.shape))

@@ -21,6 +21,8 @@ from precise_lib.errors import InputError
 from precise_lib.mrsi import MRSI
 from precise_lib.simulate.signal import SignalModel
 
+BATCH = 8192  # FIDs in double precision at a time: bounds the memory
+
 
 def integration_weights(model: SignalModel, half_width_fwhm: float = 1.5, zero_fill: bool = False) -> np.ndarray:
     """Functionals (n_samples, M) complex128 such that ``Re(fid @ weights)`` integrates each peak.
@@ -75,6 +77,10 @@ class Fourier:
     def amplitudes(self, fids: np.ndarray, model: SignalModel) -> np.ndarray:
         """Amplitudes (V, M) of FIDs (V, t); each voxel is phased by its own water peak."""
         weights = integration_weights(model, self.half_width_fwhm, self.zero_fill)
+        parts = [self._integrate(fids[i : i + BATCH], model, weights) for i in range(0, len(fids), BATCH)]
+        return np.concatenate(parts) if parts else np.zeros((0, len(model.names)))
+
+    def _integrate(self, fids, model, weights):
         if self.search_hz:
             fids = fids * np.exp(-2j * np.pi * self._offset_hz(fids, model)[:, None] * model.acquisition.time_s)
         peaks = fids @ weights
