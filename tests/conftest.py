@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -73,3 +74,21 @@ def browser():
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", *quiet])
         yield browser
         browser.close()
+
+
+@pytest.fixture
+def precise(monkeypatch, capsys):
+    """Run the console entry in this process; returns exit code, stdout, stderr."""
+
+    from precise_lib import cli
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["precise", *map(str, arguments)])
+        code = 0
+        try:
+            cli.app_main()
+        except SystemExit as leaving:
+            code = leaving.code or 0
+        return code, *capsys.readouterr()
+
+    return run

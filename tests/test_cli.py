@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from nifti_mrs.nifti_mrs import NIFTI_MRS
 
-from precise_lib import __version__, cli, estimate, io
+from precise_lib import __version__, estimate, io
 from precise_lib.evaluate import crlb
 from precise_lib.mrsi import MRSI
 from precise_lib.resources import data_path
@@ -30,22 +30,6 @@ def shipped(name: str) -> bool:
 
 
 needs_weights = pytest.mark.skipif(not shipped("dmi_11t7"), reason="the weights dmi_11t7 are not there yet")
-
-
-@pytest.fixture
-def precise(monkeypatch, capsys):
-    """Run the console entry; returns exit code, stdout, stderr."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["precise", *map(str, arguments)])
-        code = 0
-        try:
-            cli.app_main()
-        except SystemExit as leaving:
-            code = leaving.code or 0
-        return code, *capsys.readouterr()
-
-    return run
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from precise_lib import cli, notebooks, parameter_table, sweep
+from precise_lib import notebooks, parameter_table, sweep
 from precise_lib.errors import InputError
 
 PRECISE = Path(sys.executable).with_name("precise")
@@ -202,22 +202,6 @@ def test_failed_run_is_reported_and_the_others_are_kept(whole, monkeypatch):
     again = sweep.sweep(toy, table, out, progress=False)
     assert [run.state[1] for run in again] == ["", "cell 2 failed: Again: -1", ""]
     assert (out / first[-1]).stat().st_mtime_ns == before
-
-
-@pytest.fixture
-def precise(monkeypatch, capsys):
-    """Run the console entry in this process; exit code, stdout, stderr."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["precise", *map(str, arguments)])
-        code = 0
-        try:
-            cli.app_main()
-        except SystemExit as leaving:
-            code = leaving.code or 0
-        return code, *capsys.readouterr()
-
-    return run
 
 
 def test_interrupted_sweep_resumes_to_the_identical_table(whole, tmp_path, precise):
