@@ -79,7 +79,6 @@ def browser():
 @pytest.fixture
 def precise(monkeypatch, capsys):
     """Run the console entry in this process; returns exit code, stdout, stderr."""
-
     from precise_lib import cli
 
     def run(*arguments):

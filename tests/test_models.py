@@ -2,14 +2,13 @@
 
 import json
 import shutil
-import sys
 from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
 import pytest
 
-from precise_lib import cli, io, models, train_like
+from precise_lib import io, models, train_like
 from precise_lib.errors import InputError
 from precise_lib.estimate import sve, training
 from precise_lib.estimate.network import MatchedFront
@@ -31,19 +30,6 @@ from precise_lib.simulate.signal import (
 
 SMALL = Acquisition(64, 1 / 625, 76.7)  # an acquisition that no shipped network knows, quick to train for
 ITERATIONS = 40
-
-
-@pytest.fixture
-def precise(monkeypatch, capsys):
-    """Run the console entry; returns exit code, stdout, stderr."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["precise", *map(str, arguments)])
-        with pytest.raises(SystemExit) as leaving:
-            cli.app_main()
-        return leaving.value.code or 0, *capsys.readouterr()
-
-    return run
 
 
 @pytest.fixture
