@@ -18,7 +18,16 @@ from pathlib import Path
 
 from precise_lib import __version__
 from precise_lib.errors import InputError
-from precise_lib.evaluate.records import PAPERS, SYMBOLS, Claim, Record, Tolerance, format_value, load_claims
+from precise_lib.evaluate.records import (
+    OWN_WORDS,
+    PAPERS,
+    SYMBOLS,
+    Claim,
+    Record,
+    Tolerance,
+    format_value,
+    load_claims,
+)
 
 __all__ = [
     "Claim",
@@ -159,9 +168,7 @@ def write_scoreboard(folder: str | Path, out_md: str | Path, notebooks: str = ".
     """
     claims, records = load_claims(), read_records(folder)
     of = {c: [r for r in records if r.id == c] for c in claims}
-    counts = Counter(claims[c].verdict(of[c]) for c in claims)
-    said = [f"{n} {verdict}" for verdict in SYMBOLS if (n := counts[verdict])]
-    lines = ["# Scoreboard", "", f"Of {len(claims)} claims: {', '.join(said)}.", "", _LEGEND, ""]
+    lines = ["# Scoreboard", "", _counted(claims, of), "", _LEGEND, ""]
     if reduced := sorted({r.scale for r in records} - {None, "paper"}):
         lines += [
             "```{warning}",
@@ -186,10 +193,21 @@ def write_scoreboard(folder: str | Path, out_md: str | Path, notebooks: str = ".
     _write(Path(out_md), "\n".join(lines))
 
 
+def _counted(claims: dict[str, Claim], of: dict[str, list[Record]]) -> str:
+    """How many claims of the papers, and how many questions of our own, have which verdict."""
+    sentences = []
+    for kind, own in (("claims of the two papers", False), ("questions of our own", True)):
+        some = [c for c in claims.values() if (c.paper == "ours") == own]
+        counts = Counter(c.verdict(of[c.id]) for c in some)
+        words = [(OWN_WORDS.get(v, v) if own else v, counts[v]) for v in SYMBOLS]
+        sentences.append(f"Of {len(some)} {kind}: {', '.join(f'{n} {word}' for word, n in words if n)}.")
+    return " ".join(sentences)
+
+
 _LEGEND = """A tolerance is what we would call a faithful reproduction, fixed before anything was measured.
 It stands in parentheses beside each verdict.
 ✔ **reproduced**: every part of the claim lies inside its tolerance.
-✘ **not reproduced**: at least one part lies outside.
+✘ **not reproduced**: at least one part lies outside. For questions of our own the words are *met* and *not met*.
 ≠ **differs**: outside, but measured on other terms than the paper's, which the line names.
 ◐ **partly measured**: nothing measured so far lies outside, but a part is missing."""
 
@@ -209,14 +227,14 @@ def _rows(claim: Claim, records: list[Record], notebooks: str) -> list[list[str]
     """Table rows of one claim: a single line, or a head line with one line for each part below it."""
     head, verdict = f"**{claim.id}** {claim.statement}", claim.verdict(records)
     single = len(records) == 1 and not claim.parts
-    rows = [] if single else [[head, claim.paper_text, "", f"**{SYMBOLS[verdict]}\N{NO-BREAK SPACE}{verdict}**"]]
+    rows = [] if single else [[head, claim.paper_text, "", f"**{claim.worded(verdict)}**"]]
     for r in records:
         page = "" if r.notebook == "interactive" else f"[{r.notebook}]({notebooks}/{r.notebook}.ipynb)"
         links = ", ".join(text for text in (f"{{numref}}`{r.figure}`" if r.figure else "", page) if text)
         remarks = [text for text in (r.differs, r.note) if text]
         about = [head] if single else [f"– {r.part or r.notebook}{':' if remarks else ''}"]
         about += remarks + ([f"({links})"] if links else [])
-        state = f"{SYMBOLS[r.verdict]}\N{NO-BREAK SPACE}{r.verdict}"
+        state = claim.worded(r.verdict)
         state = f"{f'**{state}**' if single else state} ({claim.tolerance_of(r.part)})"
         rows.append([" ".join(about), claim.paper_text if single else "", r.text, state])
     return rows

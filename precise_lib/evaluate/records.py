@@ -24,6 +24,7 @@ SYMBOLS = {
     "reported": "·",
 }
 PAPERS = {"precise": "PRECISE-DMI", "mirage": "Miracle or mirage?", "ours": "Questions of our own"}
+OWN_WORDS = {"reproduced": "met", "not reproduced": "not met"}  # nothing to reproduce in a question of our own
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,11 @@ class Claim:
     def paper_text(self) -> str:
         """The paper's figure with its unit, or a dash where it gives none."""
         return "–" if self.paper_value is None else f"{self.paper_value} {self.paper_unit or ''}".strip()
+
+    def worded(self, verdict: str) -> str:
+        """A verdict with its symbol, as a reader sees it."""
+        word = OWN_WORDS.get(verdict, verdict) if self.paper == "ours" else verdict
+        return f"{SYMBOLS[verdict]}\N{NO-BREAK SPACE}{word}"
 
     def declared(self, part: str | None) -> str | None:
         """The declared part that a recorded part falls under: ``"SVE, SNR 12"`` falls under ``"SVE"``."""
@@ -187,9 +193,9 @@ class Record:
         claim = load_claims()[self.id]
         words = [
             f"**{self.id}**{f' ({self.part})' if self.part else ''}: {self.text}",
-            f"paper: {claim.paper_text}",
+            *([] if claim.paper == "ours" else [f"paper: {claim.paper_text}"]),
             f"tolerance: {claim.tolerance_of(self.part)}",
-            f"**{SYMBOLS[self.verdict]} {self.verdict}**",
+            f"**{claim.worded(self.verdict)}**",
         ]
         return " · ".join(words + [text for text in (self.differs, self.note) if text])
 
