@@ -36,8 +36,8 @@ paper: env ## the book at full size; keep its results in data/results and say wh
 	$(BIN)/python book/build.py --scale paper
 	$(BIN)/python -m precise_lib.evaluate.results _build/claims.json data/results/claims.json
 
-test: env ## run every test
-	$(BIN)/python -m pytest
+test: env ## run every test, on two cores
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
 
 bench: env ## print precision against the bound and speed of every estimator on this machine
 	$(BIN)/python -m precise_lib.bench

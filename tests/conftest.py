@@ -15,6 +15,13 @@ ROOT = build.ROOT
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
+def pytest_collection_modifyitems(items):
+    """With `pytest -n 2`: what needs the executed notebooks or the browser stays together, so that they start once."""
+    for item in items:
+        if {"executed", "site", "browser"} & set(item.fixturenames):
+            item.add_marker(pytest.mark.xdist_group("book"))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def empty_model_folder(tmp_path_factory):
     """No test sees, or writes to, the networks that the user of this computer has trained."""
