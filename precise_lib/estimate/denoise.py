@@ -71,18 +71,14 @@ class UNet2dConfig:
             raise InputError("A 2D-UNet needs an odd kernel, dropout in [0, 1) and frames that its levels can halve.")
 
 
-class UNet(nn.Module):
-    """What both nets share: complex spectra in and out, scaled by the RMS of the input."""
+class SpectrumNetwork(nn.Module):
+    """What every net on complex spectra shares: two channels, scaled by the RMS of the input."""
 
-    points: slice  # of the plain, unshifted FFT of a FID that the net takes and gives
+    points: slice  # of the plain, unshifted FFT of a FID that the net takes
     n_points: int
 
     def represent(self, spectra):
         """Complex spectra (V, n_points) -> real tensors (V, 2, ...)."""
-        raise NotImplementedError
-
-    def restore(self, channels):
-        """The inverse of `represent`."""
         raise NotImplementedError
 
     def scale(self, channels):
@@ -91,7 +87,15 @@ class UNet(nn.Module):
         return torch.where(rms > 0, rms, torch.ones_like(rms))
 
     def layers(self, x):
-        """Scaled channels in, scaled channels out."""
+        """Scaled channels in, scaled output."""
+        raise NotImplementedError
+
+
+class UNet(SpectrumNetwork):
+    """What both denoising nets share: complex spectra in and out, on the same points."""
+
+    def restore(self, channels):
+        """The inverse of `represent`."""
         raise NotImplementedError
 
     def forward(self, spectra):
@@ -99,6 +103,11 @@ class UNet(nn.Module):
         channels = self.represent(spectra)
         scale = self.scale(channels)
         return self.restore(self.layers(channels / scale) * scale)
+
+
+def two_channels(values):
+    """Real and imaginary part of complex (V, ...) as real (V, 2, ...)."""
+    return torch.stack([values.real, values.imag], 1)
 
 
 def _unit(convolution):
@@ -136,7 +145,7 @@ class UNet1d(UNet):
         self.down, self.up = nn.ModuleList(down), nn.ModuleList(up)
 
     def represent(self, spectra):
-        return torch.stack([spectra.real, spectra.imag], 1)
+        return two_channels(spectra)
 
     def restore(self, channels):
         return torch.complex(channels[:, 0], channels[:, 1])
@@ -181,8 +190,7 @@ class UNet2d(UNet):
         return nn.Sequential(*pair, *([nn.Dropout(self.config.dropout)] if dropped else []))
 
     def represent(self, spectra):
-        seen = self.spectrogram(torch.fft.ifft(spectra, norm="ortho"))[..., : self.config.frames]
-        return torch.stack([seen.real, seen.imag], 1)
+        return two_channels(self.spectrogram(torch.fft.ifft(spectra, norm="ortho"))[..., : self.config.frames])
 
     def restore(self, channels):
         fids = self.spectrogram.inverse(torch.complex(channels[:, 0], channels[:, 1]))
@@ -202,22 +210,23 @@ class UNet2d(UNet):
 KINDS = {"1d": (UNet1dConfig, UNet1d), "2d": (UNet2dConfig, UNet2d)}
 
 
-def config_to_dict(config: UNet1dConfig | UNet2dConfig) -> dict:
+def config_to_dict(config) -> dict:
+    """Plain values of the configuration of a network, with its `kind`."""
     return {"kind": config.kind} | asdict(config)
 
 
-def config_from_dict(values: dict) -> UNet1dConfig | UNet2dConfig:
-    """From plain values with a `kind`, "1d" or "2d"; raises `InputError` when they are not readable."""
+def config_from_dict(values: dict, kinds=KINDS, task: str = "denoising"):
+    """From plain values with a `kind`, one of `kinds`; raises `InputError` when they are not readable."""
     values = dict(values) if isinstance(values, dict) else {}
     kind = values.pop("kind", None)
-    if kind not in KINDS:
-        raise InputError(f"A denoising network is of the kind '1d' or '2d', not '{kind}'.")
-    if unknown := set(values) - {f.name for f in fields(KINDS[kind][0])}:
-        raise InputError(f"A denoising network of the kind '{kind}' has no setting {', '.join(sorted(unknown))}.")
+    if kind not in kinds:
+        raise InputError(f"A {task} network is of the kind {' or '.join(map(repr, kinds))}, not '{kind}'.")
+    if unknown := set(values) - {f.name for f in fields(kinds[kind][0])}:
+        raise InputError(f"A {task} network of the kind '{kind}' has no setting {', '.join(sorted(unknown))}.")
     try:
-        return KINDS[kind][0](**values)
+        return kinds[kind][0](**values)
     except (TypeError, ValueError) as error:
-        raise InputError(f"The settings of the denoising network are not readable: {error}.") from error
+        raise InputError(f"The settings of the {task} network are not readable: {error}.") from error
 
 
 def build(config: UNet1dConfig | UNet2dConfig) -> UNet:

@@ -93,11 +93,16 @@ class DenoiseConfig:
         if unknown := set(values) - {f.name for f in fields(cls)}:
             raise InputError(f"The training configuration has unknown settings {', '.join(sorted(map(str, unknown)))}.")
         if "network" in values:
-            values = values | {"network": denoise.config_from_dict(values["network"])}
+            values = values | {"network": cls.read_network(values["network"])}
         try:
             return cls(**values)
         except (TypeError, ValueError) as error:
             raise InputError(f"The training configuration is not readable: {error}.") from error
+
+    @staticmethod
+    def read_network(values: dict):
+        """Configuration of the network from plain values."""
+        return denoise.config_from_dict(values)
 
     def to_dict(self) -> dict:
         """Plain values, as JSON has them."""
@@ -127,19 +132,31 @@ def spectra(config: DenoiseConfig, n: int, seed: int, network) -> tuple[torch.Te
 
 
 class Trainer:
-    """State of one training: network, best weights so far, optimizer, and the place in the data."""
+    """State of one training: network, best weights so far, optimizer, and the place in the data.
+
+    A trainer for another task has its own `build`, `draw` and `loss` and shares the rest.
+    """
 
     def __init__(self, config: DenoiseConfig, device="cpu"):
         self.config, self.device = config, device
         with torch.random.fork_rng():  # layers draw their start from torch's global generator: lend it a seed
             torch.manual_seed(config.seed)
-            self.network = denoise.build(config.network).to(device)
+            self.network = self.build(config.network).to(device)
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=config.learning_rate)
-        self.train_set = spectra(config, config.n_train, config.data_seed, self.network)
-        self.validation_set = spectra(config, config.n_validation, config.data_seed + 1, self.network)
+        self.train_set = self.draw(config.n_train, config.data_seed)
+        self.validation_set = self.draw(config.n_validation, config.data_seed + 1)
         self.best = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
         self.iteration, self.wall_time_s, self.summed = 0, 0.0, 0.0
         self.history: list[tuple[int, float, float]] = []  # epoch, loss of training and of validation
+
+    @staticmethod
+    def build(network):
+        """The network of its configuration, from torch's global generator."""
+        return denoise.build(network)
+
+    def draw(self, n: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Inputs and targets of n spectra of the data set `seed`, a row each."""
+        return spectra(self.config, n, seed, self.network)
 
     @property
     def finished(self) -> bool:
@@ -149,7 +166,7 @@ class Trainer:
         return self.iteration >= self.config.iterations or waited >= self.config.patience
 
     def loss(self, noisy, clean) -> torch.Tensor:
-        """Loss of a batch of complex spectra, between channels in units of the noisy input's RMS."""
+        """Loss of a batch of inputs and targets, here complex spectra, in units of the noisy input's RMS."""
         noisy, clean = noisy.to(self.device), clean.to(self.device)
         with torch.no_grad():
             seen, target = self.network.represent(noisy), self.network.represent(clean)
@@ -214,8 +231,12 @@ class Trainer:
         self.iteration = int(iteration)
 
 
-def train(config: DenoiseConfig, out_dir, name="unet", resume=True, progress=True, device="cpu", stop_after=None):
+def train(
+    config, out_dir, name="unet", resume=True, progress=True, device="cpu", stop_after=None, trainer_class=Trainer
+):
     """Train and write ``<name>.safetensors`` with its card ``<name>.json``; parameters as in `training.train`.
+
+    `trainer_class` is the `Trainer` of the task that `config` is for.
 
     Returns
     -------
@@ -228,7 +249,7 @@ def train(config: DenoiseConfig, out_dir, name="unet", resume=True, progress=Tru
     out_dir = Path(out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
     checkpoint = out_dir / f"{name}.checkpoint.safetensors"
-    trainer = Trainer(config, device)
+    trainer = trainer_class(config, device)
     if resume and checkpoint.exists():
         trainer.load(checkpoint)
 
