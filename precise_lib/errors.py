@@ -21,5 +21,6 @@ def reason(error: BaseException) -> str:
     if isinstance(error, KeyError) and error.args:
         return f"{error.args[0]} is missing"
     text = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+    text = re.sub(r"\.? Did you mean '(.+)'\?", r" (did you mean '\1'?)", text)  # Python 3.13 adds it
     text = re.sub(r"(\w+)\.__init__\(\) missing \d+ required positional arguments?: ", r"\1 lacks ", text)
     return re.sub(r"(\w+)\.__init__\(\) got an unexpected keyword argument ", r"\1 does not know ", text)

@@ -17,6 +17,7 @@ from precise_lib import align
 from precise_lib.errors import InputError, reason
 from precise_lib.mrsi import MRSI, Series
 from precise_lib.nifti import (
+    affine_of,
     check_suffix,
     load,
     map_file,
@@ -60,8 +61,7 @@ class Stored:
 
 def open_mrsi(path) -> Stored:
     """Read a NIfTI-MRS file; raises `InputError` as `read_series`."""
-    from nifti_mrs.nifti_mrs import NIFTI_MRS, NotNIFTI_MRS
-    from nifti_mrs.validator import Error as InvalidHeader
+    from nifti_mrs.nifti_mrs import NIFTI_MRS
 
     image, stored = load(path, "MRSI (NIfTI-MRS)")
     if not isinstance(image, nib.Nifti1Pair):
@@ -78,24 +78,12 @@ def open_mrsi(path) -> Stored:
         raise InputError(f"{path} holds {points} time point per voxel: FIDs need a fourth axis of at least two.")
     if stored.size == 0:
         raise InputError(f"{path} holds no voxel: its shape is {stored.shape}.")
-    affine = np.array(image.affine, float)
-    if not (np.isfinite(affine).all() and abs(np.linalg.det(affine[:3, :3])) > 0):
-        raise InputError(
-            f"The affine of {path} is not invertible, so its voxels have no position: convert the data again."
-        )
+    affine = affine_of(image, path, "MRSI")
     try:
         mrs = NIFTI_MRS(image)
         nucleus, frequency = mrs.nucleus, mrs.spectrometer_frequency
         tags = mrs.dim_tags
-    except (
-        NotNIFTI_MRS,
-        InvalidHeader,
-        ValueError,
-        KeyError,
-        TypeError,
-        IndexError,
-        AttributeError,
-    ) as error:
+    except Exception as error:  # the reader and its validator raise anything on a header that is not as they expect
         raise InputError(f"{path} is not valid NIfTI-MRS ({reason(error)}): convert the data again.") from error
     if len(nucleus) != 1 or len(frequency) != 1:
         raise InputError(f"{path} holds the nuclei {', '.join(nucleus)}: give data of one nucleus.")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import gzip
+import math
 import os
 import re
 import shutil
 import tempfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,25 +14,13 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import xarray as xr
-from nibabel.filebasedimages import ImageFileError
-from nibabel.spatialimages import HeaderDataError, HeaderTypeError
-from nibabel.wrapstruct import WrapStructError
+from nibabel.arrayproxy import ArrayProxy
+from nibabel.openers import ImageOpener
 
 from precise_lib.errors import InputError
 
-# What nibabel, gzip and zlib raise on files that are cut off, damaged or not images at all.
-_UNREADABLE = (
-    OSError,
-    EOFError,
-    zlib.error,
-    ValueError,
-    OverflowError,
-    MemoryError,
-    ImageFileError,
-    HeaderDataError,
-    HeaderTypeError,
-    WrapStructError,
-)
+SMALLEST_VOXEL_MM, LARGEST_VOXEL_MM = 1e-4, 1e5  # sides; the standard stores 10 m for data without a position
+FARTHEST_MM = 1e7
 
 
 def load(path, what: str):
@@ -44,18 +31,50 @@ def load(path, what: str):
     if not path.is_file():
         raise InputError(f"There is no file {path}: check the name of the {what}.")
     try:
-        if path.suffix == ".gz":
-            # nibabel stops before the checksum; read on to it, so that no damage passes for data
-            with gzip.open(path) as stream:
-                while stream.read(1 << 20):
-                    pass
-        image = nib.load(path)
-        return image, np.asanyarray(image.dataobj)
-    except _UNREADABLE as error:
+        image, size = nib.load(path), _size(path)
+        proxy = getattr(image, "dataobj", None)
+        if isinstance(proxy, ArrayProxy):
+            if proxy.file_like != str(path):  # header and numbers in a file each
+                size = _size(proxy.file_like)
+            # before memory is set aside: a damaged header may claim any number of voxels
+            claimed = proxy.offset + math.prod(proxy.shape) * proxy.dtype.itemsize
+            if claimed > size:
+                raise ValueError(f"its header speaks of {claimed} bytes and it holds {size}")
+            return image, np.asanyarray(proxy)
+    except Exception as error:  # nibabel and the parsers behind it raise anything on a damaged file
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(
             f"{path} is not readable as the {what}; it may be cut off, damaged or not NIfTI ({reason})."
         ) from error
+    raise InputError(f"{path} is no image: give the {what} as NIfTI.")
+
+
+def _size(path) -> int:
+    """Bytes of a file, unpacked. A packed one is read to its checksum, so that no damage passes for data."""
+    if Path(path).suffix.lower() not in ImageOpener.compress_ext_map:
+        return os.path.getsize(path)
+    size = 0
+    with ImageOpener(path) as stream:
+        while chunk := stream.read(1 << 20):
+            size += len(chunk)
+    return size
+
+
+def affine_of(image, path, what: str) -> np.ndarray:
+    """Affine (4, 4) of an image; raises `InputError` where it cannot place voxels."""
+    affine = np.array(image.affine, float)
+    largest = np.abs(affine).max()
+    sides = np.linalg.svd(affine[:3, :3], compute_uv=False) if largest <= FARTHEST_MM else np.zeros(1)
+    if not np.isfinite(largest) or (largest <= FARTHEST_MM and sides.min() <= 1e-9 * sides.max()):
+        raise InputError(
+            f"The affine of the {what} {path} is not invertible, so it has no position in space: convert it again."
+        )
+    if largest > FARTHEST_MM or sides.min() < SMALLEST_VOXEL_MM or sides.max() > LARGEST_VOXEL_MM:
+        raise InputError(
+            f"The affine of the {what} {path} holds lengths up to {largest:.3g} mm and voxels down to "
+            f"{sides.min():.3g} mm: convert it again."
+        )
+    return affine
 
 
 def read_volume(path, what: str) -> tuple[np.ndarray, np.ndarray]:
@@ -65,12 +84,7 @@ def read_volume(path, what: str) -> tuple[np.ndarray, np.ndarray]:
         values = values[..., 0]
     if values.ndim != 3 or not (np.issubdtype(values.dtype, np.number) and np.isrealobj(values)):
         raise InputError(f"The {what} {path} is {values.dtype} {values.shape}: one real 3-D image is needed.")
-    affine = np.array(image.affine, float)
-    if not (np.isfinite(affine).all() and abs(np.linalg.det(affine[:3, :3])) > 0):
-        raise InputError(
-            f"The affine of the {what} {path} is not invertible, so it has no position in space: convert it again."
-        )
-    return values, affine
+    return values, affine_of(image, path, what)
 
 
 @contextmanager

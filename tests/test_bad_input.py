@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from precise_lib import cli, io
+from precise_lib.errors import reason
 from precise_lib.estimate import training
 from precise_lib.mrsi import MRSI
 from precise_lib.resources import data_path
@@ -515,3 +516,11 @@ def test_usage(refused, arguments, named):
     sentence = refused(*arguments)
     assert named in sentence
     assert "--help" in sentence
+
+
+def test_the_same_sentence_from_every_python():
+    """Newer ones add a question to a misspelled name."""
+    old = TypeError("f() got an unexpected keyword argument 'hiden'")
+    new = TypeError(f"{old}. Did you mean 'hidden'?")
+    assert reason(new) == f"{reason(old)} (did you mean 'hidden'?)"
+    assert reason(TypeError("A.__init__() got an unexpected keyword argument 'b'")) == "A does not know 'b'"
