@@ -8,7 +8,7 @@ from precise_lib.errors import InputError
 from precise_lib.estimate.fitting import fit_fids
 from precise_lib.estimate.training import TrainConfig
 from precise_lib.evaluate.crlb import numeric
-from precise_lib.evaluate.posterior import PosteriorMean, Prior, _cut_normal, posterior
+from precise_lib.evaluate.posterior import PosteriorMean, Prior, cut_normal, posterior
 from precise_lib.simulate.phantoms import rings
 from precise_lib.simulate.signal import Acquisition, Resonance, SignalModel, add_noise, dmi_11t7, snr_to_sigma
 
@@ -133,7 +133,7 @@ def test_result_does_not_depend_on_the_chunk(monkeypatch):
 
 def test_cut_normal_in_the_far_tails():
     low, high = np.array([-1.0, 5.0, 30.0, -31.0, -np.inf]), np.array([2.0, 6.0, 31.0, -30.0, np.inf])
-    value, log_mass = _cut_normal(np.full(5, 0.3), low, high)
+    value, log_mass = cut_normal(np.full(5, 0.3), low, high)
     assert ((value >= low) & (value <= high)).all()
     np.testing.assert_allclose(value[:2], truncnorm.ppf(0.3, low[:2], high[:2]), rtol=1e-9)
     np.testing.assert_allclose(log_mass[0], np.log(norm.cdf(2) - norm.cdf(-1)), rtol=1e-9)

@@ -136,7 +136,7 @@ def _propose(points, center, covariance, prior):
     return draws, np.where(inside, density, np.inf)
 
 
-def _cut_normal(u, low, high):
+def cut_normal(u, low, high):
     """Quantile `u` of the standard normal cut off to [low, high], and the log of the probability that it leaves."""
     flip = low > 0  # work in the tail where probabilities are small, not close to one
     low, high = np.where(flip, -high, low), np.where(flip, -low, high)
@@ -236,7 +236,7 @@ def _amplitudes(x, model, sigma, prior, tables, order, draws, u):
             floor = prior.lowest_snr * sigma[:, None] / snr_to_sigma(model, 1.0)
             low, high = (floor, np.inf) if k == 0 else (low * values[..., 0], high * values[..., 0])
         scale = root[..., k, k]
-        steps[..., k], log_mass = _cut_normal(u[..., k], (low - middle) / scale, (high - middle) / scale)
+        steps[..., k], log_mass = cut_normal(u[..., k], (low - middle) / scale, (high - middle) / scale)
         values[..., k] = middle + scale * steps[..., k]
         log_weight = log_weight + log_mass
     if prior.relative:
