@@ -4,24 +4,30 @@ Without a network there is a yardstick. A fit of the true model with K parameter
 n complex points, so the spectrum that it draws has DS = sqrt(K / 2 n) at any SNR: 0.10 for 22 parameters and 1024
 points. That is what knowing the model is worth; scores below it come from knowing the ranges of the parameters.
 `best_possible` says how far that goes.
+
+`quantified` goes on to what spectra are recorded for: concentrations, fitted to the noisy ones and to the denoised ones in
+the same way.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import xarray as xr
 
+from precise_lib.errors import InputError
 from precise_lib.estimate import checkpoints
 from precise_lib.estimate.denoiser import Denoiser, load
-from precise_lib.estimate.fit1h import SpectrumFit
+from precise_lib.estimate.fit1h import SpectrumFit, fit_spectra
 from precise_lib.estimate.spectrum_model import CHUNK, SpectrumModel
 from precise_lib.evaluate.scores import denoising_score
 from precise_lib.simulate import brain1h
 from precise_lib.simulate.brain1h import BasisSet, gaussian_decay
 
 METABOLITES_PPM = (0.0, 4.5)
+WINDOW = slice(-brain1h.WINDOW_POINTS, None)  # what the 1D network sees: all fits that are compared use it
 LOW_SNR, HIGH_SNR = (5.0, 10.0), (30.0, 40.0)
 VERSIONS = {"DS": {}, "DS 0-4.5 ppm": {}, "DSw": {"weights": "abs"}, "DSw, squared": {"weights": "square"}}
 
@@ -36,6 +42,62 @@ def fitted_spectra(fit: SpectrumFit, basis: BasisSet, points: slice) -> np.ndarr
     t = basis.acquisition.time_s
     common = (2j * np.pi * fit.shift_hz - np.pi * fit.broadening_hz)[:, None] * t + 1j * fit.phase_rad[:, None]
     return spectra_of((fit.amplitudes @ basis.fids) * np.exp(common) * gaussian_decay(fit.shim_hz, t), points)
+
+
+def denoised_spectra(denoiser: Denoiser, fids, points: slice = WINDOW) -> np.ndarray:
+    """Spectra (V, n), `points` of the plain FFT, that a denoiser makes of noisy FIDs (V, t).
+
+    Raises
+    ------
+    InputError : the denoiser does not give all of these points
+    """
+    fids = np.atleast_2d(fids)
+    numbers = np.arange(fids.shape[-1])
+    places = np.searchsorted(numbers[denoiser.points], numbers[points])
+    if not np.isin(numbers[points], numbers[denoiser.points]).all():
+        raise InputError("The denoiser does not give all points that were asked for; ask for those of its `points`.")
+    return np.asarray(denoiser.denoise(fids))[:, places]
+
+
+def quantified(
+    data: xr.Dataset, denoisers: Mapping[str, Denoiser], points: slice = WINDOW, non_negative: bool = True
+) -> xr.Dataset:
+    """Concentrations from fits of noisy and of denoised spectra, the same fit of the same points each time.
+
+    The paper's fits cannot be negative. That bound bends slopes by itself, so it holds for the noisy spectra too.
+
+    Parameters
+    ----------
+    data : as `brain1h.draw` gives it
+    denoisers : by label; whatever has `denoise` and `points` as `Denoiser` has them
+
+    Returns
+    -------
+    Dataset : `estimate` and `crlb` (method, spectrum, metabolite) in mM, `converged` (method, spectrum), `truth`
+        (spectrum, metabolite) in mM, `snr` (spectrum,); methods are "noisy" and the labels. `crlb` is what the fit
+        itself reports from its residual: for a denoised spectrum it says what a user would read, not how large the
+        error is.
+
+    Raises
+    ------
+    InputError : a denoiser called "noisy", or one that does not give the `points`
+    """
+    if "noisy" in denoisers:
+        raise InputError("The fit of the noisy spectra is called 'noisy'; give the denoiser another label.")
+    basis, n = brain1h.brain_basis(), len(brain1h.METABOLITES)
+    spectra = {"noisy": spectra_of(data.noisy.values, points)}
+    spectra |= {label: denoised_spectra(d, data.noisy.values, points) for label, d in denoisers.items()}
+    fits = [fit_spectra(s, basis, points, non_negative=non_negative) for s in spectra.values()]
+    each = ("method", "spectrum", "metabolite")
+    variables = {
+        "estimate": (each, np.stack([f.amplitudes[:, :n] for f in fits]), {"units": "mM"}),
+        "crlb": (each, np.stack([f.crlb[:, :n] for f in fits]), {"units": "mM"}),
+        "converged": (each[:2], np.stack([f.converged for f in fits])),
+        "truth": (each[1:], data.concentration.values, {"units": "mM"}),
+        "snr": ("spectrum", data.snr.values),
+    }
+    coords = {"method": list(spectra), "metabolite": list(brain1h.METABOLITES), "spectrum": data.spectrum.values}
+    return xr.Dataset(variables, coords)
 
 
 def score_table(denoised, clean, noisy, snr, points: slice) -> xr.Dataset:
@@ -58,6 +120,29 @@ def medians(table: xr.Dataset, snr=LOW_SNR) -> dict[str, float]:
     return {name: float(np.median(v)) if v.size else float("nan") for name, v in chosen.data_vars.items()}
 
 
+def linearized(model: SpectrumModel, data: xr.Dataset):
+    """Yield the problem to first order around the truth, `CHUNK` spectra at a time: what the data say.
+
+    Parameters
+    ----------
+    data : as `brain1h.draw` gives it
+
+    Yields
+    ------
+    Fisher matrices (v, M + 4, M + 4) of the amplitudes, shift, broadening, squared shim and phase, and what the noise
+    of these very data adds to the gradient of the log likelihood there (v, M + 4)
+    """
+    n = data.sizes["spectrum"]
+    amplitudes = np.column_stack([data.concentration, data.mm, np.full(n, brain1h.WATER_MM)])
+    for i in range(0, n, CHUNK):
+        k = slice(i, i + CHUNK)
+        theta = np.zeros((len(amplitudes[k]), 4))
+        theta[:, 2] = data.shim_hz.values[k] ** 2
+        state = model.evaluate(model.observe(data.noisy.values[k].astype(complex)), theta, False, amplitudes[k])
+        precision = 1 / data.sigma.values[k, None] ** 2
+        yield state.normal * precision[:, None], state.gradient * precision
+
+
 def best_possible(basis: BasisSet, data: xr.Dataset, points: slice) -> xr.Dataset:
     """What the best denoiser would do that knows the ranges of `brain1h.draw`: its scores and its slopes.
 
@@ -74,20 +159,14 @@ def best_possible(basis: BasisSet, data: xr.Dataset, points: slice) -> xr.Datase
     -------
     Dataset : `DS` (spectrum,) and `slope` (metabolite,), the mean over the spectra
     """
-    model, n = SpectrumModel(basis, points), data.sizes["spectrum"]
-    amplitudes = np.column_stack([data.concentration, data.mm, np.full(n, brain1h.WATER_MM)])
-    m, shim = amplitudes.shape[1], np.random.default_rng(0).uniform(2, 5, 100_000)
+    model, m = SpectrumModel(basis, points), len(basis.names)
+    shim = np.random.default_rng(0).uniform(2, 5, 100_000)
     variances = [top**2 / 12 for top in brain1h.MAXIMUM_MM.values()] + [0.66**2 / 12, np.var(shim**2)]
     known = [basis.index("water"), m, m + 1, m + 3]
     drawn = np.setdiff1d(np.arange(m + 4), known)
     prior, ds, kept = np.diag(1 / np.array(variances)), [], []
-    for i in range(0, n, CHUNK):
-        k = slice(i, i + CHUNK)
-        theta = np.zeros((len(amplitudes[k]), 4))
-        theta[:, 2] = data.shim_hz.values[k] ** 2
-        nothing = np.zeros((len(theta), 2 * model.n_points))
-        normal = model.evaluate(nothing, theta, False, amplitudes[k]).normal
-        fisher = normal[:, drawn[:, None], drawn] / data.sigma.values[k, None, None] ** 2
+    for fisher, _ in linearized(model, data):
+        fisher = fisher[:, drawn[:, None], drawn]
         covariance = np.linalg.inv(fisher + prior)
         ds.append(np.sqrt(np.einsum("vij,vji->v", fisher, covariance) / (2 * model.n_points)))
         kept.append(1 - np.einsum("vii->vi", covariance) * np.diag(prior))
