@@ -5,8 +5,8 @@ n complex points, so the spectrum that it draws has DS = sqrt(K / 2 n) at any SN
 points. That is what knowing the model is worth; scores below it come from knowing the ranges of the parameters.
 `best_possible` says how far that goes.
 
-`quantified` goes on to what spectra are recorded for: concentrations, fitted to the noisy ones and to the denoised ones in
-the same way.
+`quantified` goes on to what spectra are recorded for: concentrations, from one and the same fit of the noisy and of the
+denoised ones.
 """
 
 from __future__ import annotations
