@@ -73,8 +73,8 @@ def quantified(
 
     Returns
     -------
-    Dataset : `estimate` and `crlb` (method, spectrum, metabolite) in mM, `converged` (method, spectrum), `truth`
-        (spectrum, metabolite) in mM, `snr` (spectrum,); methods are "noisy" and the labels. `crlb` is what the fit
+    Dataset : `estimate` and `crlb` (source, spectrum, metabolite) in mM, `converged` (source, spectrum), `truth`
+        (spectrum, metabolite) in mM, `snr` (spectrum,); sources are "noisy" and the labels. `crlb` is what the fit
         itself reports from its residual: for a denoised spectrum it says what a user would read, not how large the
         error is.
 
@@ -88,7 +88,7 @@ def quantified(
     spectra = {"noisy": spectra_of(data.noisy.values, points)}
     spectra |= {label: denoised_spectra(d, data.noisy.values, points) for label, d in denoisers.items()}
     fits = [fit_spectra(s, basis, points, non_negative=non_negative) for s in spectra.values()]
-    each = ("method", "spectrum", "metabolite")
+    each = ("source", "spectrum", "metabolite")
     variables = {
         "estimate": (each, np.stack([f.amplitudes[:, :n] for f in fits]), {"units": "mM"}),
         "crlb": (each, np.stack([f.crlb[:, :n] for f in fits]), {"units": "mM"}),
@@ -96,7 +96,7 @@ def quantified(
         "truth": (each[1:], data.concentration.values, {"units": "mM"}),
         "snr": ("spectrum", data.snr.values),
     }
-    coords = {"method": list(spectra), "metabolite": list(brain1h.METABOLITES), "spectrum": data.spectrum.values}
+    coords = {"source": list(spectra), "metabolite": list(brain1h.METABOLITES), "spectrum": data.spectrum.values}
     return xr.Dataset(variables, coords)
 
 
