@@ -27,6 +27,7 @@ for command in (
     quantify.quantify,
     train.train,
     train_denoiser.train_denoiser,
+    train_denoiser.train_quantifier,
     train.models,
     report.report,
     sweep.sweep,

@@ -1,0 +1,158 @@
+"""How networks quantify single 1H spectra, and what no estimate that knows the training ranges can be better than.
+
+A network trained for the least mean squared error of concentrations drawn from a range comes to give their mean given
+the spectrum and that range, at best. So its slope and its RMSE can be foretold without any network. `least_error` does
+so twice, for the very spectra that are quantified: the best linear estimate, which knows mean and variance of what is
+drawn, and the posterior mean, which knows the ranges themselves. No estimate has a lower expected RMSE than the second,
+and one that comes close to it has its slopes. What a network errs beyond it is its own.
+
+Both take the spectrum to first order in the parameters around the truth, which only helps: they are told where the shim
+lies to begin with, and they know the noise and the phase. The common scale is unknown to them, as it is to a network
+that relates everything to water.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from precise_lib.errors import InputError
+from precise_lib.estimate import checkpoints, quantifiers
+from precise_lib.estimate.fit1h import SpectrumFit
+from precise_lib.estimate.spectrum_model import SpectrumModel
+from precise_lib.evaluate.denoising import linearized, spectra_of
+from precise_lib.evaluate.montecarlo import bootstrap_interval
+from precise_lib.evaluate.posterior import cut_normal
+from precise_lib.evaluate.scores import regression
+from precise_lib.simulate import brain1h
+from precise_lib.simulate.brain1h import MAXIMUM_MM, METABOLITES, WATER_MM, BasisSet
+
+MM_RANGE, SHIM_RANGE_HZ = (0.67, 1.33), (2.0, 5.0)
+
+
+def to_water(fit: SpectrumFit, basis: BasisSet) -> np.ndarray:
+    """Concentrations (V, 16) in mM of a fit: ratios to its water reference, as the networks give them."""
+    water = fit.amplitudes[:, [basis.index("water")]]
+    return fit.amplitudes[:, [basis.index(name) for name in METABOLITES]] / water * WATER_MM
+
+
+def problem(basis: BasisSet, data: xr.Dataset, points: slice):
+    """What spectra say of the 18 parameters that are drawn, to first order, the common scale being unknown.
+
+    Returns
+    -------
+    Precision matrices (V, 18, 18) of 16 concentrations, MM and squared shim, and their unbounded estimate (V, 18)
+    """
+    model, m = SpectrumModel(basis, points), len(basis.names)
+    drawn = [*(basis.index(name) for name in METABOLITES), basis.index("MM"), m + 2]
+    amplitudes = np.column_stack([data.concentration, data.mm, np.full(data.sizes["spectrum"], WATER_MM)])
+    truth = np.column_stack([data.concentration, data.mm, data.shim_hz**2])
+    parts, done = [], 0
+    for fisher, gradient in linearized(model, data):
+        # a relative change of scale changes each amplitude by itself: one column more, for which nothing is known
+        scale = np.concatenate([amplitudes[done : done + len(fisher)], np.zeros((len(fisher), 4))], 1)
+        by_scale = np.einsum("vij,vj->vi", fisher, scale)
+        own = np.einsum("vi,vi->v", by_scale, scale)[:, None]
+        along = np.einsum("vi,vi->v", gradient, scale)[:, None] / own
+        precision = fisher - by_scale[:, :, None] * (by_scale / own)[:, None]
+        gradient = gradient - by_scale * along
+        parts.append((precision[:, drawn][:, :, drawn], gradient[:, drawn]))
+        done += len(fisher)
+    precision, gradient = (np.concatenate(p) for p in zip(*parts, strict=True))
+    return precision, truth + np.linalg.solve(precision, gradient[..., None])[..., 0]
+
+
+def ranges() -> np.ndarray:
+    """Low and high ends (2, 18) of what `brain1h.draw` draws: concentrations in mM, MM, squared shim in Hz^2."""
+    return np.array([*((0.0, top) for top in MAXIMUM_MM.values()), MM_RANGE, np.square(SHIM_RANGE_HZ)]).T
+
+
+def least_error(basis: BasisSet, data: xr.Dataset, points: slice, n_sweeps: int = 300, seed: int = 0) -> xr.Dataset:
+    """Estimates of least error for spectra of `brain1h.draw`, drawn with its own ranges; see the module's text.
+
+    The posterior mean is that of Gibbs draws: each parameter in turn from its normal distribution given the others, cut
+    off to its range.
+
+    Parameters
+    ----------
+    points : of the plain FFT that are seen
+    n_sweeps : of the Gibbs sampler that count; a fifth as many come first
+
+    Returns
+    -------
+    Dataset (spectrum, metabolite), mM: `linear`, `posterior_mean`, and `unbounded`, which knows no range
+
+    Raises
+    ------
+    InputError : data with other ranges, or no sweeps
+    """
+    low, high = ranges()
+    truth = np.column_stack([data.concentration, data.mm, data.shim_hz**2])
+    if n_sweeps < 1 or (truth < low - 1e-9).any() or (truth > high + 1e-9).any():
+        raise InputError(
+            "Least errors are known for spectra drawn with the ranges of brain1h.draw and one sweep or more."
+        )
+    precision, unbounded = problem(basis, data, points)
+    middle, variance = (low + high) / 2, (high - low) ** 2 / 12
+    shift = np.einsum("vij,vj->vi", precision, unbounded - middle)
+    linear = middle + np.linalg.solve(precision + np.diag(1 / variance), shift[..., None])[..., 0]
+    mean = _gibbs(precision, unbounded, low, high, n_sweeps, np.random.default_rng(seed))
+    columns = {"linear": linear, "posterior_mean": mean, "unbounded": unbounded}
+    columns = {k: (("spectrum", "metabolite"), v[:, : len(METABOLITES)], {"units": "mM"}) for k, v in columns.items()}
+    return xr.Dataset(columns, {"metabolite": list(METABOLITES), "spectrum": data.spectrum.values})
+
+
+def _gibbs(precision, center, low, high, n_sweeps, rng) -> np.ndarray:
+    """Mean (V, K) of normal distributions around `center` cut off to a box."""
+    spread = 1 / np.sqrt(np.einsum("vii->vi", precision))
+    now = np.clip(center, low + 1e-6 * (high - low), high - 1e-6 * (high - low))
+    pull, total = np.einsum("vij,vj->vi", precision, center - now), np.zeros_like(now)
+    before = max(1, n_sweeps // 5)
+    for sweep in range(before + n_sweeps):
+        for j in range(now.shape[1]):
+            s = spread[:, j]
+            middle = now[:, j] + pull[:, j] * s**2
+            u = rng.uniform(1e-12, 1 - 1e-12, len(now))
+            new = middle + s * cut_normal(u, (low[j] - middle) / s, (high[j] - middle) / s)[0]
+            pull -= precision[:, :, j] * (new - now[:, j])[:, None]
+            now[:, j] = new
+        if sweep >= before:
+            total += now
+    return total / n_sweeps
+
+
+def rmse_ratio(truth, estimate, reference, n_draws: int = 400, seed: int = 0) -> xr.Dataset:
+    """RMSE of an estimate (V, 16) over that of another one, per metabolite, with a paired bootstrap over the spectra.
+
+    Returns
+    -------
+    Dataset (metabolite): `ratio`, `ratio_low`, `ratio_high` (95 %)
+    """
+    squared = np.stack([(np.asarray(e) - np.asarray(truth)) ** 2 for e in (estimate, reference)], axis=1)
+    if not np.isfinite(squared).all():
+        raise InputError("Truth or estimates hold values that are not finite; leave those spectra out.")
+
+    def ratio(pairs):
+        return np.sqrt(pairs[:, 0].mean(0) / pairs[:, 1].mean(0))
+
+    values = (ratio(squared), *bootstrap_interval(ratio, squared, n_draws, seed))
+    ends = ("ratio", "ratio_low", "ratio_high")
+    columns = {k: ("metabolite", v) for k, v in zip(ends, values, strict=True)}
+    return xr.Dataset(columns, {"metabolite": list(METABOLITES)})
+
+
+def certify(path, n_spectra: int = 600, seed: int = 2000) -> dict:
+    """Complete the card of trained weights: slope and RMSE (mM) of each metabolite, and the SHA-256; returns it."""
+    path = Path(path)
+    network = quantifiers.load(path)
+    estimates, truths = [], []
+    for data in brain1h.batches(n_spectra, seed, 100, **network.card["config"].get("data", {})):
+        estimates.append(network.quantify_spectra(spectra_of(data.noisy.values, network.points)))
+        truths.append(data.concentration.values)
+    line = regression(np.concatenate(truths), np.concatenate(estimates), METABOLITES, n_draws=2)
+    table = {
+        name: {m: round(float(line[name].sel(metabolite=m)), 4) for m in METABOLITES} for name in ("slope", "rmse")
+    }
+    return checkpoints.complete_card(path, quantification=table | {"n_spectra": n_spectra, "seed": seed})
