@@ -101,6 +101,24 @@ def test_change_of_slope_is_paired():
     assert (width.values < 0.1 * (alone.slope_high - alone.slope_low).values).all()
 
 
+def test_change_of_rmse_is_paired():
+    rng = np.random.default_rng(7)
+    truth, error = rng.uniform(0, 1, (N, 2)), rng.standard_normal((N, 2)) * [0.1, 3.0]
+    found = scores.rmse_ratio(truth, truth + error, truth - error * [0.5, 2.0], ["a", "b"])
+    assert found.ratio.values == pytest.approx([0.5, 2.0])
+    assert (found.ratio_high - found.ratio_low).values == pytest.approx(0, abs=1e-9)
+    other = scores.rmse_ratio(truth, truth + error, truth + rng.permutation(error))
+    assert ((other.ratio_low < 1) & (other.ratio_high > 1)).all()
+
+
+def test_overestimates_are_counted_over_all_metabolites():
+    before = np.array([[2.0, 31.0], [0.0, 31.0], [2.0, 1.0], [0.1, 31.0]])
+    ratio, low, high = scores.overestimates(before, before * [0.1, 1.0], [1.0, 30.0])
+    assert ratio == pytest.approx(3 / 5)
+    assert low < ratio < high
+    assert scores.overestimates(before, before, [1.0, 30.0]) == (1.0, 1.0, 1.0)
+
+
 def test_marginals():
     rng = np.random.default_rng(4)
     truth = rng.uniform(0, [1.0, 30.0], (N, 2))
@@ -143,6 +161,7 @@ def test_colored_noise_is_not():
         lambda: scores.regression(np.ones((5, 2)), np.ones((5, 3))),
         lambda: scores.regression(np.arange(6.0).reshape(3, 2), np.full((3, 2), np.nan)),
         lambda: scores.autocorrelation(np.ones((2, 8)), 8),
+        lambda: scores.overestimates(np.zeros((4, 2)), np.ones((4, 2)), [1.0, 1.0]),
     ],
 )
 def test_says_what_is_wrong(make):

@@ -105,6 +105,14 @@ def slope_error(truth, sd) -> np.ndarray:
     return np.sqrt((t**2 * np.asarray(sd, float) ** 2).sum(0)) / (t**2).sum(0)
 
 
+def _compared(name, statistic, truth, before, after, names, n_draws, seed) -> xr.Dataset:
+    """A statistic (M,) of triples (n, 3, M) and the ends of its interval, the triples drawn together."""
+    triples = _pairs(truth, before, after)
+    values = (statistic(triples), *bootstrap_interval(statistic, triples, n_draws, seed))
+    ends = (name, f"{name}_low", f"{name}_high")
+    return xr.Dataset({k: ("metabolite", v) for k, v in zip(ends, values, strict=True)}, _coordinate(names))
+
+
 def slope_change(truth, before, after, names=None, n_draws: int = 400, seed: int = 0) -> xr.Dataset:
     """Slope of `after` minus slope of `before`, per metabolite, with a paired bootstrap over the spectra.
 
@@ -116,10 +124,49 @@ def slope_change(truth, before, after, names=None, n_draws: int = 400, seed: int
     def change(draws):
         return _line(draws[:, [0, 2]])[0] - _line(draws[:, [0, 1]])[0]
 
-    triples = _pairs(truth, before, after)
-    values = (change(triples), *bootstrap_interval(change, triples, n_draws, seed))
-    ends = ("change", "change_low", "change_high")
-    return xr.Dataset({k: ("metabolite", v) for k, v in zip(ends, values, strict=True)}, _coordinate(names))
+    return _compared("change", change, truth, before, after, names, n_draws, seed)
+
+
+def rmse_ratio(truth, before, after, names=None, n_draws: int = 400, seed: int = 0) -> xr.Dataset:
+    """RMSE of `after` over RMSE of `before`, per metabolite, with a paired bootstrap over the spectra.
+
+    Returns
+    -------
+    Dataset (metabolite): `ratio`, `ratio_low`, `ratio_high` (95 %)
+    """
+
+    def ratio(draws):
+        squared = ((draws[:, 1:] - draws[:, :1]) ** 2).sum(0)
+        return np.sqrt(squared[1] / squared[0])
+
+    return _compared("ratio", ratio, truth, before, after, names, n_draws, seed)
+
+
+def overestimates(before, after, maximum, n_draws: int = 400, seed: int = 0) -> tuple[float, float, float]:
+    """How many estimates lie above the largest true concentration, after over before, all metabolites together.
+
+    Parameters
+    ----------
+    before, after : (spectra, metabolites) estimates of the same spectra
+    maximum : (metabolites,) largest true concentrations
+
+    Returns
+    -------
+    The ratio, and the ends of its 95 % interval: a paired bootstrap over the spectra
+
+    Raises
+    ------
+    InputError : no estimate lay above the maximum before
+    """
+    counts = np.stack([(np.asarray(e) > np.asarray(maximum)).sum(-1) for e in (before, after)], axis=1)
+    if not counts[:, 0].any():
+        raise InputError("No estimate lies above the largest concentration before; take more or noisier spectra.")
+
+    def ratio(draws):
+        n_before, n_after = draws.sum(0)
+        return n_after / max(n_before, 1)
+
+    return (float(ratio(counts)), *(float(v) for v in bootstrap_interval(ratio, counts, n_draws, seed)))
 
 
 def marginals(estimate, maximum, names=None) -> xr.Dataset:
