@@ -8,9 +8,13 @@ from itertools import pairwise
 import matplotlib.pyplot as plt
 import numpy as np
 
+from precise_lib.simulate.brain1h import MAXIMUM_MM
+
 RANGE_PPM = (4.6, 0.2)
 METHOD_COLORS = {"noisy": "#999999", "truth": "#000000", "fit": "#009E73", "fit, not negative": "#E69F00"}
-METHOD_COLORS |= {"denoised": "#0072B2", "fit of the true model": "#009E73", "best possible": "#000000"}
+METHOD_COLORS |= {"denoised": "#0072B2", "1D": "#0072B2", "2D": "#CC79A7"}
+METHOD_COLORS |= {"fit of the true model": "#009E73", "best possible": "#000000"}
+MARKS = {"best possible": "_", "center of the range": "x"}
 
 
 def plot_ppm(ax, ppm, spectra: Mapping[str, np.ndarray], window_ppm=RANGE_PPM, offset: float = 0.0):
@@ -74,6 +78,66 @@ def plot_over_truth(ax, truth, estimate, maximum: float, line=None, color: str =
     return ax
 
 
+def over_truth_grid(quantified, lines: Mapping, metabolites, blocks: int = 1):
+    """Estimates over truth in a grid: the metabolites in rows, `blocks` of them side by side, the sources in columns.
+
+    Parameters
+    ----------
+    quantified : as `evaluate.denoising.quantified` gives it
+    lines : source -> `evaluate.scores.regression` of its estimates
+
+    Returns
+    -------
+    Figure
+    """
+    sources = list(lines)
+    rows, columns = -(-len(metabolites) // blocks), blocks * len(sources)
+    width = max(6.6 / len(sources), 10.5 / columns)
+    fig, axes = plt.subplots(rows, columns, figsize=(width * columns, 0.9 * width * rows), squeeze=False)
+    panels = axes.reshape(rows * blocks, len(sources))
+    for name, row in zip(metabolites, panels, strict=False):
+        truth = quantified.truth.sel(metabolite=name).values
+        for source, ax in zip(sources, row, strict=True):
+            values = quantified.estimate.sel(source=source, metabolite=name).values
+            line = lines[source].sel(metabolite=name)
+            drawn = float(line.slope), float(line.intercept)
+            plot_over_truth(ax, truth, values, MAXIMUM_MM[name], drawn, METHOD_COLORS[source])
+            numbers = f"a {line.slope:.2f}, q {line.intercept:.2f}\nR² {line.r2:.2f}, σ {line.rmse:.2f}"
+            ax.text(0.03, 0.97, numbers, transform=ax.transAxes, va="top", fontsize=8)
+            ax.set_title(f"{name}, {source}", fontsize=9, pad=12 * width)
+            ax.set_xlabel("")
+        row[0].set_ylabel("estimate (mM)")
+    for row in panels[len(metabolites) :]:
+        for ax in row:
+            ax.set_visible(False)
+    fig.supxlabel("truth (mM)", fontsize=10)
+    return fig
+
+
+def plot_by_metabolite(ax, values: Mapping[str, np.ndarray], names, ends: Mapping[str, tuple] | None = None):
+    """Values (M,) by label, the metabolites side by side, with the ends (low, high) of intervals where given."""
+    places, shown = np.arange(len(names)), [label for label in values if label not in MARKS]
+    for label, v in values.items():
+        if label in MARKS:
+            ax.plot(places, v, MARKS[label], color="black", ms=11 if MARKS[label] == "_" else 5, label=label)
+            continue
+        shift = 0.22 * (shown.index(label) - (len(shown) - 1) / 2)
+        low, high = (ends or {}).get(label, (v, v))
+        reach = np.clip([v - low, high - v], 0, None)
+        ax.errorbar(places + shift, v, reach, fmt="o", ms=4, color=METHOD_COLORS[label], label=label)
+    ax.set_xticks(places, names, rotation=60)
+    return ax
+
+
+def plot_denoised(ax, ppm, label: str, values, truth, gap: float, window_ppm=RANGE_PPM):
+    """A spectrum (n,) under the true one, and `gap` below zero what it differs by, on the same scale."""
+    plot_ppm(ax, ppm, {label: values, "truth": truth}, window_ppm).lines[0].set_linewidth(1.6)
+    line = plot_ppm(ax, ppm, {"difference": values - truth - gap}, window_ppm).lines[-1]
+    line.set_color("#D55E00")
+    ax.axhline(-gap, color="0.6", lw=0.5)
+    return ax
+
+
 def denoising_examples(ppm, cases: Mapping[str, Mapping[str, np.ndarray]], window_ppm=RANGE_PPM):
     """Spectra over the truth, and what they differ from it below; a row per case, a column per kind of spectrum.
 
@@ -86,17 +150,15 @@ def denoising_examples(ppm, cases: Mapping[str, Mapping[str, np.ndarray]], windo
     Figure
     """
     columns = len(next(iter(cases.values()))) - 1
-    fig, axes = plt.subplots(len(cases), columns, figsize=(5.2 * columns, 2.4 * len(cases) + 0.4), squeeze=False)
+    size = (min(5.2 * columns, 11.5), 2.4 * len(cases) + 0.4)
+    fig, axes = plt.subplots(len(cases), columns, figsize=size, squeeze=False)
     for row, (title, spectra) in zip(axes, cases.items(), strict=True):
         truth, inside = spectra["truth"], (ppm >= min(window_ppm)) & (ppm <= max(window_ppm))
         others = {k: v for k, v in spectra.items() if k != "truth"}
         drawn = np.real([truth, *others.values()])[:, inside]
         gap = drawn.max() * 0.25 - min(np.real(v - truth)[inside].min() for v in others.values())
         for ax, (label, values) in zip(row, others.items(), strict=True):
-            plot_ppm(ax, ppm, {label: values, "truth": truth}, window_ppm).lines[0].set_linewidth(1.6)
-            line = plot_ppm(ax, ppm, {"difference": values - truth - gap}, window_ppm).lines[-1]
-            line.set_color("#D55E00")
-            ax.axhline(-gap, color="0.6", lw=0.5)
+            plot_denoised(ax, ppm, label, values, truth, gap, window_ppm)
             ax.set_ylim(-2 * gap, 1.08 * drawn.max())
             ax.set_title(f"{label}, {title}", fontsize=10, loc="left")
     for ax in axes[-1]:
