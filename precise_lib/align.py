@@ -1,7 +1,8 @@
 """Images on one grid seen on another: every position goes through both affines, never through array indices.
 
 A voxel of the MRSI is large against those of an MRI, so it is not sampled at its center: the image is averaged over
-it, at points about as far apart as the image's own voxels. Grids may differ in size, position, angle and handedness.
+it, at points about as far apart as the image's own voxels, up to 40 along an axis. Grids may differ in size, position,
+angle and handedness.
 """
 
 from __future__ import annotations
@@ -11,6 +12,10 @@ import itertools
 import numpy as np
 from scipy import ndimage
 
+from precise_lib.errors import InputError
+
+MOST_POINTS = 40  # along each axis of a voxel
+LARGEST_RATIO = 1000  # of the sides of two voxels: beyond it, one affine is in other units
 EDGE = 1e-6  # voxels; what rounding of affines may move a point over the rim of an image
 
 
@@ -28,9 +33,19 @@ def sampled(image, image_affine, affine, voxels, order: int = 1, least: int = 1)
     Returns
     -------
     mean (V,), NaN where the image holds nothing finite; share (V,) of the points that lie within the image
+
+    Raises
+    ------
+    InputError : a voxel of the grid is more than a thousand times as wide as one of the image
     """
     to_image = np.linalg.inv(image_affine) @ affine
-    per_axis = np.maximum(np.ceil(np.linalg.norm(to_image[:3, :3], axis=0) - 1e-6), least).astype(int)
+    ratios = np.linalg.norm(to_image[:3, :3], axis=0)
+    if not ratios.max() <= LARGEST_RATIO:
+        raise InputError(
+            f"A voxel of the MRSI is as wide as {ratios.max():.3g} voxels of the MRI or mask: check that the affines "
+            "of both are in mm."
+        )
+    per_axis = np.clip(np.ceil(ratios - 1e-6), least, MOST_POINTS).astype(int)
     offsets = list(itertools.product(*[(np.arange(n) + 0.5) / n - 0.5 for n in per_axis]))
     voxels = np.asarray(voxels, float).T
     upper = np.array(image.shape)[:, None] - 0.5

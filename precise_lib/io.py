@@ -81,15 +81,17 @@ def open_mrsi(path) -> Stored:
     affine = affine_of(image, path, "MRSI")
     try:
         mrs = NIFTI_MRS(image)
-        nucleus, frequency = mrs.nucleus, mrs.spectrometer_frequency
-        tags = mrs.dim_tags
+        nucleus, frequency = mrs.nucleus, [float(f) for f in mrs.spectrometer_frequency]
+        tags, dwell_time_s = mrs.dim_tags, _dwell_time(mrs)
     except Exception as error:  # the reader and its validator raise anything on a header that is not as they expect
         raise InputError(f"{path} is not valid NIfTI-MRS ({reason(error)}): convert the data again.") from error
     if len(nucleus) != 1 or len(frequency) != 1:
-        raise InputError(f"{path} holds the nuclei {', '.join(nucleus)}: give data of one nucleus.")
+        raise InputError(f"{path} holds the nuclei {', '.join(map(str, nucleus))}: give data of one nucleus.")
+    if not isinstance(nucleus[0], str):
+        raise InputError(f"{path} is not valid NIfTI-MRS (its nucleus is {nucleus[0]}): convert the data again.")
     frames = _frame_axis(path, tags, stored.shape[4:])
     try:
-        acquisition = Acquisition(stored.shape[3], _dwell_time(mrs), float(frequency[0]), nucleus[0])
+        acquisition = Acquisition(stored.shape[3], dwell_time_s, frequency[0], nucleus[0])
     except InputError as error:
         raise InputError(f"The header of {path} cannot be used: {error}") from error
     fids = stored.reshape(*stored.shape[:4], -1).astype(np.complex64, copy=False)
