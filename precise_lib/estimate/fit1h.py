@@ -42,8 +42,11 @@ class SpectrumFit:
     converged: np.ndarray
 
 
-def start(model: SpectrumModel, x, max_shift_hz: float) -> np.ndarray:
-    """theta (V, 4) of the best grid point, its phase in closed form, its sign from the sum of all signals."""
+def start(model: SpectrumModel, x, max_shift_hz: float, upright=None) -> np.ndarray:
+    """theta (V, 4) of the best grid point, its phase in closed form, its sign from the sum of the signals `upright`."""
+    weight = np.abs(model.basis.fids[:, 0])
+    if upright is not None:
+        weight = weight * np.isin(np.arange(len(weight)), [model.basis.index(name) for name in upright])
     seen = np.ascontiguousarray(x).view(complex)
     steps = np.arange(int(np.ceil(max_shift_hz / START_STEP_HZ)) + 1)
     shifts = np.unique(np.concatenate([-steps, steps])) * (max_shift_hz / max(steps[-1], 1))
@@ -55,7 +58,7 @@ def start(model: SpectrumModel, x, max_shift_hz: float) -> np.ndarray:
             gh = np.linalg.solve(unit @ unit.T, h.T).T
             q = (h * gh).sum(-1)
             phase = np.angle(q) / 2
-            total = (gh * np.exp(-1j * phase)[:, None]).real @ np.abs(model.basis.fids[:, 0])
+            total = (gh * np.exp(-1j * phase)[:, None]).real @ weight
             phase += np.pi * (total < 0)
             score = (h.conj() * gh).sum(-1).real + np.abs(q)
             grid = np.column_stack([np.full_like(phase, shift), 0 * phase, np.full_like(phase, shim**2), phase])
@@ -64,7 +67,7 @@ def start(model: SpectrumModel, x, max_shift_hz: float) -> np.ndarray:
     return theta
 
 
-def fit_chunk(model: SpectrumModel, spectra, bounded, max_shift_hz, max_iterations, tolerance) -> SpectrumFit:
+def fit_chunk(model: SpectrumModel, spectra, bounded, max_shift_hz, max_iterations, tolerance, upright) -> SpectrumFit:
     """`SpectrumFit` of spectra (V, n_points)."""
     x = np.ascontiguousarray(spectra, dtype=complex).view(float) / np.sqrt(len(model.t))
     unit = np.linalg.norm(x, axis=-1)
@@ -72,7 +75,7 @@ def fit_chunk(model: SpectrumModel, spectra, bounded, max_shift_hz, max_iteratio
     x = x / unit[:, None]
     n, m = len(x), len(model.basis.names)
     freedom = x.shape[1] - m - 4
-    theta = start(model, x, max_shift_hz)
+    theta = start(model, x, max_shift_hz, upright)
     state = model.evaluate(x, theta, bounded)
     damping, converged, active = np.full(n, 1e-3), np.zeros(n, bool), np.arange(n)
     for _ in range(max_iterations):
@@ -128,6 +131,7 @@ def fit_spectra(
     max_iterations: int = 40,
     tolerance: float = 1e-6,
     n_jobs: int = -1,
+    upright: tuple[str, ...] | None = None,
 ) -> SpectrumFit:
     """Fit spectra (V, n_points), plain FFTs of FIDs or a run of their points.
 
@@ -138,10 +142,12 @@ def fit_spectra(
     max_shift_hz : half width of the search for the common shift
     max_iterations : steps at most; a spectrum that needs more is not `converged`
     tolerance : a spectrum is done when the next step would change chi-square by less
+    upright : signals whose sum is positive: it decides between two phases 180 degrees apart. All by default; with
+        signals of any sign in the basis, such as a baseline, name the metabolites
 
     Raises
     ------
-    InputError : spectra of another length, or not finite
+    InputError : spectra of another length, or not finite; a signal that the basis does not have
     """
     spectra = np.atleast_2d(spectra)
     model = SpectrumModel(basis, points)
@@ -154,6 +160,7 @@ def fit_spectra(
         raise InputError("The spectra hold values that are not finite; take those spectra out.")
     chunks = [spectra[i : i + CHUNK] for i in range(0, len(spectra), CHUNK)]
     parts = Parallel(n_jobs=n_jobs if len(chunks) > 1 else 1, prefer="threads")(
-        delayed(fit_chunk)(model, chunk, non_negative, max_shift_hz, max_iterations, tolerance) for chunk in chunks
+        delayed(fit_chunk)(model, chunk, non_negative, max_shift_hz, max_iterations, tolerance, upright)
+        for chunk in chunks
     )
     return SpectrumFit(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(SpectrumFit)))
