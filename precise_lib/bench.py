@@ -30,11 +30,11 @@ from precise_lib.simulate.phantoms import rings
 from precise_lib.simulate.signal import add_noise, dmi_11t7, snr_to_sigma
 
 
-def precision(snr: float, n_repeats: int) -> None:
-    """SD of each metabolite / water over the CRLB in compartment 3 of the phantom, per estimator."""
+def precision(snr: float, n_repeats: int, others=()) -> None:
+    """SD of each metabolite / water over the CRLB in compartment 3 of the phantom, per estimator and for `others`."""
     phantom = rings()
     inside = phantom.compartments == 3
-    names = [n for n in estimate.names() if n != "precise-finetune"]
+    names = list(dict.fromkeys([*(n for n in estimate.names() if n != "precise-finetune"), *others]))
     study = phantom_study({n: estimate.make(n) for n in names}, phantom, snr, n_repeats, mask=inside)
     amplitudes = phantom.amplitudes[inside][0]
     model = phantom.model
@@ -50,8 +50,8 @@ def precision(snr: float, n_repeats: int) -> None:
         print(f"{name:20s}" + "".join(f"{r:8.2f}" for r in ratios))
 
 
-def speed(n_voxels: int) -> None:
-    """FIDs per second of each estimator on one data set of `n_voxels`."""
+def speed(n_voxels: int, others=()) -> None:
+    """FIDs per second of each estimator, and of `others`, on one data set of `n_voxels`."""
     model, rng = dmi_11t7(), np.random.default_rng(0)
     side = max(2, round(n_voxels ** (1 / 3)))
     shape = (side, side, side)
@@ -59,7 +59,9 @@ def speed(n_voxels: int) -> None:
     clean = model.fids(np.tile([1.0, 0.3, 0.4, 0.1], (n, 1)), rng.uniform(-15, 15, n), rng.uniform(0, 8, n))
     fids = add_noise(clean, snr_to_sigma(model, 12), rng).astype(np.complex64)
     data = MRSI(fids.reshape(*shape, -1), model, mri=rng.random(shape), mri_affine=np.eye(4))
-    times = {name: seconds(partial(estimate.make(name), data)) for name in ("fourier", "fit", "sve", "precise")}
+    times = {
+        name: seconds(partial(estimate.make(name), data)) for name in ("fourier", "fit", "sve", "precise", *others)
+    }
     print(f"\nSpeed on {n} voxels")
     for name, t in times.items():
         print(f"{name:20s}{n / t:12.0f} FIDs/s  {times['fit'] / t:8.1f} times the vectorized fit")
@@ -177,8 +179,11 @@ def main() -> None:
     parser.add_argument("--voxels", type=int, default=20_000, help="voxels of the speed test")
     parser.add_argument("--decades", type=int, default=5, choices=range(3, 7), help="grow to 10^this many voxels")
     parser.add_argument("--large", type=int, default=100_000, help="voxels of the whole chain")
+    about = "also yours: package.module:factory or file.py:factory, whose code is run"
+    parser.add_argument("--estimator", action="append", default=[], metavar="NAME", help=about)
     options = parser.parse_args()
-    speed(options.voxels)
+    others = [estimate.load(name) if ":" in name else estimate.find(name) for name in options.estimator]
+    speed(options.voxels, others)
     fits(options.voxels)
     growth([10**k for k in range(3, options.decades + 1)])
     large_set(options.large)
@@ -187,7 +192,7 @@ def main() -> None:
     print("\nTraining")
     training()
     for snr in (8.0, 12.0, 35.0):
-        precision(snr, options.repeats)
+        precision(snr, options.repeats, others)
 
 
 if __name__ == "__main__":

@@ -11,9 +11,8 @@ from importlib import metadata
 from pathlib import Path
 
 import numpy as np
-import yaml
 
-from precise_lib import __version__, estimate, io, models, outcome, uncertainty
+from precise_lib import __version__, estimate, io, models, outcome, plain, uncertainty
 from precise_lib.errors import InputError, reason
 from precise_lib.estimate.edge_preserving import OMEGA_MAX
 from precise_lib.mrsi import Series
@@ -36,10 +35,7 @@ def read_signal_model(path, acquisition: Acquisition) -> SignalModel:
     ------
     InputError : not readable, a missing or unknown field, or a value that is no number
     """
-    try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"The signal model {path} is not readable as YAML or JSON: {reason(error)}.") from error
+    values = plain.read_yaml(path, "The signal model")
     if not isinstance(values, dict):
         raise InputError(f"The signal model {path} must be a mapping with 'resonances'.")
     try:
@@ -111,7 +107,7 @@ def quantify(
     ----------
     dmi, mri, mask : paths, see `io.read_series`
     out : folder; files of these names are replaced, all together at the end
-    estimator : registered name; default ``precise`` with an MRI, ``sve`` without
+    estimator : registered name, or that of `estimate.load`; default ``precise`` with an MRI, ``sve`` without
     lam : lambda of Eq. 4, default 0.01, or "auto": chosen from the data for each metabolite
     model : see `resolve_model`
     errors : "closed" (from the noise level, the bound and the linear map of the prior), "montecarlo" (the whole chain
@@ -130,8 +126,7 @@ def quantify(
     """
     started = time.perf_counter()
     estimator = estimator or ("sve" if mri is None else "precise")
-    if estimator not in estimate.names():
-        raise InputError(f"There is no estimator '{estimator}': choose one of {', '.join(estimate.names())}.")
+    estimate.find(estimator)
     lam = parse_lambda(lam, estimator)
     omega_max = parse_omega_max(omega_max)
     outcome.check(errors, repeats)

@@ -6,7 +6,7 @@ import html
 import re
 from pathlib import Path
 
-from precise_lib import notebooks
+from precise_lib import estimate, notebooks
 from precise_lib.errors import InputError
 from precise_lib.nifti import staged
 from precise_lib.resources import notebook_path
@@ -28,7 +28,7 @@ def make(dmi, out, mri=None, mask=None, lam=None, model=None, estimator=None) ->
     ----------
     dmi, mri, mask : files, see `quantify.quantify`; `report.SIMULATED` as the first gives the simulated example
     out : folder for the maps, ``report.ipynb`` and ``report.html``
-    lam, model, estimator : see `quantify.quantify`
+    lam, model, estimator : see `quantify.quantify`; the notebook may run an estimator that `estimate.load` has loaded
 
     Raises
     ------
@@ -45,9 +45,11 @@ def make(dmi, out, mri=None, mask=None, lam=None, model=None, estimator=None) ->
     out = Path(out)
     given = {"dmi": dmi, "mri": mri, "mask": mask, "model": model, "out": out, "estimator": estimator, "lam": lam}
     parameters = {name: str(value) for name, value in given.items() if value is not None}
+    known = estimator is not None and estimator in estimate.names()
+    allowed = {estimate.ALLOWED: estimator} if known and ":" in estimator else None
     with staged(out) as work:
         executed = work / "report.ipynb"
-        failure = notebooks.execute(notebook_path(NOTEBOOK), executed, parameters)
+        failure = notebooks.execute(notebook_path(NOTEBOOK), executed, parameters, allowed)
         if not failure:
             (work / "report.html").write_text(page(executed, f"Report on {Path(dmi).name}"), encoding="utf-8")
         elif executed.is_file():

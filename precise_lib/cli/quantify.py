@@ -16,7 +16,8 @@ def quantify(
     estimator: Annotated[
         str | None,
         typer.Option(
-            help="fourier, fit, sve, precise, or another registered one; default precise with an MRI, else sve."
+            help="fourier, fit, sve, precise, or another registered one; default precise with an MRI, else sve. "
+            "Your own as package.module:factory or file.py:factory, whose code is run."
         ),
     ] = None,
     lam: Annotated[
@@ -47,8 +48,11 @@ def quantify(
     ] = None,
 ):
     """Concentration maps in mM by the water reference, with their SD and the bias that the prior brings."""
+    from precise_lib import estimate
     from precise_lib.quantify import quantify as run
 
+    if estimator is not None and ":" in estimator:
+        estimate.load(estimator)
     summary = run(dmi, out, mri, mask, estimator, lam, model, errors, repeats, seed, omega_max)
     for warning in summary["warnings"]:
         typer.echo(f"Note: {warning}", err=True)

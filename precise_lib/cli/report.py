@@ -21,8 +21,11 @@ def report(
 
     Exit code 2: the input cannot be used; 1: the report itself failed. failed.ipynb then shows how far it came.
     """
+    from precise_lib import estimate
     from precise_lib.report_page import make
 
+    if estimator is not None and ":" in estimator:
+        estimate.load(estimator)
     try:
         page = make(dmi, out, mri, mask, lam, model, estimator)
     except RuntimeError as error:
