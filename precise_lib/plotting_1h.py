@@ -51,13 +51,13 @@ def spectra_grid(ppm, spectra: Mapping[str, np.ndarray], columns: int = 3, windo
     return fig
 
 
-def plot_over_truth(ax, truth, estimate, maximum: float, line=None, color: str = "#009E73"):
+def plot_over_truth(ax, truth, estimate, maximum: float, line=None, color: str = "#009E73", lowest=-0.6):
     """Estimates over truth (mM) with the identity (dotted), a line (slope, intercept) and both distributions.
 
-    The two axes share the range from below zero to twice the `maximum` of the truth; what lies outside is drawn on
-    the edge as triangles, and the distribution of the truth at the top, that of the estimate at the right.
+    Estimates are shown from `lowest` to twice the `maximum` of the truth, `lowest` in units of that maximum; what lies
+    outside is drawn on the edge as triangles, the distribution of the truth at the top, of the estimate at the right.
     """
-    low, high = -0.6 * maximum, 2.0 * maximum
+    low, high = lowest * maximum, 2.0 * maximum
     inside = np.clip(estimate, low, high)
     out = inside != estimate
     ax.scatter(truth[~out], estimate[~out], s=6, alpha=0.45, color=color, lw=0, rasterized=True)
@@ -93,7 +93,9 @@ def over_truth_grid(quantified, lines: Mapping, metabolites, blocks: int = 1):
     sources = list(lines)
     rows, columns = -(-len(metabolites) // blocks), blocks * len(sources)
     width = max(6.6 / len(sources), 10.5 / columns)
-    fig, axes = plt.subplots(rows, columns, figsize=(width * columns, 0.9 * width * rows), squeeze=False)
+    size = (width * columns, 0.95 * width * rows)
+    fig, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="none")
+    fig.subplots_adjust(0.055, 0.25 / rows, 0.98, 1 - 0.2 / rows, wspace=0.42, hspace=0.5)
     panels = axes.reshape(rows * blocks, len(sources))
     for name, row in zip(metabolites, panels, strict=False):
         truth = quantified.truth.sel(metabolite=name).values
@@ -101,16 +103,18 @@ def over_truth_grid(quantified, lines: Mapping, metabolites, blocks: int = 1):
             values = quantified.estimate.sel(source=source, metabolite=name).values
             line = lines[source].sel(metabolite=name)
             drawn = float(line.slope), float(line.intercept)
-            plot_over_truth(ax, truth, values, MAXIMUM_MM[name], drawn, METHOD_COLORS[source])
+            lowest = -0.1 if (quantified.estimate >= 0).all() else -0.6
+            plot_over_truth(ax, truth, values, MAXIMUM_MM[name], drawn, METHOD_COLORS[source], lowest)
             numbers = f"a {line.slope:.2f}, q {line.intercept:.2f}\nR² {line.r2:.2f}, σ {line.rmse:.2f}"
             ax.text(0.03, 0.97, numbers, transform=ax.transAxes, va="top", fontsize=8)
-            ax.set_title(f"{name}, {source}", fontsize=9, pad=12 * width)
+            ax.set_title(f"{name}, {source}", fontsize=9, pad=9.5 * width)
             ax.set_xlabel("")
-        row[0].set_ylabel("estimate (mM)")
+    for ax in axes[:, 0]:
+        ax.set_ylabel("estimate (mM)")
     for row in panels[len(metabolites) :]:
         for ax in row:
             ax.set_visible(False)
-    fig.supxlabel("truth (mM)", fontsize=10)
+    fig.supxlabel("truth (mM)", fontsize=10, y=0)
     return fig
 
 
