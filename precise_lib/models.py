@@ -21,6 +21,7 @@ from pathlib import Path
 
 import platformdirs
 
+from precise_lib import plain
 from precise_lib.errors import InputError
 from precise_lib.nifti import staged
 from precise_lib.resources import data_path
@@ -200,7 +201,7 @@ def _read(path: Path, origin: str, _weights_stamp, _card_stamp) -> Entry:
     """The same, read once for each state of the files: estimators look for their network in every batch."""
     card_path, card = path.with_suffix(".json"), {}
     try:
-        card = json.loads(card_path.read_text(encoding="utf-8"))
+        card = plain.read_json(card_path)
         own = SignalModel.from_dict(card["signal_model"]).hash
         if own != card["signal_model_hash"]:
             problem = "its card contradicts itself"

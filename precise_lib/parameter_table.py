@@ -9,10 +9,12 @@ from pathlib import Path
 
 import yaml
 
-from precise_lib.errors import InputError
+from precise_lib import plain
+from precise_lib.errors import InputError, reason
 
 INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)")
 NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?|[-+]?inf|nan")
+MOST_DIGITS = 300
 WORDS = {"true": True, "false": False, "none": None, "null": None}
 
 
@@ -52,12 +54,13 @@ def read(path, defaults: dict[str, object]) -> list[dict]:
     path = Path(path)
     if path.suffix.lower() not in (".csv", ".yaml", ".yml"):
         raise InputError(f"{path} is no table of parameters: give a .csv or .yaml file.")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        rows = _csv(path, text, defaults) if path.suffix.lower() == ".csv" else _yaml(path, text)
-    except (OSError, UnicodeDecodeError, csv.Error, yaml.YAMLError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-        raise InputError(f"The table {path} is not readable: {reason}.") from error
+    if path.suffix.lower() == ".csv":
+        try:
+            rows = _csv(path, path.read_text(encoding="utf-8-sig"), defaults)
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            raise InputError(f"The table {path} is not readable: {reason(error)}.") from error
+    else:
+        rows = _yaml(path)
     if not rows:
         raise InputError(f"The table {path} has no row: give one for each run.")
     unknown = sorted({name for row in rows for name in row} - set(defaults))
@@ -96,6 +99,8 @@ def value(cell: str, default=None):
         return _json(cell)
     if cell.lower() in WORDS:
         return WORDS[cell.lower()]
+    if len(cell) > MOST_DIGITS and NUMBER.fullmatch(cell):
+        raise InputError(f"The cell {cell[:20]}... has {len(cell)} digits: give a number of at most {MOST_DIGITS}.")
     if INTEGER.fullmatch(cell):
         return int(cell)
     if NUMBER.fullmatch(cell) and not re.match(r"[-+]?0[0-9]", cell):
@@ -106,12 +111,12 @@ def value(cell: str, default=None):
 def _json(cell: str):
     try:
         return json.loads(cell)
-    except json.JSONDecodeError as error:
-        raise InputError(f"The cell {cell} is not readable as JSON: {error.msg}.") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"The cell {cell[:80]} is not readable as JSON: {reason(error)}.") from error
 
 
-def _yaml(path: Path, text: str) -> list[dict]:
-    rows = yaml.load(text, _Loader)  # a SafeLoader with other rules for numbers
+def _yaml(path: Path) -> list[dict]:
+    rows = plain.read_yaml(path, "The table", _Loader)
     if rows is None:
         return []
     if not (isinstance(rows, list) and all(isinstance(row, dict) for row in rows)):

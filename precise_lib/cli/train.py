@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from precise_lib.errors import InputError, reason
+from precise_lib.errors import InputError
 
 METABOLITES = "water,Glc,Glx,Lac"
 SNR = 12.0  # of the accuracy that is printed; the card has more
@@ -154,12 +154,9 @@ def check_name(name: str) -> None:
 
 def read_yaml(config: Path) -> dict:
     """Settings of a training from a YAML or JSON file, or from a card, which holds more than the settings."""
-    import yaml
+    from precise_lib import plain
 
-    try:
-        values = yaml.safe_load(config.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"The training configuration {config} is not readable as YAML: {reason(error)}.") from error
+    values = plain.read_yaml(config, "The training configuration")
     if not isinstance(values, dict):
         raise InputError(f"The training configuration {config} must be a mapping of settings.")
     values = values.get("config", values)

@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from tqdm.auto import tqdm
 
-from precise_lib import __version__
+from precise_lib import __version__, plain
 from precise_lib.errors import InputError
 
 
@@ -87,13 +87,16 @@ def machine() -> str:
 
 
 def write_weights(path: Path, network: torch.nn.Module, card: dict):
-    """Weights of a network and their card; name, version, number of parameters and machine are added to `card`."""
+    """Weights of a network and their card.
+
+    Name, version, number of parameters, machine and the SHA-256 of the weights are added to `card`.
+    """
     save_file({k: v.detach().contiguous().cpu() for k, v in network.state_dict().items()}, path.with_suffix(".tmp"))
     path.with_suffix(".tmp").chmod(0o644)  # safetensors writes private files
     os.replace(path.with_suffix(".tmp"), path)
     parameters = sum(p.numel() for p in network.parameters())
     card = {"name": path.stem, "package_version": __version__} | card
-    card |= {"parameters": parameters, "machine": machine()}
+    card |= {"parameters": parameters, "machine": machine(), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
     path.with_suffix(".json").write_text(json.dumps(card, indent=1) + "\n")
 
 
@@ -102,18 +105,18 @@ def read_weights(path: Path) -> tuple[bytes, str, dict]:
 
     Raises
     ------
-    InputError : no card beside the file, one that is not readable, or one of another file
+    InputError : no card beside the file, one that is not readable, or one that does not name this file's SHA-256
     """
     content, card_path = path.read_bytes(), path.with_suffix(".json")
     digest = hashlib.sha256(content).hexdigest()
     if not card_path.is_file():
         raise InputError(f"{path.name} has no card {card_path.name} beside it; keep the two together.")
     try:
-        card = json.loads(card_path.read_text())
-        _ = card["config"], str(card["name"])
+        card = plain.read_json(card_path)
+        _, _, expected = card["config"], str(card["name"]), card["sha256"]
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"The card {card_path.name} is not readable; restore it or train again.") from error
-    if card.get("sha256", digest) != digest:
+    if expected != digest:
         raise InputError(f"{path.name} is not the file its card describes (SHA-256 differs); restore both.")
     return content, digest, card
 

@@ -16,7 +16,7 @@ from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from pathlib import Path
 
-from precise_lib import __version__
+from precise_lib import __version__, plain
 from precise_lib.errors import InputError
 from precise_lib.evaluate.records import (
     OWN_WORDS,
@@ -136,7 +136,7 @@ def read_records(folder: str | Path) -> list[Record]:
     records = []
     for path in sorted(Path(folder).glob("[!.]*.json")):
         try:
-            entry = json.loads(path.read_text(encoding="utf-8"))
+            entry = plain.read_json(path)
             records.append(Record(**{f.name: entry[f.name] for f in fields(Record) if f.name in entry}))
         except (ValueError, TypeError) as error:
             raise InputError(
@@ -168,7 +168,7 @@ def write_scoreboard(folder: str | Path, out_md: str | Path, notebooks: str = ".
     """
     claims, records = load_claims(), read_records(folder)
     of = {c: [r for r in records if r.id == c] for c in claims}
-    lines = ["# Scoreboard", "", _counted(claims, of), "", _LEGEND, ""]
+    lines = ["# Scoreboard", "", counted(claims, of), "", _LEGEND, ""]
     if reduced := sorted({r.scale for r in records} - {None, "paper"}):
         lines += [
             "```{warning}",
@@ -193,7 +193,7 @@ def write_scoreboard(folder: str | Path, out_md: str | Path, notebooks: str = ".
     _write(Path(out_md), "\n".join(lines))
 
 
-def _counted(claims: dict[str, Claim], of: dict[str, list[Record]]) -> str:
+def counted(claims: dict[str, Claim], of: dict[str, list[Record]]) -> str:
     """How many claims of the papers, and how many questions of our own, have which verdict."""
     sentences = []
     for kind, own in (("claims of the two papers", False), ("questions of our own", True)):

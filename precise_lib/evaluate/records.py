@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
+import sys
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -130,6 +131,18 @@ def load_claims(path: str | Path | None = None) -> dict[str, Claim]:
     return claims
 
 
+_TYPES = {
+    "value": int | float | str | None,
+    "spread": int | float | list | tuple | None,
+    "parameters": dict,
+    "holds": bool | None,
+}
+
+
+def _finite(number) -> bool:
+    return abs(number) <= sys.float_info.max  # also of an integer that no float can hold
+
+
 @dataclass(frozen=True)
 class Record:
     """One value under a claim, as kept in a JSON file by :func:`~precise_lib.evaluate.claims.record`."""
@@ -154,8 +167,18 @@ class Record:
         if self.id not in load_claims():
             raise InputError(f"There is no claim {self.id!r}; the list is in data/claims.yaml.")
         tolerance = load_claims()[self.id].tolerance_of(self.part)
+        texts = ("notebook", "version", "time")
+        maybe = ("part", "spread_meaning", "unit", "figure", "note", "differs", "scale")
+        wrong = [n for n in texts if not isinstance(getattr(self, n), str)]
+        wrong += [n for n in maybe if not isinstance(getattr(self, n), str | None)]
+        wrong += [n for n, t in _TYPES.items() if not isinstance(getattr(self, n), t)]
+        if wrong:
+            raise InputError(f"The record of claim {self.id} has something of another type as its {', '.join(wrong)}.")
         number = isinstance(self.value, int | float) and not isinstance(self.value, bool)
-        if number and not math.isfinite(self.value):
+        spread = self.spread if isinstance(self.spread, list | tuple) else [self.spread or 0] * 2
+        if len(spread) != 2 or not all(isinstance(s, int | float) and _finite(s) for s in spread):
+            raise InputError(f"The spread of claim {self.id} is {self.spread}; record one number or two.")
+        if number and not _finite(self.value):
             raise InputError(f"The value of claim {self.id} is {self.value}; record a finite number.")
         if tolerance.judged and self.holds is None:
             raise InputError(f"Claim {self.id} is judged in words: record holds=True or holds=False.")

@@ -5,14 +5,14 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 import textwrap
 from dataclasses import fields
 from pathlib import Path
 
-from precise_lib.errors import InputError
+from precise_lib import plain
+from precise_lib.errors import InputError, reason
 from precise_lib.evaluate.records import PAPERS, SYMBOLS, Record, load_claims
 from precise_lib.resources import data_path
 
@@ -30,13 +30,13 @@ def read_results(path: str | Path | None = None) -> list[Record]:
     """
     try:
         path = data_path(*FILE) if path is None else Path(path)
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = plain.read_json(path)
         known = {f.name for f in fields(Record)}
         return [Record(**{k: v for k, v in m.items() if k in known}) for c in content["claims"] for m in c["measured"]]
     except OSError as error:
         raise InputError("There are no results of a full-size run yet; 'make paper' makes them.") from error
-    except (ValueError, TypeError, KeyError) as error:
-        raise InputError(f"{path} holds no results ({error}); 'make paper' makes them again.") from error
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise InputError(f"{path} holds no results ({reason(error)}); 'make paper' makes them again.") from error
 
 
 def table(records: list[Record], width: int = 100) -> str:
