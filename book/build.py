@@ -21,8 +21,11 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
+import citation
 import nbformat
 import papermill
+import status
+import verdict
 import yaml
 
 from precise_lib.notebooks import failure_of
@@ -155,8 +158,7 @@ def execute_all(notebooks: list[Path], scale: str, build: Path, jobs: int = 2) -
             if not runs[stem]["error"]:
                 (done / "run.json").write_text(json.dumps(runs[stem], indent=1))
             runs[stem] |= {"reused": False}
-    about = {"python": platform.python_version(), "machine": platform.machine(), "cores": os.cpu_count()}
-    report = {"scale": scale, **about, "jobs": jobs, "threads_each": threads, "notebooks": runs}
+    report = {"scale": scale, **status.machine(), "jobs": jobs, "threads_each": threads, "notebooks": runs}
     (build / "runs.json").write_text(json.dumps(report, indent=1))
     return runs
 
@@ -190,8 +192,10 @@ def stage(runs: dict[str, dict], build: Path, root: Path = ROOT) -> Path:
     shutil.rmtree(source, ignore_errors=True)
     shutil.copytree(root / "book", source / "book", ignore=NOT_STAGED)
     (source / "book/_static/vendor/README.md").unlink(missing_ok=True)
-    for name in ("_config.yml", "_toc.yml"):
-        shutil.copy2(root / name, source)
+    shutil.copy2(root / "_toc.yml", source)
+    config = yaml.safe_load((root / "_config.yml").read_text(encoding="utf-8")) or {}
+    config = citation.configure(config, citation.read(root))
+    (source / "_config.yml").write_text(yaml.safe_dump(config, allow_unicode=True, sort_keys=False), encoding="utf-8")
     (source / "notebooks").mkdir()
     for stem, run in runs.items():
         executed = nbformat.read(build / "cache" / stem / run["key"] / "notebook.ipynb", as_version=4)
@@ -217,12 +221,16 @@ def build_site(source: Path, out: Path) -> Path:
 
 
 def publish(runs: dict[str, dict], out: Path, root: Path = ROOT) -> Path:
-    """Records, scoreboard and site from executed notebooks; the folder of the site."""
-    from precise_lib.evaluate.claims import write_scoreboard
+    """Records, written pages and site from executed notebooks; the folder of the site."""
+    from precise_lib.evaluate.claims import load_claims, read_records, write_scoreboard
 
     records = collect_records(runs, out / "_build")
     source = stage(runs, out / "_build", root)
-    write_scoreboard(records, source / "book" / "scoreboard.md")
+    pages = source / "book"
+    write_scoreboard(records, pages / "scoreboard.md")
+    (pages / "verdict.md").write_text(verdict.summary(load_claims(), read_records(records)), encoding="utf-8")
+    report = json.loads((out / "_build" / "runs.json").read_text(encoding="utf-8"))
+    (pages / "status.md").write_text(status.page(report, root), encoding="utf-8")
     return build_site(source, out)
 
 

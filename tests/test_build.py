@@ -44,6 +44,7 @@ def test_unchanged_notebook_is_reused_with_its_records(tmp_path, monkeypatch):
     (tmp_path / "root" / "book").mkdir(parents=True)
     for name in ("_config.yml", "_toc.yml"):
         (tmp_path / "root" / name).touch()
+    (tmp_path / "root" / "CITATION.cff").write_text("{title: T, version: 1, authors: [{name: A}]}")
     source = build.stage(runs, tmp_path / "_build", tmp_path / "root")
     staged = nbformat.read(source / "notebooks" / "a b ü.ipynb", as_version=4)
     assert [cell.source for cell in staged.cells] == ["number = 1", RECORD]

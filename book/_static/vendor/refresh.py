@@ -1,8 +1,8 @@
-"""Refresh the JavaScript and fonts that the site serves itself: ``make vendor``.
+"""Refresh the JavaScript and fonts that the site serves itself, and what its tests use: ``make vendor``.
 
 The site asks no other host for anything, and a build needs no npm; so the few files that its pages load are
 committed here. This script fetches the packages with ``npm pack``, refuses one whose SHA-256 differs from
-the one below, copies the files and rewrites the table in README.md. To move to a new version, change version
+the one below, copies the files and rewrites the table in the README.md of their folder. To move to a new version, change version
 and hash together.
 """
 
@@ -14,9 +14,10 @@ import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+FOR_TESTS = HERE.parents[2] / "tests" / "vendor"  # never served with the site
 
 # package@version: (SHA-256 of the archive, license, {path in the archive or its folder: folder here})
-PACKAGES = {
+FOR_SITE_PACKAGES = {
     "mathjax@3.2.2": (
         "1b9c0a1c44df864e915690558e72adb9cc5203360daefd385084ced3b6c64c09",
         "Apache-2.0",
@@ -46,14 +47,22 @@ PACKAGES = {
     ),
 }
 
+FOR_TESTS_PACKAGES = {
+    "axe-core@4.10.3": (
+        "0f2b4d7dcdf7d1219df8d1959ad68e565f51d14c3f0d88bb71cd59abeb956292",
+        "MPL-2.0",
+        {"axe.min.js": "axe-core", "LICENSE": "axe-core", "LICENSE-3RD-PARTY.txt": "axe-core"},
+    ),
+}
+
 
 def sha256(path: Path) -> str:
     """Hex SHA-256 of a file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def fetch(spec: str, digest: str, wanted: dict[str, str], folder: Path) -> list[Path]:
-    """Fetch one package, check its hash and copy the wanted files; the paths written."""
+def fetch(spec: str, digest: str, wanted: dict[str, str], folder: Path, home: Path) -> list[Path]:
+    """Fetch one package, check its hash and copy the wanted files into `home`; the paths written."""
     printed = subprocess.run(["npm", "pack", "--silent", spec], cwd=folder, check=True, capture_output=True)
     archive = folder / printed.stdout.decode().split()[-1]
     if sha256(archive) != digest:
@@ -64,27 +73,27 @@ def fetch(spec: str, digest: str, wanted: dict[str, str], folder: Path) -> list[
             name = member.name.removeprefix("package/")
             target = wanted.get(name) or wanted.get(name.rpartition("/")[0] + "/")
             if target and member.isfile():
-                path = HERE / target / Path(name).name
+                path = home / target / Path(name).name
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(tar.extractfile(member).read())
                 written.append(path)
     return written
 
 
-def main() -> None:
-    """Fetch everything and rewrite the table of README.md."""
+def refresh(home: Path, packages: dict) -> None:
+    """Fetch the packages of one folder and rewrite the table in its README.md."""
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        for spec, (digest, license_name, wanted) in PACKAGES.items():
-            for path in sorted(fetch(spec, digest, wanted, Path(folder))):
-                rows.append(
-                    f"| `{path.relative_to(HERE).as_posix()}` | {spec} | {license_name} | `{sha256(path)}` |"
-                )
-    readme = HERE / "README.md"
+        for spec, (digest, license_name, wanted) in packages.items():
+            for path in sorted(fetch(spec, digest, wanted, Path(folder), home)):
+                name = path.relative_to(home).as_posix()
+                rows.append(f"| `{name}` | {spec} | {license_name} | `{sha256(path)}` |")
+    readme = home / "README.md"
     head = readme.read_text(encoding="utf-8").partition("| file |")[0]
     table = "\n".join(["| file | package | license | SHA-256 |", "|---|---|---|---|", *rows])
     readme.write_text(f"{head}{table}\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main()
+    refresh(HERE, FOR_SITE_PACKAGES)
+    refresh(FOR_TESTS, FOR_TESTS_PACKAGES)

@@ -1,0 +1,73 @@
+"""The verdict on the landing page: a few sentences around the numbers that the notebooks of this build recorded.
+
+A point whose numbers were not recorded is left out, and the mark beside each is the scoreboard's. The sentences leave
+the direction to the numbers.
+"""
+
+import re
+
+from precise_lib.evaluate.claims import counted
+from precise_lib.evaluate.records import Claim, Record
+
+# Head, sentence, claims. {P1} is the value of P1; {P4 SVE, lowest} that of one of its parts.
+POINTS = [
+    (
+        "What a network adds to one voxel.",
+        "The SNR that Fourier integration needs, over that of the network, is {P1:.2f}. The SD of the network lies at"
+        " {P4 SVE, lowest:.2f} to {P4 SVE, highest:.2f} of the Cramér-Rao bound, that of a model fit at"
+        " {P4 fit, lowest:.2f} to {P4 fit, highest:.2f}.",
+        ["P1", "P4"],
+    ),
+    (
+        "What the MRI adds.",
+        "Where tissue is homogeneous, the gain in SNR becomes {P3:.1f}-fold; in a simulated rat brain one average then"
+        " has {P13 mean over the brain:.2f} times the SD of a fit of four.",
+        ["P3", "P13"],
+    ),
+    (
+        "What the MRI costs.",
+        "Of the contrast of a tumor that is missing from the MRI {P9 contrast of B at 0.004:.0%} is left at λ = 0.004"
+        " and {P9 contrast of B at 0.04:.0%} at λ = 0.04; more averaging does not bring it back.",
+        ["P9"],
+    ),
+    (
+        "Against simpler ways to smooth a map.",
+        "RMSE of PRECISE over that of the best other method, each at its best setting: {B4 rings:.2f} on the rings,"
+        " {B4 rat:.2f} in the rat, {B4 human:.2f} in the human brain.",
+        ["B4"],
+    ),
+    (
+        "What denoising of single spectra leaves.",
+        "{M1:.0%} of the noise at low SNR, judged over the whole spectrum.",
+        ["M1"],
+    ),
+    ("Miracle or mirage?", "{B1}", ["B1"]),
+]
+
+FIELDS = re.compile(r"\{([^}:]+)(?::([^}]*))?\}")  # {name} or {name:format}
+
+
+def filled(sentence: str, records: list[Record]) -> str | None:
+    """The sentence with its numbers, or None where one of them was not recorded."""
+    measured = {f"{r.id} {r.part}" if r.part else r.id: r.text if r.value is None else r.value for r in records}
+    if not measured.keys() >= {name for name, _ in FIELDS.findall(sentence)}:
+        return None
+    return FIELDS.sub(lambda found: format(measured[found[1]], found[2] or ""), sentence)
+
+
+def summary(claims: dict[str, Claim], records: list[Record]) -> str:
+    """The verdict in MyST Markdown: a list of points, each with its marks and the notebooks behind it."""
+    of = {name: [r for r in records if r.id == name] for name in claims}
+    lines = []
+    for head, sentence, names in POINTS:
+        if (text := filled(sentence, records)) is None:
+            continue
+        marks = ", ".join(f"{name} {claims[name].worded(claims[name].verdict(of[name]))}" for name in names)
+        links = ", ".join(
+            f"{{doc}}`../notebooks/{stem}`" for stem in dict.fromkeys(r.notebook for name in names for r in of[name])
+        )
+        lines += [f"- **{head}** {text} ({marks}; {links})"]
+    lines += ["", f"{counted(claims, of)} The {{doc}}`scoreboard` has them all, misses included."]
+    if reduced := sorted({r.scale for r in records} - {None, "paper"}):
+        lines += [f"These are numbers of a reduced run ({', '.join(reduced)}), not of full size."]
+    return "\n".join([*lines, ""])
