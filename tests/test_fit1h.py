@@ -13,6 +13,7 @@ from precise_lib.estimate.fit1h import fit_spectra
 from precise_lib.estimate.spectrum_model import SpectrumModel, crlb
 from precise_lib.simulate import brain1h
 from precise_lib.simulate.brain1h import brain_basis, draw, window
+from precise_lib.simulate.signal import GAUSSIAN
 
 STRONG = ("NAA", "tCr", "mI", "Glu", "tCho")
 WINDOW = slice(-brain1h.WINDOW_POINTS, None)
@@ -80,7 +81,7 @@ def test_bound_against_a_numeric_fisher_matrix():
     truth, t = amplitudes_of(data)[0], brain_basis().acquisition.time_s
 
     def signal(p):
-        decay = np.exp((2j * np.pi * p[-4] - np.pi * p[-3]) * t - brain1h.GAUSSIAN * p[-2] * t**2 + 1j * p[-1])
+        decay = np.exp((2j * np.pi * p[-4] - np.pi * p[-3]) * t - GAUSSIAN * p[-2] * t**2 + 1j * p[-1])
         return ((p[:-4] @ basis.fids) * decay).view(float)
 
     at = np.concatenate([truth, [0.0, 0.0, float(data.shim_hz[0]) ** 2, 0.0]])

@@ -13,6 +13,9 @@ one search over a grid:
 3. phase and scale of water are taken out, so the estimate is exactly equivariant to both;
 4. whitening with the covariance of the training data conditions the optimization.
 
+Where the signal model has a baseline or lipids, they may be the largest of the FID: the filters of steps 2 and 3 are
+then those of the metabolites less what the family of baseline and lipids can produce, so that they are deaf to these.
+
 A trained bank of filters as long as this input, with PReLU, stands where the paper has its convolutions; the two FC
 layers follow. Its input has no order in time, so kernels of length 3 would have no meaning there.
 """
@@ -26,6 +29,8 @@ import torch
 from torch import nn
 
 from precise_lib.simulate.signal import SignalModel
+
+DEAF_TO = 3e-3  # of the largest baseline or lipid: smaller components may pass
 
 
 @dataclass(frozen=True)
@@ -96,10 +101,14 @@ class MatchedFront(nn.Module):
             subspace, aligned = (
                 np.linalg.svd(f, full_matrices=False)[2][:k] for f, k in zip(families, ranks, strict=True)
             )
+        if model.of_role("baseline", "lipid").any():
+            basis = basis[:, model.of_role("metabolite")] if families is None else _deaf(model, families[1])
+            m = basis.shape[1]
         low, high = shift_range_hz[0] - 0.5 * fwhm, shift_range_hz[1] + 0.5 * fwhm
         search = np.linspace(low, high, int(np.ceil((high - low) / (0.15 * fwhm))) + 1)
         fine = np.linspace(low, high, 10 * (len(search) - 1) + 1)
-        water = basis[:, model.index(model.reference)]
+        own = model.of_role("metabolite")[: model.index(model.reference)].sum()
+        water = basis[:, own]
         # FID = z @ subspace, so whatever acts on a FID acts on z through the subspace
         combs = [subspace @ (np.exp(-2j * np.pi * s * t)[:, None] * basis.conj()) for s in search]
         rotations = [(subspace * np.exp(-2j * np.pi * s * t)) @ aligned.conj().T for s in fine]
@@ -144,6 +153,18 @@ class MatchedFront(nn.Module):
         x = torch.view_as_real(self.align(z)[0]).flatten(1).double()
         values, vectors = torch.linalg.eigh(x.T @ x / len(x))
         self.whitening.copy_(vectors * values.clamp(min=1e-5 * values[-1]).rsqrt())
+
+
+def _deaf(model: SignalModel, aligned: np.ndarray) -> np.ndarray:
+    """Unit lines of the metabolites (t, K) less their projection on what baseline and lipids of a family span.
+
+    `aligned` holds FIDs of single lines, one resonance after the other (`signal_families`).
+    """
+    other = np.tile(model.of_role("baseline", "lipid"), len(aligned) // len(model.names))
+    _, size, rows = np.linalg.svd(aligned[other], full_matrices=False)
+    span = rows[size > DEAF_TO * size[0]]
+    lines = model.basis()[:, model.of_role("metabolite")]
+    return lines - span.T @ (span.conj() @ lines)
 
 
 class Network(nn.Module):

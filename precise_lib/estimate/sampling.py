@@ -14,8 +14,9 @@ import torch
 
 from precise_lib.errors import InputError, reason
 from precise_lib.estimate.network import NetworkConfig
-from precise_lib.simulate.signal import SignalModel, dmi_11t7, snr_to_sigma
+from precise_lib.simulate.signal import GAUSSIAN, SignalModel, dmi_11t7, snr_to_sigma
 
+_RANGES = ("shift_range_hz", "broadening_range_hz", "gaussian_range_hz", "offset_range_hz")
 _CHOICES = {
     "noise": ("uniform_sigma", "log_snr"),
     "loss": ("mse", "bound", "efficient"),
@@ -33,6 +34,7 @@ class TrainConfig:
     network : layer sizes and front end
     amplitude_range : name -> (low, high) in units of water; ``default`` for names not listed
     shift_range_hz, broadening_range_hz : uniform ranges of Eq. 2's B0 effects
+    gaussian_range_hz, offset_range_hz : of Gaussian width and offset of the lipids, where the signal model has them
     noise : "uniform_sigma" (sigma ~ U(0, sigma_max), as in the paper) or "log_snr" (log-uniform SNR)
     snr_range : lowest and highest SNR; the lowest sets sigma_max
     noiseless_share : share of FIDs without noise
@@ -60,6 +62,8 @@ class TrainConfig:
     average: bool = True
     seed: int = 0
     checkpoint_every: int = 1000
+    gaussian_range_hz: tuple[float, float] = (0.0, 0.0)
+    offset_range_hz: tuple[float, float] = (0.0, 0.0)
 
     @classmethod
     def plain(cls, **changes) -> TrainConfig:
@@ -114,7 +118,7 @@ class TrainConfig:
                 values["signal_model"] = SignalModel.from_dict(values["signal_model"])
             if "network" in values:
                 values["network"] = NetworkConfig(**values["network"])
-            for name in ("shift_range_hz", "broadening_range_hz", "snr_range"):
+            for name in (*_RANGES, "snr_range"):
                 if name in values:
                     values[name] = tuple(float(v) for v in values[name])
                     if len(values[name]) != 2:
@@ -140,14 +144,17 @@ class TrainConfig:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; it must be one of {', '.join(choices)}")
         if not (0 < self.learning_rate < np.inf and 0 <= self.noiseless_share <= 1 and 0 < self.loss_floor < np.inf):
             raise ValueError("learning_rate, noiseless_share or loss_floor is out of range")
-        ranges = [self.shift_range_hz, self.broadening_range_hz, self.snr_range, *self.ranges()]
+        ranges = [*(getattr(self, name) for name in _RANGES), self.snr_range, *self.ranges()]
         if not (np.isfinite(ranges).all() and all(low <= high for low, high in ranges) and self.snr_range[0] > 0):
             raise ValueError("a range does not go from a lower to a higher number")
         if not np.isfinite(self.signal_model.basis()).all():
             raise ValueError("a number of the signal model is out of range")
 
     def to_dict(self) -> dict:
-        return json.loads(json.dumps(asdict(self)))
+        """Plain values; ranges of terms that the signal model lacks are left out."""
+        values = json.loads(json.dumps(asdict(self))) | {"signal_model": self.signal_model.to_dict()}
+        unused = {"gaussian_hz", "offset_hz"} - set(self.signal_model.common)
+        return {name: value for name, value in values.items() if name.replace("_range", "") not in unused}
 
     def ranges(self) -> np.ndarray:
         """Amplitude ranges, (M, 2)."""
@@ -166,13 +173,19 @@ class Sampler:
         self.basis = torch.tensor(model.basis().T, dtype=torch.complex64, device=device)
         self.time = torch.tensor(model.acquisition.time_s, dtype=torch.float32, device=device)
         self.ranges = torch.tensor(config.ranges(), dtype=torch.float32, device=device)
+        lipid = model.of_role("lipid")
+        self.lipid = torch.tensor(lipid, device=device) if lipid.any() else None
+        self.voigt = model.lineshape == "voigt"
         self.sigma_at_snr_1 = float(snr_to_sigma(model, 1.0))
 
     def uniform(self, generator, shape, low, high):
         return low + (high - low) * torch.rand(shape, generator=generator, device=self.device)
 
     def parameters(self, n, groups, generator):
-        """Amplitudes (n, M), shift (groups, 1), broadening (groups, 1), phase (n, 1), noise SD (n,)."""
+        """Amplitudes (n, M), phase (n, 1), noise SD (n,), and what lines share, each (groups, 1).
+
+        That is shift, broadening, Gaussian width and offset of the lipids; None for what the model lacks.
+        """
         c = self.config
         amplitudes = self.uniform(generator, (n, len(self.ranges)), *self.ranges.T)
         shift = self.uniform(generator, (groups, 1), *c.shift_range_hz)
@@ -183,19 +196,25 @@ class Sampler:
         else:
             sigma = self.sigma_at_snr_1 * torch.exp(-self.uniform(generator, (n,), *np.log(c.snr_range)))
         noiseless = torch.rand(n, generator=generator, device=self.device) < c.noiseless_share
-        return amplitudes, shift, broadening, phase, torch.where(noiseless, 0.0, sigma)
+        gaussian = self.uniform(generator, (groups, 1), *c.gaussian_range_hz) if self.voigt else None
+        offset = None if self.lipid is None else self.uniform(generator, (groups, 1), *c.offset_range_hz)
+        return amplitudes, phase, torch.where(noiseless, 0.0, sigma), (shift, broadening, gaussian, offset)
 
-    def envelope(self, shift, broadening, phase=0.0):
-        return torch.polar(torch.exp(-torch.pi * broadening * self.time), 2 * torch.pi * shift * self.time + phase)
+    def envelope(self, shift, broadening, gaussian=None, phase=0.0):
+        exponent = -torch.pi * broadening * self.time
+        if gaussian is not None:
+            exponent = exponent - GAUSSIAN * (gaussian * self.time) ** 2
+        return torch.polar(torch.exp(exponent), 2 * torch.pi * shift * self.time + phase)
 
     def draw(self, n: int, generator: torch.Generator):
         """Noiseless FIDs (n, t) complex64, amplitudes (n, M), noise SD (n,)."""
-        amplitudes, shift, broadening, phase, sigma = self.parameters(n, n, generator)
-        return (
-            (amplitudes.to(torch.complex64) @ self.basis) * self.envelope(shift, broadening, phase),
-            amplitudes,
-            sigma,
-        )
+        amplitudes, phase, sigma, common = self.parameters(n, n, generator)
+        *common, offset = common
+        weights = amplitudes.to(torch.complex64)
+        fids = weights @ self.basis
+        if offset is not None:
+            fids = fids + (weights * self.lipid) @ self.basis * (self.envelope(offset, 0 * offset) - 1)
+        return fids * self.envelope(*common, phase), amplitudes, sigma
 
     def white(self, shape, generator):
         """Complex noise of unit SD per real channel."""
@@ -214,21 +233,31 @@ class Sampler:
         """
         groups = n // self.SHARED
         n, m = groups * self.SHARED, len(self.ranges)
-        amplitudes, shift, broadening, phase, sigma = self.parameters(n, groups, generator)
-        lines = self.envelope(shift, broadening)[:, None] * self.basis
-        moments = project(torch.cat([lines, self.time * lines], 1).flatten(0, 1))
-        moments = moments.view(groups, 2 * m, -1).repeat_interleave(self.SHARED, 0)
+        amplitudes, phase, sigma, common = self.parameters(n, groups, generator)
+        *common, offset = common
+        powers = [self.envelope(*common)[:, None] * self.basis]
+        if offset is not None:
+            powers[0][:, self.lipid] *= self.envelope(offset, 0 * offset)[:, None]
+        for _ in range(2 if self.voigt else 1):
+            powers.append(self.time * powers[-1])
+        moments = project(torch.cat(powers, 1).flatten(0, 1))
+        moments = moments.view(groups, len(powers) * m, -1).repeat_interleave(self.SHARED, 0)
         moments = moments * torch.polar(torch.ones_like(phase), phase)[:, None]
         weights = amplitudes.to(torch.complex64)[:, None]
-        signal, slope = weights @ moments[:, :m], weights @ moments[:, m:]
+        signal, slope = weights @ moments[:, :m], weights @ moments[:, m : 2 * m]
         # shift and broadening in units that make the columns comparable to the lines
         scale = 1 / self.time[-1] * len(self.time) / 20
-        jacobian = torch.cat([moments[:, :m], 1j * scale * slope, -scale * slope, 1j * signal], 1)
-        jacobian = torch.view_as_real(jacobian).flatten(2)
+        columns = [moments[:, :m], 1j * scale * slope, -scale * slope, 1j * signal]
+        if self.voigt:
+            columns.append(-(scale**2) * (weights @ moments[:, 2 * m :]))
+        if self.lipid is not None:
+            columns.append(1j * scale * ((weights * self.lipid) @ moments[:, m : 2 * m]))
+        jacobian = torch.view_as_real(torch.cat(columns, 1)).flatten(2)
+        jacobian = jacobian if len(columns) == 4 else jacobian.double()  # two widths are nearly parallel
         white = self.white(signal[:, 0].shape, generator)
         fisher = jacobian @ jacobian.mT
-        projected = (jacobian @ torch.view_as_real(white).flatten(1)[..., None])[..., 0]
-        error = torch.linalg.solve(fisher, projected)[:, :m] * sigma[:, None]
+        projected = (jacobian @ torch.view_as_real(white).flatten(1)[..., None].to(jacobian.dtype))[..., 0]
+        error = torch.linalg.solve(fisher, projected)[:, :m].float() * sigma[:, None]
         return signal[:, 0] + sigma[:, None] * white, amplitudes + error, sigma
 
 
@@ -239,11 +268,14 @@ def signal_families(config: TrainConfig, n: int = 6000) -> tuple[np.ndarray, np.
     """
     rng, model = np.random.default_rng(config.seed), config.signal_model
     m = len(model.names)
-    amplitudes = np.tile(np.eye(m), (n // m, 1))
+    # lipids count by their size, which may be many times that of a metabolite
+    size = np.where(model.of_role("lipid"), np.abs(config.ranges()).max(1), 1.0)
+    amplitudes = np.tile(np.diag(size), (n // m, 1))
     broadening = rng.uniform(*config.broadening_range_hz, len(amplitudes))
     residual = rng.normal(0, 0.15 / (np.pi * model.t2star_s.max()), len(amplitudes))
-    shifted = model.fids(amplitudes, rng.uniform(*config.shift_range_hz, len(amplitudes)), broadening)
-    return shifted, model.fids(amplitudes, residual, broadening)
+    shift = rng.uniform(*config.shift_range_hz, len(amplitudes))
+    more = {name: rng.uniform(*getattr(config, f"{name[:-3]}_range_hz"), len(amplitudes)) for name in model.common[3:]}
+    return model.fids(amplitudes, shift, broadening, **more), model.fids(amplitudes, residual, broadening, **more)
 
 
 def amplitude_variance_scale(model: SignalModel) -> np.ndarray:

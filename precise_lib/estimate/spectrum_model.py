@@ -16,7 +16,8 @@ from scipy.linalg import solve_triangular
 from scipy.optimize import nnls
 
 from precise_lib.errors import InputError
-from precise_lib.simulate.brain1h import GAUSSIAN, BasisSet
+from precise_lib.simulate.brain1h import BasisSet
+from precise_lib.simulate.signal import GAUSSIAN
 
 CHUNK = 16  # spectra that advance together: about 60 MB per thread
 WIDEST_HZ = 30.0

@@ -1,6 +1,8 @@
 """Cramer-Rao lower bounds on amplitudes: Eq. 6 of PRECISE-DMI and the numeric Fisher matrix.
 
-Unknown are M real amplitudes, one frequency shift, one extra broadening and one phase, all lines in common.
+Unknown are M real amplitudes, one frequency shift, one extra broadening and one phase, all lines in common; where the
+signal model says so, a Gaussian width in common as well, and the frequency offset of the lipids (`SignalModel.common`).
+Amplitudes of baseline and lipids are unknown like all others, so what they cost is in the bound of the metabolites.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from precise_lib.errors import InputError
-from precise_lib.simulate.signal import SignalModel
+from precise_lib.simulate.signal import GAUSSIAN, SignalModel
 
 
 def eq6(model: SignalModel, amplitudes, sigma, broadening_hz=0.0) -> np.ndarray:
@@ -32,22 +34,41 @@ def eq6(model: SignalModel, amplitudes, sigma, broadening_hz=0.0) -> np.ndarray:
     return np.sqrt(2 * model.acquisition.dwell_time_s / t_eff) * np.asarray(sigma, float)[..., None] * r
 
 
-def jacobian(model: SignalModel, amplitudes, shift_hz=0.0, broadening_hz=0.0, phase_rad=0.0) -> np.ndarray:
-    """Derivatives (..., M + 3, n_samples) of the FID by amplitudes, shift (Hz), broadening (Hz), phase (rad)."""
-    envelope = model.envelope(shift_hz, broadening_hz, phase_rad)
-    lines = envelope[..., None, :] * model.basis().T
+def jacobian(
+    model: SignalModel, amplitudes, shift_hz=0.0, broadening_hz=0.0, phase_rad=0.0, gaussian_hz=0.0, offset_hz=0.0
+) -> np.ndarray:
+    """Derivatives (..., M + 3, n_samples) of the FID by amplitudes, shift (Hz), broadening (Hz), phase (rad).
+
+    Then, where the model has them, by the square of the Gaussian width (Hz^2: the width itself has no slope at zero)
+    and by the offset of the lipids (Hz).
+    """
+    envelope = model.envelope(shift_hz, broadening_hz, phase_rad, gaussian_hz)
+    lines, lipid = envelope[..., None, :] * model.basis().T, model.of_role("lipid")
+    if np.any(offset_hz):
+        lines = lines * model.lipid_rotation(offset_hz)
     amplitudes = np.asarray(amplitudes, float)
     signal = np.einsum("...m,...mt->...t", amplitudes, lines)
     t = model.acquisition.time_s
-    nuisance = np.stack([2j * np.pi * t * signal, -np.pi * t * signal, 1j * signal], axis=-2)
+    nuisance = [2j * np.pi * t * signal, -np.pi * t * signal, 1j * signal]
+    if model.lineshape == "voigt":
+        nuisance.append(-GAUSSIAN * t**2 * signal)
+    if lipid.any():
+        nuisance.append(2j * np.pi * t * np.einsum("...m,...mt->...t", amplitudes * lipid, lines))
+    nuisance = np.stack(nuisance, axis=-2)
     shape = np.broadcast_shapes(lines.shape[:-2], nuisance.shape[:-2])
     return np.concatenate([np.broadcast_to(v, shape + v.shape[-2:]) for v in (lines, nuisance)], axis=-2)
 
 
-def covariance(model: SignalModel, amplitudes, sigma, shift_hz=0.0, broadening_hz=0.0, phase_rad=0.0) -> np.ndarray:
-    """Inverse Fisher matrix (..., M + 3, M + 3) in the order of `jacobian`, per noise `sigma` (...)."""
-    j = jacobian(model, amplitudes, shift_hz, broadening_hz, phase_rad)
+def covariance(model: SignalModel, amplitudes, sigma, *args, **nuisance) -> np.ndarray:
+    """Inverse Fisher matrix (..., M + 3, M + 3) in the order of `jacobian`, per noise `sigma` (...).
+
+    Further arguments are those of `jacobian`: shift_hz, broadening_hz, phase_rad and so on. Without any lipid their
+    offset has no meaning, and counts as known.
+    """
+    j = jacobian(model, amplitudes, *args, **nuisance)
     fisher = np.einsum("...at,...bt->...ab", j.conj(), j).real
+    if model.of_role("lipid").any():
+        fisher[..., -1, -1] = np.where(fisher[..., -1, -1] > 0, fisher[..., -1, -1], 1.0)
     scale = np.sqrt(np.einsum("...aa->...a", fisher))
     normalized = fisher / (scale[..., :, None] * scale[..., None, :])
     inverse = np.linalg.inv(normalized) / (scale[..., :, None] * scale[..., None, :])

@@ -68,7 +68,7 @@ def amplitude_study(
     amplitudes : (M,) truth, water SNR refers to its water
     snrs : (S,) SNR of the undistorted water line as the paper defines it
     ratio : study amplitude / water instead of the amplitude
-    nuisance : shift_hz, broadening_hz, phase_rad of every realization; "random" phase by default
+    nuisance : shift_hz, broadening_hz, phase_rad and so on of every realization; "random" phase by default
 
     Returns
     -------
@@ -85,7 +85,7 @@ def amplitude_study(
         for start in range(0, n_repeats, batch):
             n = min(batch, n_repeats - start)
             phase = nuisance.get("phase_rad", rng.uniform(-np.pi, np.pi, n))
-            clean = model.fids(amplitudes, nuisance.get("shift_hz", 0.0), nuisance.get("broadening_hz", 0.0), phase)
+            clean = model.fids(amplitudes, **nuisance | {"phase_rad": phase})
             noisy = add_noise(np.broadcast_to(clean, (n, clean.shape[-1])), sigma, rng).astype(np.complex64)
             for name, method in methods.items():
                 estimate = method(noisy, model)

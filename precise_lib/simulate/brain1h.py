@@ -29,7 +29,7 @@ import xarray as xr
 
 from precise_lib.errors import InputError
 from precise_lib.simulate import spins
-from precise_lib.simulate.signal import Acquisition, add_noise
+from precise_lib.simulate.signal import Acquisition, add_noise, gaussian_decay
 
 CARRIER_PPM = 4.65
 TE_S = 0.035
@@ -65,18 +65,11 @@ MM_LINES = (
     (4.07, 0.018, 8.6),
 )
 WINDOW_POINTS = 1024
-# rad^2: the Gaussian of full width w at half maximum decays as exp(-GAUSSIAN (w t)^2)
-GAUSSIAN = np.pi**2 / (4 * np.log(2))
 
 
 def brain_3t() -> Acquisition:
     """4096 points at 4 kHz, 123.25 MHz."""
     return Acquisition(4096, 1 / 4000, 123.25, "1H")
-
-
-def gaussian_decay(fwhm_hz, time_s) -> np.ndarray:
-    """Envelope (..., t) of Gaussian lines of full width `fwhm_hz` (...)."""
-    return np.exp(-GAUSSIAN * (np.asarray(fwhm_hz, float)[..., None] * time_s) ** 2)
 
 
 def ppm_axis(acquisition: Acquisition, carrier_ppm=CARRIER_PPM) -> np.ndarray:

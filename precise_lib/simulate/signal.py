@@ -4,6 +4,17 @@ Sign convention: a resonance above the carrier (higher ppm) has a positive frequ
 ``numpy.fft.fft``. Line broadening is an extra Lorentzian full width ``broadening_hz`` common to all lines:
 ``1/T2*' = 1/T2* + pi * broadening_hz``. For lines with one common T2*, this is Eq. 2's ``T + delta T`` in
 other words (`broadening_from_delta_t` converts).
+
+Proton spectra need three terms more (PRECISE-DMI, Discussion), and a signal model may have any of them:
+
+* baseline: resonances of role "baseline" (macromolecules) are fitted but not of interest. A resonance may consist of
+  many lines in fixed proportion, ``sum_l c_l exp(2 pi i nu_l t - GAUSSIAN (g_l t)^2 - t / T2*)`` with complex c_l;
+* lipids: resonances of role "lipid" come from elsewhere, the scalp, and have a frequency of their own: all of them are
+  shifted by one further ``offset_hz``;
+* lineshape "voigt": an unknown Gaussian width g common to all lines, ``exp(-GAUSSIAN (g t)^2)``, beside the Lorentzian.
+
+So ``S(t) = exp(i phi + (2 pi i shift - pi broadening) t - GAUSSIAN (g t)^2) sum_m a_m B_m(t) exp(2 pi i o_m t)``, with
+``o_m = offset_hz`` for lipids and zero for all others.
 """
 
 from __future__ import annotations
@@ -20,6 +31,10 @@ from precise_lib.simulate.shifts import SHIFTS_2H_PPM
 
 DEUTERIUM_MHZ_PER_T = 6.5359
 _MHZ_PER_T = {"2H": DEUTERIUM_MHZ_PER_T, "1H": 42.577}
+# rad^2: the Gaussian of full width g at half maximum decays as exp(-GAUSSIAN (g t)^2)
+GAUSSIAN = np.pi**2 / (4 * np.log(2))
+ROLES = ("metabolite", "baseline", "lipid")
+LINESHAPES = ("lorentzian", "voigt")
 
 
 @dataclass(frozen=True)
@@ -73,15 +88,41 @@ class Acquisition:
 
 @dataclass(frozen=True)
 class Resonance:
-    """One Lorentzian line: name, chemical shift (ppm) and T2* (s)."""
+    """One Lorentzian line, or several in fixed proportion that share an amplitude.
+
+    Parameters
+    ----------
+    name, ppm, t2star_s : chemical shift (of the main line) in ppm, T2* in s
+    role : "metabolite", "baseline" or "lipid"
+    lines : rows (ppm, real, imaginary, gaussian_hz): place, complex weight and Gaussian width of each line;
+        none for a single line of weight one at `ppm`
+
+    Raises
+    ------
+    InputError : a T2* that is not positive, an unknown role, a line that is not four finite numbers
+    """
 
     name: str
     ppm: float
     t2star_s: float
+    role: str = "metabolite"
+    lines: tuple[tuple[float, float, float, float], ...] = ()
 
     def __post_init__(self):
         if not (np.isfinite(self.t2star_s) and self.t2star_s > 0):
             raise InputError(f"T2* of {self.name} is {self.t2star_s} s; it must be a positive number.")
+        if self.role not in ROLES:
+            raise InputError(f"The role of {self.name} is '{self.role}'; it must be one of {', '.join(ROLES)}.")
+        object.__setattr__(self, "lines", tuple(tuple(line) for line in self.lines))
+        if any(len(line) != 4 or not np.isfinite(line).all() for line in self.lines):
+            raise InputError(f"A line of {self.name} is not four numbers (ppm, real, imaginary, Gaussian width).")
+
+    def unit_fid(self, acquisition: Acquisition, carrier_ppm: float) -> np.ndarray:
+        """FID (n_samples,) of amplitude one."""
+        ppm, real, imaginary, gaussian_hz = np.array(self.lines or ((self.ppm, 1, 0, 0),), float).T
+        t, hz = acquisition.time_s, (ppm - carrier_ppm) * acquisition.spectrometer_frequency_mhz
+        lines = np.exp(2j * np.pi * hz[:, None] * t) * gaussian_decay(gaussian_hz, t)
+        return (real + 1j * imaginary) @ lines * np.exp(-t / self.t2star_s)
 
 
 @dataclass(frozen=True)
@@ -95,6 +136,7 @@ class SignalModel:
     carrier_ppm : chemical shift at zero frequency
     reference : name of the resonance whose concentration is known
     reference_concentration_mm : that concentration (natural-abundance HDO: 10 mM)
+    lineshape : "lorentzian", or "voigt" where estimators must reckon with a Gaussian width too
 
     Example
     -------
@@ -109,9 +151,12 @@ class SignalModel:
     carrier_ppm: float = 4.7
     reference: str = "water"
     reference_concentration_mm: float = 10.0
+    lineshape: str = "lorentzian"
 
     def __post_init__(self):
         object.__setattr__(self, "resonances", tuple(self.resonances))
+        if self.lineshape not in LINESHAPES:
+            raise InputError(f"The lineshape is '{self.lineshape}'; it must be one of {', '.join(LINESHAPES)}.")
         if len(set(self.names)) != len(self.names):
             raise InputError(f"Resonance names must differ, not {', '.join(self.names)}.")
         if self.reference not in self.names:
@@ -128,6 +173,17 @@ class SignalModel:
             raise InputError(f"The signal model has no '{name}', only {', '.join(self.names)}.")
         return self.names.index(name)
 
+    def of_role(self, *roles: str) -> np.ndarray:
+        """(M,) bool: the resonances of these roles."""
+        return np.array([r.role in roles for r in self.resonances])
+
+    @property
+    def common(self) -> tuple[str, ...]:
+        """Names of what a FID depends on besides amplitudes, in the order of `crlb.jacobian`."""
+        names = ("shift_hz", "broadening_hz", "phase_rad")
+        names += ("gaussian_hz",) if self.lineshape == "voigt" else ()
+        return names + (("offset_hz",) if self.of_role("lipid").any() else ())
+
     @property
     def frequencies_hz(self) -> np.ndarray:
         """Line frequencies from the carrier, (M,), Hz."""
@@ -141,27 +197,45 @@ class SignalModel:
     def basis(self) -> np.ndarray:
         """Unit-amplitude FIDs, (n_samples, M), complex128: Eq. 1 with every amplitude one."""
         t = self.acquisition.time_s[:, None]
-        return np.exp(2j * np.pi * self.frequencies_hz * t - t / self.t2star_s)
+        basis = np.exp(2j * np.pi * self.frequencies_hz * t - t / self.t2star_s)
+        for k, resonance in enumerate(self.resonances):
+            if resonance.lines:
+                basis[:, k] = resonance.unit_fid(self.acquisition, self.carrier_ppm)
+        return basis
 
-    def envelope(self, shift_hz=0.0, broadening_hz=0.0, phase_rad=0.0) -> np.ndarray:
-        """The factor common to all lines, (..., n_samples): shift, broadening and phase of Eq. 2."""
+    def envelope(self, shift_hz=0.0, broadening_hz=0.0, phase_rad=0.0, gaussian_hz=0.0) -> np.ndarray:
+        """The factor common to all lines, (..., n_samples): shift, broadening and phase of Eq. 2, Gaussian width."""
         shift, broad, phase = (np.asarray(v, float)[..., None] for v in (shift_hz, broadening_hz, phase_rad))
-        return np.exp((2j * np.pi * shift - np.pi * broad) * self.acquisition.time_s + 1j * phase)
+        envelope = np.exp((2j * np.pi * shift - np.pi * broad) * self.acquisition.time_s + 1j * phase)
+        return envelope * gaussian_decay(gaussian_hz, self.acquisition.time_s) if np.any(gaussian_hz) else envelope
 
-    def fids(self, amplitudes, shift_hz=0.0, broadening_hz=0.0, phase_rad=0.0) -> np.ndarray:
+    def lipid_rotation(self, offset_hz=0.0) -> np.ndarray:
+        """The factor of each line, (..., M, n_samples): ``exp(2 pi i offset t)`` for lipids, one for all others."""
+        offset = np.asarray(offset_hz, float)[..., None, None] * self.of_role("lipid")[:, None]
+        return np.exp(2j * np.pi * offset * self.acquisition.time_s)
+
+    def fids(
+        self, amplitudes, shift_hz=0.0, broadening_hz=0.0, phase_rad=0.0, gaussian_hz=0.0, offset_hz=0.0
+    ) -> np.ndarray:
         """Noiseless FIDs of Eq. 2.
 
         Parameters
         ----------
         amplitudes : (..., M)
-        shift_hz, broadening_hz, phase_rad : scalars or arrays that broadcast to (...)
+        shift_hz, broadening_hz, phase_rad, gaussian_hz : scalars or arrays that broadcast to (...)
+        offset_hz : of the lipids, as well
 
         Returns
         -------
         (..., n_samples) complex128
         """
-        clean = np.asarray(amplitudes, float) @ self.basis().T
-        return clean * self.envelope(shift_hz, broadening_hz, phase_rad)
+        amplitudes = np.asarray(amplitudes, float)
+        clean = amplitudes @ self.basis().T
+        if np.any(offset_hz):
+            lipid = self.of_role("lipid")
+            turn = np.exp(2j * np.pi * np.asarray(offset_hz, float)[..., None] * self.acquisition.time_s)
+            clean = clean + amplitudes[..., lipid] @ self.basis()[:, lipid].T * (turn - 1)
+        return clean * self.envelope(shift_hz, broadening_hz, phase_rad, gaussian_hz)
 
     def concentrations(self, amplitudes) -> np.ndarray:
         """Amplitudes (..., M) to mM by the reference; NaN where the reference is not positive."""
@@ -171,7 +245,11 @@ class SignalModel:
             return np.where(water > 0, amplitudes / water, np.nan) * self.reference_concentration_mm
 
     def to_dict(self) -> dict:
-        return json.loads(json.dumps(asdict(self)))
+        """Plain values; terms that the model does not have are left out, so that names (`hash`) of others last."""
+        values = json.loads(json.dumps(asdict(self)))
+        for resonance in values["resonances"]:
+            _drop_defaults(resonance, role="metabolite", lines=[])
+        return _drop_defaults(values, lineshape="lorentzian")
 
     @classmethod
     def from_dict(cls, values: dict) -> SignalModel:
@@ -188,6 +266,18 @@ class SignalModel:
     def hash(self) -> str:
         """Twelve hexadecimal digits that name this signal model."""
         return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _drop_defaults(values: dict, **defaults) -> dict:
+    for name, default in defaults.items():
+        if values[name] == default:
+            del values[name]
+    return values
+
+
+def gaussian_decay(fwhm_hz, time_s) -> np.ndarray:
+    """Envelope (..., t) of Gaussian lines of full width `fwhm_hz` (...)."""
+    return np.exp(-GAUSSIAN * (np.asarray(fwhm_hz, float)[..., None] * time_s) ** 2)
 
 
 def broadening_from_delta_t(t2star_s: float, delta_t_s):
