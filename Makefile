@@ -12,7 +12,7 @@ export PRECISE_DATA
 STAMP  := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help env lab book paper test bench lint format clean vendor
+.PHONY: help env lab book paper test newest fuzz bench lint format clean vendor
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -39,6 +39,14 @@ paper: env ## the book at full size; keep its results in data/results and say wh
 test: env ## run every test, on two cores
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
 
+newest: ## run the tests with the newest packages that pyproject.toml allows, in .venv-newest
+	"$(PYTHON)" -m venv .venv-newest
+	.venv-newest/bin/python -m pip install --disable-pip-version-check --quiet --upgrade --editable ".[dev]"
+	.venv-newest/bin/python -m pytest --deselect tests/test_environment.py::test_this_environment_is_the_locked_one
+
+fuzz: env ## give the readers twenty times as many spoiled files as `make test` does
+	PRECISE_FUZZ=20 $(BIN)/python -m pytest -q tests/test_fuzz.py
+
 bench: env ## print precision against the bound and speed of every estimator on this machine
 	$(BIN)/python -m precise_lib.bench
 
@@ -53,7 +61,7 @@ format: env ## mend what `make lint` can mend
 	@find notebooks -name '*.ipynb' -not -path '*/.ipynb_checkpoints/*' -print0 | xargs -0 -r $(BIN)/nbstripout --keep-id
 
 clean: ## remove the environment and everything that was built
-	rm -rf .venv _build notebooks/_build dist .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-newest _build notebooks/_build dist .pytest_cache .ruff_cache .hypothesis
 
 vendor: ## refresh book/_static/vendor (needs npm; the files are committed, so nobody else does)
 	"$(PYTHON)" book/_static/vendor/refresh.py
