@@ -13,6 +13,7 @@ that relates everything to water.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +21,10 @@ import xarray as xr
 
 from precise_lib.errors import InputError
 from precise_lib.estimate import checkpoints, quantifiers
-from precise_lib.estimate.fit1h import SpectrumFit
+from precise_lib.estimate.fit1h import SpectrumFit, fit_spectra
+from precise_lib.estimate.quantifiers import Quantifier
 from precise_lib.estimate.spectrum_model import SpectrumModel
-from precise_lib.evaluate.denoising import linearized, spectra_of
-from precise_lib.evaluate.montecarlo import bootstrap_interval
+from precise_lib.evaluate.denoising import WINDOW, linearized, spectra_of
 from precise_lib.evaluate.posterior import cut_normal
 from precise_lib.evaluate.scores import regression
 from precise_lib.simulate import brain1h
@@ -69,7 +70,7 @@ def ranges() -> np.ndarray:
     return np.array([*((0.0, top) for top in MAXIMUM_MM.values()), MM_RANGE, np.square(SHIM_RANGE_HZ)]).T
 
 
-def least_error(basis: BasisSet, data: xr.Dataset, points: slice, n_sweeps: int = 300, seed: int = 0) -> xr.Dataset:
+def least_error(basis: BasisSet, data: xr.Dataset, points: slice, n_sweeps: int = 800, seed: int = 0) -> xr.Dataset:
     """Estimates of least error for spectra of `brain1h.draw`, drawn with its own ranges; see the module's text.
 
     The posterior mean is that of Gibbs draws: each parameter in turn from its normal distribution given the others, cut
@@ -123,24 +124,43 @@ def _gibbs(precision, center, low, high, n_sweeps, rng) -> np.ndarray:
     return total / n_sweeps
 
 
-def rmse_ratio(truth, estimate, reference, n_draws: int = 400, seed: int = 0) -> xr.Dataset:
-    """RMSE of an estimate (V, 16) over that of another one, per metabolite, with a paired bootstrap over the spectra.
+def compared(data: xr.Dataset, networks: Mapping[str, Quantifier], n_sweeps: int = 800) -> xr.Dataset:
+    """Concentrations from fits, from networks and from the estimate of least error, all related to water.
+
+    Fits and `least_error` see the 1024 points of the 1D networks; a network sees what it was made for.
+
+    Parameters
+    ----------
+    data : as `brain1h.draw` gives it, drawn with its own ranges
+    networks : by label
+    n_sweeps : as in `least_error`
 
     Returns
     -------
-    Dataset (metabolite): `ratio`, `ratio_low`, `ratio_high` (95 %)
+    Dataset : `truth` (spectrum, metabolite) and `estimate` (source, spectrum, metabolite), mM; sources are "fit", "fit,
+        not negative", the labels, "best linear" and "posterior mean"
+
+    Raises
+    ------
+    InputError : other ranges, or a label that is that of another source
     """
-    squared = np.stack([(np.asarray(e) - np.asarray(truth)) ** 2 for e in (estimate, reference)], axis=1)
-    if not np.isfinite(squared).all():
-        raise InputError("Truth or estimates hold values that are not finite; leave those spectra out.")
-
-    def ratio(pairs):
-        return np.sqrt(pairs[:, 0].mean(0) / pairs[:, 1].mean(0))
-
-    values = (ratio(squared), *bootstrap_interval(ratio, squared, n_draws, seed))
-    ends = ("ratio", "ratio_low", "ratio_high")
-    columns = {k: ("metabolite", v) for k, v in zip(ends, values, strict=True)}
-    return xr.Dataset(columns, {"metabolite": list(METABOLITES)})
+    basis, spectra = brain1h.brain_basis(), spectra_of(data.noisy.values, WINDOW)
+    best = least_error(basis, data, WINDOW, n_sweeps)
+    own = {"best linear": best.linear.values, "posterior mean": best.posterior_mean.values}
+    for label, bounded in {"fit": False, "fit, not negative": True}.items():
+        own[label] = to_water(fit_spectra(spectra, basis, WINDOW, non_negative=bounded), basis)
+    if taken := set(own) & set(networks):
+        raise InputError(f"There is a source '{min(taken)}' already; give the network another label.")
+    found = {label: network.quantify(data.noisy.values) for label, network in networks.items()}
+    sources = ["fit", "fit, not negative", *found, "best linear", "posterior mean"]
+    each = ("source", "spectrum", "metabolite")
+    variables = {
+        "truth": (each[1:], data.concentration.values, {"units": "mM"}),
+        "estimate": (each, np.stack([(own | found)[s] for s in sources]), {"units": "mM"}),
+    }
+    return xr.Dataset(
+        variables, {"source": sources, "metabolite": list(METABOLITES), "snr": ("spectrum", data.snr.values)}
+    )
 
 
 def certify(path, n_spectra: int = 600, seed: int = 2000) -> dict:
