@@ -64,7 +64,24 @@ BOUNDS: dict[str, dict[str, tuple[float, float]]] = {
     },
     "16_peers": {"B4 rings": (0.8, 1.5), "B4 rat": (0.3, 1.3), "B4 human": (0.3, 1.5)},
     "17_simulated_1h_brain": {"M4 strong metabolites": (0.88, 1.12), "M9": (0.9, 1.1)},
-    "18_denoising_unets": {"M1": (0.054, 0.14), "M2": (0.1, 0.3), "M3 1D": (0.18, 0.5)},
+    "18_denoising_unets": {
+        "M1 1D": (0.054, 0.14),
+        "M1 2D": (0.028, 0.07),
+        "M2": (0.1, 0.3),
+        "M3 1D": (0.18, 0.5),
+        "M3 2D": (0.14, 0.5),
+    },
+    "19_quantification_after_denoising": {
+        "M5 metabolites with lower slope": (7, 16),
+        "M5 slope of sI": (-0.1, 0.45),
+        "M5 slope of NAA": (0.92, 1.05),
+        "M6": (0, 0.45),
+        "M7": (0.5, 1),
+        "M8 1D, lowest": (0.15, 0.6),
+        "M8 2D, lowest": (0.15, 0.6),
+        "M8 1D, highest": (0.8, 1.9),
+        "M8 2D, highest": (0.8, 1.9),
+    },
 }
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
