@@ -7,6 +7,8 @@ can go wrong, and is finished by Levenberg-Marquardt steps on the full normal eq
 ``sum_t t^p conj(e_k) e_l`` and ``sum_t t^p conj(e_k) x``: nothing of the size of a Jacobian is ever formed.
 All voxels advance together.
 
+Signal models with a Gaussian width or lipids go on from there, see `fit_terms`.
+
 Theory says the estimate attains the Cramer-Rao bound and is unbiased once the noise is small against the signal;
 the tests hold it to that.
 """
@@ -18,6 +20,8 @@ from dataclasses import dataclass, fields
 import numpy as np
 from joblib import Parallel, delayed
 
+from precise_lib.estimate.fit_terms import CHUNK as CHUNK_TERMS
+from precise_lib.estimate.fit_terms import refine
 from precise_lib.mrsi import MRSI
 from precise_lib.simulate.signal import SignalModel
 
@@ -41,7 +45,7 @@ class FitResult:
 
 def default_max_shift_hz(model: SignalModel) -> float:
     """Half the smallest line spacing: beyond it one line could be taken for its neighbor. One line: 0.5 ppm."""
-    spacing = np.diff(np.sort(model.frequencies_hz))
+    spacing = np.diff(np.sort(model.frequencies_hz[model.of_role("metabolite")]))
     return spacing.min() / 2 if len(spacing) else 0.5 * model.acquisition.spectrometer_frequency_mhz
 
 
@@ -171,7 +175,22 @@ class _Problem:
         phase = np.angle(np.exp(1j * (phase + np.pi * flip)))
         freedom = 2 * x.shape[1] - self.basis.shape[1] - 3
         sigma = np.sqrt(np.maximum(energy - explained, 0) / max(freedom, 1))
-        return FitResult(amplitudes * unit[:, None], shift, broad, phase, sigma * unit, converged)
+        result = FitResult(amplitudes * unit[:, None], shift, broad, phase, sigma * unit, converged)
+        return self.with_terms(x * unit[:, None], result) if len(self.model.common) > 3 else result
+
+    def with_terms(self, x, first: FitResult) -> FitResult:
+        """The fit of all parameters of the model, from that of Eq. 2."""
+        unit, m, more = np.linalg.norm(x, axis=-1), first.amplitudes.shape[1], len(self.model.common) - 3
+        unit[unit == 0] = 1.0
+        common = np.stack([first.shift_hz, first.broadening_hz, first.phase_rad, *np.zeros((more, len(x)))], 1)
+        start = np.concatenate([first.amplitudes / unit[:, None], common], 1)
+        limits = self.broadening_range, 1.5 * self.max_shift
+        parts = [slice(i, i + CHUNK_TERMS) for i in range(0, len(x), CHUNK_TERMS)]
+        fits = [refine(x[p] / unit[p, None], self.model, start[p], *limits) for p in parts]
+        theta, left, converged = (np.concatenate(values) for values in zip(*fits, strict=True))
+        sigma = np.sqrt(left / (2 * x.shape[1] - theta.shape[1])) * unit
+        shift, broadening, phase = theta[:, m : m + 3].T
+        return FitResult(theta[:, :m] * unit[:, None], shift, broadening, phase, sigma, converged)
 
 
 def fit_fids(fids, model: SignalModel, max_shift_hz=None, max_iterations=30, tolerance=1e-4, n_jobs=-1) -> FitResult:
