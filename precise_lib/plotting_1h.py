@@ -14,7 +14,8 @@ RANGE_PPM = (4.6, 0.2)
 METHOD_COLORS = {"noisy": "#999999", "truth": "#000000", "fit": "#009E73", "fit, not negative": "#E69F00"}
 METHOD_COLORS |= {"denoised": "#0072B2", "1D": "#0072B2", "2D": "#CC79A7"}
 METHOD_COLORS |= {"fit of the true model": "#009E73", "best possible": "#000000"}
-MARKS = {"best possible": "_", "center of the range": "x"}
+METHOD_COLORS |= {"InceptionNet": "#0072B2", "shallow CNN": "#CC79A7", "posterior mean": "#444444"}
+MARKS = {"best possible": "_", "posterior mean": "_", "center of the range": "x"}
 
 
 def plot_ppm(ax, ppm, spectra: Mapping[str, np.ndarray], window_ppm=RANGE_PPM, offset: float = 0.0):
