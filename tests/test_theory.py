@@ -1,5 +1,8 @@
 """The formulas of book/theory.md, each against a direct computation."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy.integrate import quad
@@ -7,11 +10,22 @@ from scipy.optimize import minimize, minimize_scalar
 from scipy.stats import norm
 
 from precise_lib.evaluate import crlb
+from precise_lib.evaluate.scores import denoising_score
 from precise_lib.simulate.signal import dmi_11t7, peak_height, snr_to_sigma
 
+THEORY = Path(__file__).resolve().parent.parent / "book" / "theory.md"
 MODEL = dmi_11t7()
 N, DT, T2 = MODEL.acquisition.n_samples, MODEL.acquisition.dwell_time_s, 0.020
 AMPLITUDES = np.array([1.0, 0.3, 0.6, 0.1])
+
+
+def test_every_equation_is_numbered_and_its_section_leads_to_code():
+    sections = re.split(r"\n(?=##+ )", THEORY.read_text(encoding="utf-8"))
+    formulas = [section for section in sections if "```{math}" in section]
+    assert len(formulas) > 10
+    for section in formulas:
+        assert section.count("```{math}") == section.count("\n:label: eq-"), section[:40]
+        assert re.search(r"\{(?:func|meth|class|mod)\}`", section), section[:40]
 
 
 def test_snr_and_time_domain_noise():
@@ -165,3 +179,16 @@ def test_regression_slope_of_a_posterior_mean():
     slope = np.cov(a, estimate)[0, 1] / a.var()
     assert slope == pytest.approx(1 - ((a - estimate) ** 2).mean() / a.var(), abs=0.005)
     assert slope < 0.8
+
+
+def test_score_of_a_fit_of_the_true_model():
+    """A projection on K real dimensions leaves K of 2 n channels of the noise: DS = sqrt(K / 2 n) at any SNR."""
+    rng = np.random.default_rng(5)
+    n, k, spectra = 256, 12, 4000
+    truth = rng.standard_normal((k, 2 * n))
+    amplitudes = rng.uniform(0, 50, (spectra, k))
+    clean, noise = amplitudes @ truth, rng.standard_normal((spectra, 2 * n))
+    drawn = np.linalg.lstsq(truth.T, (clean + noise).T, rcond=None)[0].T @ truth
+    drawn, clean, noisy = (a.reshape(-1, 2, n) for a in (drawn, clean, clean + noise))
+    score = denoising_score(*(a[:, 0] + 1j * a[:, 1] for a in (drawn, clean, noisy)))
+    assert np.sqrt((score**2).mean()) == pytest.approx(np.sqrt(k / (2 * n)), rel=0.01)
