@@ -82,6 +82,11 @@ BOUNDS: dict[str, dict[str, tuple[float, float]]] = {
         "M8 1D, highest": (0.8, 1.9),
         "M8 2D, highest": (0.8, 1.9),
     },
+    "22_in_vivo_1h": {
+        "B5 real 1H spectrum, fit": (0.85, 1.15),
+        "B5 real 1H spectrum, 1D": (-0.2, 0.5),
+        "B5 real 1H spectrum, 2D": (-0.2, 0.5),
+    },
 }
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
