@@ -22,6 +22,17 @@ from precise_lib.simulate.signal import SignalModel
 BATCH = 2048  # FIDs together: bounds the memory, and small arrays are not handed back to the system every time
 
 
+def efficient_map(model: SignalModel, amplitudes, **nuisance) -> np.ndarray:
+    """``J F^-1`` (V, t, M) complex64: ``Re(noise @ it)`` is the first-order error of an efficient estimator.
+
+    Amplitudes (V, M); `nuisance` as of `crlb.covariance`.
+    """
+    covariance = crlb.covariance(model, amplitudes, 1.0, **nuisance)
+    jacobian = crlb.jacobian(model, amplitudes, **nuisance)
+    m = np.shape(amplitudes)[-1]
+    return (np.swapaxes(jacobian.conj(), -1, -2) @ covariance[..., :m]).astype(np.complex64)
+
+
 def efficiency(
     method: Callable, model: SignalModel, amplitudes, sigma: float, n_repeats: int = 1000, seed: int = 0, **nuisance
 ) -> xr.Dataset:
@@ -42,9 +53,7 @@ def efficiency(
     amplitudes = np.atleast_2d(np.asarray(amplitudes, float))
     (v, m), clean = amplitudes.shape, model.fids(amplitudes, **nuisance)
     covariance = crlb.covariance(model, amplitudes, 1.0, **nuisance)
-    jacobian = crlb.jacobian(model, amplitudes, **nuisance)
-    # (V, t, M): multiplied with the noise, the first-order error of an efficient estimator
-    to_error = (np.swapaxes(jacobian.conj(), -1, -2) @ covariance[..., :m]).astype(np.complex64)
+    to_error = efficient_map(model, amplitudes, **nuisance)
     to_error = np.broadcast_to(to_error, (v, *to_error.shape[-2:]))
     bound = sigma * np.sqrt(np.einsum("...aa->...a", covariance)[..., :m])
     clean = np.broadcast_to(clean, (v, clean.shape[-1])).astype(np.complex64)
