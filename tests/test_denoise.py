@@ -21,7 +21,6 @@ from precise_lib.resources import data_path
 from precise_lib.simulate import brain1h
 
 TINY_1D, TINY_2D = UNet1dConfig(width=1 / 16), UNet2dConfig(width=2, levels=3, frames=32)
-SHIPPED = "unet1d_small"
 
 
 def tiny(network=TINY_1D, **changes) -> DenoiseConfig:
@@ -371,11 +370,9 @@ def test_best_possible_is_the_best_linear_estimate():
     assert np.abs(slopes - best.slope.values).max() < 0.06
 
 
-@pytest.fixture(scope="module")
-def shipped():
-    if SHIPPED not in denoiser.shipped():
-        pytest.skip("no shipped denoising network yet")
-    return denoiser.load(SHIPPED)
+@pytest.fixture(scope="module", params=["unet1d_small", "unet2d_small"])
+def shipped(request):
+    return denoiser.load(request.param)
 
 
 def test_shipped_denoisers_are_apart_from_the_networks_that_quantify():
@@ -391,26 +388,17 @@ def test_shipped_denoisers_come_from_their_settings(name):
     assert data_path("weights", "denoise", f"{name}.safetensors").stat().st_size < 2e6
 
 
-def test_shipped_network_denoises_the_look_and_bends_the_estimates(shipped):
-    """The direction of M1, M3, M5 and M6 at reduced size, on spectra it has not seen; both fits are non-negative."""
+def test_shipped_networks_denoise_the_look(shipped):
+    """The direction of M1 and M3 at reduced size, on spectra that they have not seen; test_quantified has M5 and M6."""
     data, basis = brain1h.draw(120, 21), brain1h.brain_basis()
     noisy, clean = (denoising.spectra_of(s.values, shipped.points) for s in (data.noisy, data.clean))
-    denoised = shipped.denoise_spectra(noisy)
-    table = denoising.score_table(denoised, clean, noisy, data.snr, shipped.points)
+    table = denoising.score_table(shipped.denoise_spectra(noisy), clean, noisy, data.snr, shipped.points)
     low, high = denoising.medians(table), denoising.medians(table, denoising.HIGH_SNR)
     least = denoising.best_possible(basis, data, shipped.points).DS.values
-    assert np.median(least) < low["DS"] < 0.15
+    knowing_the_model = np.sqrt(22 / (2 * shipped.network.n_points))
+    assert np.median(least) < low["DS"] < 1.4 * knowing_the_model
     assert low["DS"] * 1.2 < high["DS"] < 0.5
     assert low["DS"] < low["DS 0-4.5 ppm"] < low["DSw"]
-    before, after = (
-        fit_spectra(s, basis, shipped.points, non_negative=True).amplitudes[:, :16] for s in (noisy, denoised)
-    )
-    truth, weak = data.concentration.values, [brain1h.METABOLITES.index(n) for n in ("sI", "Gly", "Lac", "GABA", "Tau")]
-    slopes = [scores.regression(truth, e).slope.values for e in (before, after)]
-    assert slopes[1][weak].mean() < slopes[0][weak].mean() - 0.15
-    maximum = np.array(list(brain1h.MAXIMUM_MM.values()))
-    above = [(e > maximum)[:, weak].sum() for e in (before, after)]
-    assert above[1] < above[0] / 2
 
 
 def test_denoised_residual_is_not_white(shipped):
