@@ -39,8 +39,8 @@ POINTS = [
     (
         "What denoising of single spectra leaves.",
         "Of the noise at low SNR a network on spectra leaves {M1 1D:.0%} and one on spectrograms {M1 2D:.0%}, judged"
-        " over the whole spectrum; the slope of a weak metabolite (sI) on the truth is then {M5 slope of sI, 1D:.2f} and"
-        " {M5 slope of sI, 2D:.2f}.",
+        " over the whole spectrum; the slope of a weak metabolite (sI) over the truth is then"
+        " {M5 slope of sI, 1D:.2f} and {M5 slope of sI, 2D:.2f}.",
         ["M1", "M5"],
     ),
     ("Miracle or mirage?", "{B1}", ["B1"]),
