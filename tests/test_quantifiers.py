@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from scipy.stats import truncnorm
+from scipy.stats import chi2, truncnorm
 from typer.testing import CliRunner
 
 from precise_lib import cli
@@ -262,6 +262,19 @@ def test_without_ranges_it_is_the_fit():
     # the fit looks for shift, phase and Lorentzian width too, which costs it little
     assert np.sqrt(((fit - best.unbounded.values) ** 2).mean(0) / (error**2).mean(0))[STRONG].max() < 0.5
     assert np.corrcoef(((fit - data.concentration.values) / MAXIMUM).ravel(), (error / MAXIMUM).ravel())[0, 1] > 0.97
+
+
+def test_ratios_to_water_attain_their_own_bound():
+    """Errors that water shares cancel in the ratio, so it can be known better than the amplitude."""
+    n, basis = 150, brain1h.brain_basis()
+    data = brain1h.draw(n, 16, snr=(20, 40))
+    bound = quantification.crlb_to_water(basis, data, WINDOW)
+    fit = fit_spectra(spectra_of(data.noisy.values, WINDOW), basis, WINDOW)
+    z = ((quantification.to_water(fit, basis) - data.concentration.values) / bound)[:, STRONG]
+    low, high = np.sqrt(chi2.ppf([1e-5, 1 - 1e-5], n) / n)
+    assert ((z.std(0) > low) & (z.std(0) < high)).all()
+    narrower = bound < fit.crlb[:, : len(METABOLITES)]
+    assert narrower[:, METABOLITES.index("NAA")].mean() > 0.8
 
 
 def test_nothing_errs_less_than_the_posterior_mean():

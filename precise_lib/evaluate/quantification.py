@@ -39,30 +39,47 @@ def to_water(fit: SpectrumFit, basis: BasisSet) -> np.ndarray:
     return fit.amplitudes[:, [basis.index(name) for name in METABOLITES]] / water * WATER_MM
 
 
-def problem(basis: BasisSet, data: xr.Dataset, points: slice):
-    """What spectra say of the 18 parameters that are drawn, to first order, the common scale being unknown.
+def related(basis: BasisSet, data: xr.Dataset, points: slice) -> tuple[np.ndarray, np.ndarray]:
+    """What spectra say to first order of everything but their common scale, which is unknown.
+
+    Returns
+    -------
+    Precision matrices (V, M + 4, M + 4) and gradients (V, M + 4) as of `denoising.linearized`, water being known
+    """
+    model = SpectrumModel(basis, points)
+    amplitudes = np.column_stack([data.concentration, data.mm, np.full(data.sizes["spectrum"], WATER_MM)])
+    scale = np.concatenate([amplitudes, np.zeros((len(amplitudes), 4))], axis=1)  # a relative change of all amplitudes
+    fisher, gradient = (np.concatenate(parts) for parts in zip(*linearized(model, data), strict=True))
+    by_scale = np.einsum("vij,vj->vi", fisher, scale)
+    own = np.einsum("vi,vi->v", by_scale, scale)[:, None]
+    along = np.einsum("vi,vi->v", gradient, scale)[:, None] / own
+    return fisher - by_scale[:, :, None] * (by_scale / own)[:, None], gradient - by_scale * along
+
+
+def problem(basis: BasisSet, data: xr.Dataset, points: slice) -> tuple[np.ndarray, np.ndarray]:
+    """What spectra say of the 18 parameters that are drawn: shift, phase and Lorentzian width are known to be none.
 
     Returns
     -------
     Precision matrices (V, 18, 18) of 16 concentrations, MM and squared shim, and their unbounded estimate (V, 18)
     """
-    model, m = SpectrumModel(basis, points), len(basis.names)
+    m = len(basis.names)
     drawn = [*(basis.index(name) for name in METABOLITES), basis.index("MM"), m + 2]
-    amplitudes = np.column_stack([data.concentration, data.mm, np.full(data.sizes["spectrum"], WATER_MM)])
     truth = np.column_stack([data.concentration, data.mm, data.shim_hz**2])
-    parts, done = [], 0
-    for fisher, gradient in linearized(model, data):
-        # a relative change of scale changes each amplitude by itself: one column more, for which nothing is known
-        scale = np.concatenate([amplitudes[done : done + len(fisher)], np.zeros((len(fisher), 4))], 1)
-        by_scale = np.einsum("vij,vj->vi", fisher, scale)
-        own = np.einsum("vi,vi->v", by_scale, scale)[:, None]
-        along = np.einsum("vi,vi->v", gradient, scale)[:, None] / own
-        precision = fisher - by_scale[:, :, None] * (by_scale / own)[:, None]
-        gradient = gradient - by_scale * along
-        parts.append((precision[:, drawn][:, :, drawn], gradient[:, drawn]))
-        done += len(fisher)
-    precision, gradient = (np.concatenate(p) for p in zip(*parts, strict=True))
-    return precision, truth + np.linalg.solve(precision, gradient[..., None])[..., 0]
+    precision, gradient = related(basis, data, points)
+    precision = precision[:, drawn][:, :, drawn]
+    return precision, truth + np.linalg.solve(precision, gradient[:, drawn, None])[..., 0]
+
+
+def crlb_to_water(basis: BasisSet, data: xr.Dataset, points: slice) -> np.ndarray:
+    """Cramer-Rao bound (V, 16) in mM on concentrations related to water, with everything else unknown."""
+    known = basis.index("water")
+    unknown = [k for k in range(len(basis.names) + 4) if k != known]
+    precision = related(basis, data, points)[0][:, unknown][:, :, unknown]
+    scale = np.sqrt(np.einsum("vii->vi", precision))
+    inverse = np.linalg.inv(precision / (scale[:, :, None] * scale[:, None]))
+    bound = np.sqrt(np.einsum("vii->vi", inverse)) / scale
+    return bound[:, [unknown.index(basis.index(name)) for name in METABOLITES]]
 
 
 def ranges() -> np.ndarray:
