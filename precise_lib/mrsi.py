@@ -15,6 +15,9 @@ import xarray as xr
 from precise_lib.errors import InputError
 from precise_lib.simulate.signal import SignalModel
 
+# Magnitudes of a FID's largest sample that single precision can square and sum; beyond them is zero, or not finite.
+SMALLEST, LARGEST = 1e-15, 1e12
+
 
 @dataclass(frozen=True)
 class MRSI:
@@ -62,9 +65,15 @@ class MRSI:
 
     @property
     def usable(self) -> np.ndarray:
-        """(x, y, z) bool: inside the mask, with a finite FID that is not zero throughout."""
-        good = np.isfinite(self.fids).all(-1) & (self.fids != 0).any(-1)
+        """(x, y, z) bool: inside the mask, with a finite FID that is not zero throughout (`SMALLEST`, `LARGEST`)."""
+        good = (self.largest >= SMALLEST) & (self.largest <= LARGEST)
         return good if self.mask is None else good & self.mask
+
+    @cached_property
+    def largest(self) -> np.ndarray:
+        """Magnitude of each FID's largest sample (x, y, z), NaN or infinite where one is not finite."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            return np.stack([np.abs(plane).max(-1) for plane in self.fids])  # by planes: no second copy of the data
 
     def replace(self, **changes) -> MRSI:
         """A copy with some fields exchanged."""

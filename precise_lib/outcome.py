@@ -75,7 +75,7 @@ def write_errors(folder, way: str, unsure: Uncertainty, method, prior: bool, lam
         "seed": seed if way == "montecarlo" else None,
         "single_voxel_sd_over_bound": None
         if way != "closed"
-        else dict(zip(model.names, unsure.excess.round(4).tolist(), strict=True)),
+        else {m: number(e) for m, e in zip(model.names, unsure.excess.round(4).tolist(), strict=True)},
         **summarize(maps, model.names, model.index(model.reference)),
         "files": [path.name for path in files],
         "seconds": round(time.perf_counter() - started, 3),

@@ -15,7 +15,7 @@ import numpy as np
 from precise_lib import __version__, estimate, io, models, outcome, plain, uncertainty
 from precise_lib.errors import InputError, reason
 from precise_lib.estimate.edge_preserving import OMEGA_MAX
-from precise_lib.mrsi import Series
+from precise_lib.mrsi import LARGEST, SMALLEST, Series
 from precise_lib.simulate.signal import Acquisition, SignalModel, default_2h_model
 
 CLOSED_FORM = ("fit", "sve", "precise")  # estimators whose errors need no repetition
@@ -270,8 +270,8 @@ def estimated_maps(estimator: str, method, unsure: uncertainty.Uncertainty, lams
 
 def count_voxels(series: Series) -> dict:
     """How many voxels there are, in all frames, and why some are not estimated."""
-    finite = np.stack([np.isfinite(series.fids[..., i]).all(-1) for i in range(len(series))])
-    zero = finite & ~np.stack([(series.fids[..., i] != 0).any(-1) for i in range(len(series))])
+    largest = np.stack([series[i].largest for i in range(len(series))])
+    finite, zero = largest <= LARGEST, largest < SMALLEST
     inside = np.ones(finite.shape, bool) if series.mask is None else np.broadcast_to(series.mask, finite.shape)
     return {
         "voxels": int(inside.size),
@@ -307,9 +307,11 @@ def _warnings(series: Series, counts: dict, estimator: str, mri, lam, filled: in
     """What the user should know, in sentences."""
     notes = []
     if counts["not_finite"]:
-        notes.append(f"{counts['not_finite']} voxel(s) hold values that are not finite; they are NaN in the maps.")
+        notes.append(
+            f"{counts['not_finite']} voxel(s) hold values that are not finite or above {LARGEST:g}; they are NaN."
+        )
     if counts["zero"]:
-        notes.append(f"{counts['zero']} voxel(s) are zero at every time point; they are NaN in the maps.")
+        notes.append(f"{counts['zero']} voxel(s) are zero (below {SMALLEST:g}) at every time point; they are NaN.")
     if counts["without_result"]:
         reference = series.model.reference
         notes.append(f"In {counts['without_result']} voxel(s) {reference} is not positive; they are NaN in the maps.")

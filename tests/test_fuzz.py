@@ -19,7 +19,6 @@ import yaml
 from helpers import AMPLITUDES
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as nps
 from nibabel.nifti1 import header_dtype as NIFTI_1
 from nibabel.nifti2 import header_dtype as NIFTI_2
 from nifti_mrs.create_nmrs import gen_nifti_mrs
@@ -293,24 +292,68 @@ def test_an_image_of_another_scale(place, side_mm):
         documented(quantify.quantify, place / "eleven.nii.gz", place / "out", estimator=estimator, **files)
 
 
-@fuzz(25)
-@given(data=st.data(), estimator=st.sampled_from(["fit", "sve", "fourier", "precise"]))
-def test_quantify_any_numbers(place, data, estimator):
-    """From the file to the maps: finite where there is a result, and NaN elsewhere."""
+def changed(fids, voxel, samples, factor, offset):
+    """FIDs (2, 2, 1, t) with some samples of one voxel, or of all, times a factor plus an offset."""
+    fids = fids.copy()
+    where = (slice(None),) * 3 if voxel is None else voxel
+    with np.errstate(all="ignore"):
+        fids[*where, slice(*samples)] = fids[*where, slice(*samples)] * np.complex64(factor) + np.complex64(offset)
+    return fids
+
+
+def quantified(place, fids, estimator, mri, errors):
+    """From the file to the maps: no infinite number in any of them."""
     model = dmi_11t7()
-    fids = np.array(np.broadcast_to(model.fids([1.0, 0.3, 0.6, 0.1]), (2, 2, 1, 512)), np.complex64)
-    for _ in range(data.draw(st.integers(1, 3))):
-        voxel = fids[data.draw(st.integers(0, 1)), data.draw(st.integers(0, 1)), 0]
-        some = slice(data.draw(st.sampled_from([0, 1, 100, 500])), data.draw(st.sampled_from([1, 2, 512])))
-        with np.errstate(all="ignore"):
-            voxel[some] = voxel[some] * np.complex64(data.draw(FLOATS)) + np.complex64(data.draw(FLOATS))
     gen_nifti_mrs(fids.conj(), model.acquisition.dwell_time_s, 76.7, nucleus="2H", affine=AFFINE).save(place / "q.nii")
-    mri = data.draw(nps.arrays(np.float32, (4, 4, 2), elements=st.floats(0, 1, width=32) | st.floats(width=32)))
     io.write_image(place / "mri.nii", mri, np.diag([2.5, 2.5, 2.5, 1]))
     given_mri = place / "mri.nii" if estimator == "precise" else None
-    summary = documented(quantify.quantify, place / "q.nii", place / "out", given_mri, estimator=estimator)
-    for name in summary["files"] if summary else []:
+    call = documented(quantify.quantify, place / "q.nii", place / "out", given_mri, estimator=estimator, errors=errors)
+    for name in call["files"] if call else []:
         assert not np.isinf(io.read_map(place / "out" / name)[0]).any()
+    return call
+
+
+PLAIN = np.array(np.broadcast_to(dmi_11t7().fids([1.0, 0.3, 0.6, 0.1]), (2, 2, 1, 512)), np.complex64)
+WHERE = {
+    "voxel": st.sampled_from([None, (0, 0, 0), (1, 0, 0)]),
+    "samples": st.sampled_from([(0, 1), (0, 512), (100, 512), (500, 501)]),
+    "factor": FLOATS | st.just(1.0),
+    "offset": FLOATS | st.just(0.0),
+}
+
+
+@fuzz(60)
+@given(
+    changes=st.lists(st.fixed_dictionaries(WHERE), min_size=1, max_size=3),
+    estimator=st.sampled_from(["fit", "sve", "fourier", "precise"]),
+    numbers=st.lists(st.floats(0, 1) | st.floats(width=32), min_size=2, max_size=4),
+)
+def test_quantify_any_numbers(place, changes, estimator, numbers):
+    fids = PLAIN
+    for change in changes:
+        fids = changed(fids, **change)
+    with np.errstate(all="ignore"):
+        quantified(place, fids, estimator, np.resize(np.float32(numbers), (4, 4, 2)), "none")
+
+
+@pytest.mark.parametrize("factor", [1e-40, 1e-16, 1e-14, 1e11, 1e13, 1e30])
+def test_scale_of_the_numbers(place, factor):
+    """Concentrations do not depend on the unit of the FIDs; where single precision ends, voxels are left out."""
+    usable = changed(PLAIN, (0, 0, 0), (0, 512), factor, 0)
+    summary = quantified(place, usable, "sve", np.ones((4, 4, 2)), "none")
+    maps = [io.read_map(place / "out" / name)[0] for name in summary["files"]]
+    for values in maps:
+        np.testing.assert_allclose(values[1:], values[1, 1, 0], rtol=1e-4)
+        if 1e-15 < factor < 1e12:
+            np.testing.assert_allclose(values[0, 0, 0], values[1, 1, 0], rtol=1e-3)
+        else:
+            assert np.isnan(values[0, 0, 0])
+
+
+def test_data_without_noise_have_no_errors(place):
+    """A constant is no measurement, but no crash either: nothing can be said of its errors, and it is not said."""
+    summary = quantified(place, np.ones_like(PLAIN), "sve", np.ones((4, 4, 2)), None)
+    assert set(summary["errors"]["single_voxel_sd_over_bound"].values()) == {None}
 
 
 # ---------------------------------------------------------------- weights and cards
