@@ -311,7 +311,7 @@ def _warnings(series: Series, counts: dict, estimator: str, mri, lam, filled: in
             f"{counts['not_finite']} voxel(s) hold values that are not finite or above {LARGEST:g}; they are NaN."
         )
     if counts["zero"]:
-        notes.append(f"{counts['zero']} voxel(s) are zero (below {SMALLEST:g}) at every time point; they are NaN.")
+        notes.append(f"{counts['zero']} voxel(s) are zero at every time point (below {SMALLEST:g}); they are NaN.")
     if counts["without_result"]:
         reference = series.model.reference
         notes.append(f"In {counts['without_result']} voxel(s) {reference} is not positive; they are NaN in the maps.")
