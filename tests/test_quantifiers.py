@@ -293,6 +293,18 @@ def test_nothing_errs_less_than_the_posterior_mean():
     assert np.abs(line.slope.values - kept).mean() < 0.02
 
 
+def test_ranges_help_what_overlaps():
+    """By the inverse of the whole precision, against the update of rank one."""
+    data, basis = brain1h.draw(1, 17), brain1h.brain_basis()
+    table = quantification.helped(basis, data, WINDOW)
+    precision = quantification.problem(basis, data, WINDOW)[0][0]
+    gly, glycine = METABOLITES.index("Gly"), np.zeros(18)
+    glycine[gly] = 12 / MAXIMUM_MM["Gly"] ** 2
+    sd = [np.sqrt(np.diag(np.linalg.inv(p)))[:16] for p in (precision + np.diag(glycine), precision)]
+    np.testing.assert_allclose(table.sel(by="Gly"), sd[0] / sd[1], rtol=1e-6)
+    assert table.sel(metabolite="mI").idxmin() == "Gly"  # two neighbors at 3.55 ppm
+
+
 def test_least_error_refuses_other_ranges():
     data = brain1h.draw(2, 1, maximum_mm={"sI": 60.0})
     with pytest.raises(InputError, match="ranges"):

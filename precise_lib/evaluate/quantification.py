@@ -122,6 +122,28 @@ def least_error(basis: BasisSet, data: xr.Dataset, points: slice, n_sweeps: int 
     return xr.Dataset(columns, {"metabolite": list(METABOLITES), "spectrum": data.spectrum.values})
 
 
+def helped(basis: BasisSet, data: xr.Dataset, points: slice) -> xr.DataArray:
+    """How much the range of one metabolite helps another: SD with that range known over SD with none (median).
+
+    To first order, with normal distributions in place of the ranges; signals that overlap most help most.
+
+    Returns
+    -------
+    DataArray (metabolite, by), at most 1
+    """
+    precision = problem(basis, data, points)[0]
+    covariance = np.linalg.inv(precision)
+    low, high = ranges()
+    variance, n = (high - low) ** 2 / 12, len(METABOLITES)
+    own = np.einsum("vii->vi", covariance)
+    # knowing one parameter to within its range is a measurement of it: the update of rank one
+    less = covariance**2 / (own + variance)[:, None, :]
+    share = np.median(np.sqrt(1 - less / own[:, :, None]), axis=0)[:n, :n]
+    return xr.DataArray(
+        share, coords={"metabolite": list(METABOLITES), "by": list(METABOLITES)}, dims=("metabolite", "by")
+    )
+
+
 def _gibbs(precision, center, low, high, n_sweeps, rng) -> np.ndarray:
     """Mean (V, K) of normal distributions around `center` cut off to a box."""
     spread = 1 / np.sqrt(np.einsum("vii->vi", precision))
