@@ -82,6 +82,15 @@ BOUNDS: dict[str, dict[str, tuple[float, float]]] = {
         "M8 1D, highest": (0.8, 1.9),
         "M8 2D, highest": (0.8, 1.9),
     },
+    "21_bias_vs_snr": {
+        "M10 1D": (1.0, 2.6),
+        "M10 1D largest": (1.2, 4),
+        "M10 2D": (0.9, 2),
+        "M10 2D largest": (1.0, 3),
+        "M10 noisy": (1.8, 4.5),
+        "M10 Cramér-Rao bound": (3, 5),
+        "M10 best linear estimate": (1.05, 1.5),
+    },
     "22_in_vivo_1h": {
         "B5 real 1H spectrum, fit": (0.85, 1.15),
         "B5 real 1H spectrum, 1D": (-0.2, 0.5),
