@@ -12,7 +12,7 @@ export PRECISE_DATA
 STAMP  := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help env lab book paper test newest fuzz bench lint format clean vendor
+.PHONY: help env lab book paper results test newest fuzz bench lint format clean vendor
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -32,9 +32,13 @@ lab: env ## open JupyterLab on the notebooks
 book: env ## execute the notebooks and build the site into _build/html
 	$(BIN)/python book/build.py --scale $(SCALE)
 
-paper: env ## the book at full size; keep its results in data/results and say what moved
+paper: env ## the book at full size; keep its results unless some moved beyond their spread (ACCEPT=yes: then too)
 	$(BIN)/python book/build.py --scale paper
-	$(BIN)/python -m precise_lib.evaluate.results _build/claims.json data/results/claims.json
+	$(BIN)/python -m precise_lib.evaluate.results _build/claims.json data/results/claims.json $(if $(ACCEPT),--accept)
+
+results: env ## try all estimators over all their settings again (hours), and say what moved
+	$(BIN)/python -m precise_lib.evaluate.peer_cases --out _build/results
+	$(BIN)/python -m precise_lib.evaluate.peer_cases --compare _build/results data/results
 
 test: env ## run every test, on two cores
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup

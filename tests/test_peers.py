@@ -247,6 +247,29 @@ def test_results_are_stored_and_found(tmp_path, monkeypatch, case):
     assert table["setting"].values.tolist() == ["fit", "fourier"]
 
 
+def test_stored_results_that_moved_are_named(table, tmp_path, capsys):
+    far = table.copy(deep=True)
+    far["rmse"].loc[{"setting": "fit"}] *= 1.1
+    far["contrast_low"].loc[{"setting": "fit-guided, eps 1.0"}] += 10
+    far["contrast_high"].loc[{"setting": "fit-guided, eps 1.0"}] += 10
+    far = far.drop_sel(setting="fit-diffusion, threshold 5.0")
+    near = table.copy(deep=True)
+    near["rmse"] *= 1.02
+    for name, stored in {"kept": table, "far": far, "near": near}.items():
+        (tmp_path / name).mkdir()
+        stored.to_netcdf(tmp_path / name / "peers_rings.nc")
+    assert peer_cases.main(["--compare", str(tmp_path / "near"), str(tmp_path / "kept")]) == 0
+    assert capsys.readouterr().out == "Nothing moved.\n"
+    assert peer_cases.main(["--compare", str(tmp_path / "far"), str(tmp_path / "kept")]) == 1
+    said = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in said] == [
+        "rings, fit-diffusion, threshold 5.0",
+        "rings, fit",
+        "rings, fit-guided, eps 1.0",
+    ]
+    assert said[0].endswith("gone")
+
+
 def test_the_table_has_a_line_as_shipped_and_one_at_its_best(table):
     assert shipped(table) == {"fit": "fit", "fit-diffusion": "fit-diffusion, threshold 0.1",
                               "fit-guided": "fit-guided, eps 0.01"}  # fmt: skip

@@ -17,7 +17,7 @@ import xarray as xr
 from scipy import ndimage
 
 from precise_lib.errors import InputError
-from precise_lib.evaluate.peer_settings import curves
+from precise_lib.evaluate.peer_settings import curves, total_rmse
 from precise_lib.evaluate.peers import Case
 
 RING_SNR, HUMAN_SNR = 12.0, 12.0
@@ -69,8 +69,36 @@ def load(folder) -> dict[str, xr.Dataset]:
     return found
 
 
-def main(arguments=None) -> None:
-    """Command line: run the cases and store ``peers_<case>.nc``."""
+def differences(new: xr.Dataset, kept: xr.Dataset) -> list[str]:
+    """Sentences on settings whose results lie apart by more than chance, or that came or went.
+
+    The contrast of a tumor is compared by its 95 % intervals, which must overlap; the RMSE over the object, a mean of
+    hundreds of voxels, within 5 %.
+    """
+    before, after = ([str(v) for v in t["setting"].values] for t in (kept, new))
+    said = [f"{s}: new" for s in after if s not in before] + [f"{s}: gone" for s in before if s not in after]
+    both = [s for s in after if s in before]
+    a, b = (t.sel(setting=both) for t in (kept, new))
+    old, now = total_rmse(a).values, total_rmse(b).values
+    apart = ((a["contrast_high"] < b["contrast_low"]) | (b["contrast_high"] < a["contrast_low"])).any(
+        ("metabolite", "region")
+    )
+    for setting, was, is_, contrast in zip(both, old, now, apart.values, strict=True):
+        if abs(is_ - was) > 0.05 * was:
+            said.append(f"{setting}: RMSE {was:.3g} -> {is_:.3g} mM")
+        elif contrast:
+            said.append(f"{setting}: the intervals of a contrast do not overlap")
+    return said
+
+
+def compare(new, kept) -> dict[str, list[str]]:
+    """`differences` of all cases of two folders, by case; `InputError` where a folder has none."""
+    before, after = load(kept), load(new)
+    return {name: differences(table, before[name]) for name, table in after.items() if name in before}
+
+
+def main(arguments=None) -> int:
+    """Command line: run the cases and store ``peers_<case>.nc``, or compare two folders (code 1: they differ)."""
     from tqdm.auto import tqdm
 
     from precise_lib import io
@@ -78,11 +106,18 @@ def main(arguments=None) -> None:
 
     program = "python -m precise_lib.evaluate.peer_cases"
     parser = argparse.ArgumentParser(prog=program, description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, required=True, help="folder for peers_<case>.nc")
+    parser.add_argument("--out", type=Path, help="folder for peers_<case>.nc")
+    parser.add_argument("--compare", nargs=2, metavar=("NEW", "KEPT"), help="say what differs between two folders")
     parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES))
     parser.add_argument("--repeats", type=int, help="noise realizations; default as in `CASES`")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
+    if bool(options.compare) == bool(options.out):
+        parser.error("give either --out or --compare")
+    if options.compare:
+        found = compare(*options.compare)
+        print("\n".join(f"{case}, {text}" for case, said in found.items() for text in said) or "Nothing moved.")
+        return int(any(found.values()))
     for name in options.cases:
         build, repeats = CASES[name]
         case = build()
@@ -94,10 +129,11 @@ def main(arguments=None) -> None:
             table.to_netcdf(folder / f"peers_{name}.nc")
         if table.attrs["left_out"]:
             print(f"{name}: left out {table.attrs['left_out']}", file=sys.stderr)
+    return 0
 
 
 if __name__ == "__main__":
     try:
-        main()
+        sys.exit(main())
     except InputError as problem:
         sys.exit(str(problem))

@@ -76,6 +76,7 @@ class Claim:
     tolerance: Tolerance | None = None
     parts: dict[str, Tolerance] = field(default_factory=dict)
     notebook: str | None = None
+    timing: bool = False
 
     @property
     def paper_text(self) -> str:

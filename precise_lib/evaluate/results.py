@@ -1,14 +1,18 @@
 """Results of the last full-size run, ``data/results/claims.json``: printed, and compared with those of a new run.
 
-``python -m precise_lib.evaluate.results NEW KEPT`` reports what differs beyond its spread and replaces KEPT by NEW.
+``python -m precise_lib.evaluate.results NEW KEPT`` replaces KEPT by NEW, unless something differs beyond its spread:
+then it says what, leaves KEPT alone and ends with code 1. ``--accept`` replaces it all the same.
 """
 
 from __future__ import annotations
 
+import argparse
+import os
 import shutil
 import sys
+import tempfile
 import textwrap
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from precise_lib import plain
@@ -66,43 +70,103 @@ def half_width(record: Record) -> float:
     return abs(record.value) * 0.05 if record.spread is None else abs(record.spread)
 
 
-def differences(new: list[Record], kept: list[Record]) -> list[str]:
-    """Sentences on what moved by more than both spreads together, changed its verdict, came or went."""
-    lines = []
+@dataclass(frozen=True)
+class Difference:
+    """One sentence on what is not as it was; `decide` where a person has to say whether that is right."""
+
+    text: str
+    decide: bool = True
+
+
+def differences(new: list[Record], kept: list[Record]) -> list[Difference]:
+    """What moved by more than both spreads together, changed its verdict, came or went.
+
+    What is measured for the first time contradicts nothing that was kept, and needs no decision; nor does a time of
+    this machine, as long as it leaves the verdict alone.
+    """
+    found = []
     before, after = ({(r.id, r.notebook, r.part): r for r in records} for records in (kept, new))
     for key in before.keys() | after.keys():
         name = " ".join(str(k) for k in (key[0], key[2]) if k)
-        if key not in before or key not in after:
-            lines.append(f"{name}: {'new' if key not in before else 'no longer measured'} ({key[1]})")
+        if key not in before:
+            found.append(Difference(f"{name}: new ({key[1]}), {after[key].text}, {after[key].verdict}", False))
+            continue
+        if key not in after:
+            found.append(Difference(f"{name}: no longer measured ({key[1]}); it was {before[key].text}"))
             continue
         old, now = before[key], after[key]
-        numbers = all(isinstance(r.value, int | float) for r in (old, now))
-        moved = numbers and abs(now.value - old.value) > half_width(old) + half_width(now)
-        if moved or old.verdict != now.verdict:
-            lines.append(f"{name}: {old.text}, {old.verdict} -> {now.text}, {now.verdict}")
-    return sorted(lines)
+        turned = old.verdict != now.verdict
+        if turned or _moved(old, now):
+            own = load_claims()[key[0]].timing and not turned
+            said = f"{name}: {old.text}, {old.verdict} -> {now.text}, {now.verdict}"
+            found.append(Difference(said + (" (a time of this machine)" if own else ""), not own))
+    return sorted(found, key=lambda d: d.text)
 
 
-def replace(new: Path, kept: Path) -> list[str]:
-    """Compare, then copy `new` over `kept`; returns `differences`, or that there was nothing to compare with."""
-    records = read_results(new)
-    said = differences(records, read_results(kept)) if Path(kept).is_file() else ["The first results."]
-    Path(kept).parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(new, kept)
-    return said
+def _moved(old: Record, now: Record) -> bool:
+    """Whether two values lie further apart than both spreads together, or one of them is no number any more."""
+    numbers = [isinstance(r.value, int | float) for r in (old, now)]
+    if not all(numbers):
+        return any(numbers)
+    return abs(now.value - old.value) > half_width(old) + half_width(now)
 
 
-def main() -> None:
-    """Command line."""
-    if len(sys.argv) != 3:
-        sys.exit("Usage: python -m precise_lib.evaluate.results NEW KEPT")
+def replace(new: Path, kept: Path, accept: bool = False) -> tuple[list[Difference], bool]:
+    """Compare two files of results, and put `new` in the place of `kept` where nothing speaks against it.
+
+    Returns the `differences` and whether `kept` was replaced: always where there was none, or with `accept`; else only
+    if no difference asks for a decision. A `kept` file that cannot be read is replaced with `accept` alone.
+
+    Raises
+    ------
+    InputError : `new` cannot be read, or `kept` cannot and `accept` is False; nothing is written
+    """
+    records, kept = read_results(new), Path(kept)
+    said = []
+    if kept.exists():
+        try:
+            said = differences(records, read_results(kept))
+        except InputError:
+            if not accept:
+                raise
+            said = [Difference(f"{kept} could not be read and is not compared")]
+    if not accept and any(d.decide for d in said):
+        return said, False
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=kept.parent, prefix=".results-") as own:  # a whole file or nothing
+        shutil.copyfile(new, Path(own, kept.name))
+        os.replace(Path(own, kept.name), kept)
+    return said, True
+
+
+def main(arguments=None) -> int:
+    """Command line. Exit code 1: something moved, and KEPT is as it was; 2: a file cannot be read."""
+    parser = argparse.ArgumentParser(prog="python -m precise_lib.evaluate.results", description=__doc__.splitlines()[0])
+    parser.add_argument("new", type=Path, help="claims.json of the new run")
+    parser.add_argument("kept", type=Path, help="claims.json that is kept")
+    parser.add_argument("--accept", action="store_true", help="replace KEPT whatever moved")
+    options = parser.parse_args(arguments)
+    first = not options.kept.exists()
     try:
-        said = replace(Path(sys.argv[1]), Path(sys.argv[2]))
+        said, replaced = replace(options.new, options.kept, options.accept)
     except InputError as problem:
-        sys.exit(str(problem))
+        sys.stderr.write(f"{problem}\n")
+        return 2
+    if first:
+        print(f"The first results: {options.kept}")
+        return 0
     print("Against the kept results, beyond their spread:" if said else "Nothing moved beyond its spread.")
-    print("\n".join(said))
+    for difference in said:
+        print(f"{'!' if difference.decide else ' '} {difference.text}")
+    if not replaced:
+        print(
+            f"\n{options.kept} is as it was. Find out why the lines marked ! moved; if that is right, keep the new "
+            "results with 'make paper ACCEPT=yes' (nothing runs again)."
+        )
+        return 1
+    print(f"Kept: {options.kept}")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
