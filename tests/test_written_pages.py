@@ -1,6 +1,8 @@
 """What the build writes by itself: citation and launch links, the verdict, the status page, the guarded install."""
 
 import citation
+import nbformat
+import pdf
 import pytest
 import status
 import verdict
@@ -79,3 +81,43 @@ def test_seeds_are_those_of_the_run():
     notebook = ROOT / "notebooks" / "01_signal_and_phantom.ipynb"
     assert status.seeds(notebook, {"parameters": {}}) == "seed = 0"
     assert status.seeds(notebook, {"parameters": {"seed": 7}}) == "seed = 7"
+
+
+def slider_notebook():
+    """A notebook with one slider of three pictures, as ipywidgets saves it."""
+    models = {f"p{k}": ("HTMLModel", {"value": f'<img alt="maps, {k}" src="data:,{k}">'}) for k in range(3)}
+    models["control"] = ("SelectionSliderModel", {"index": 0})
+    models["stack"] = ("StackModel", {"children": [f"IPY_MODEL_p{k}" for k in range(3)]})
+    models["box"] = ("VBoxModel", {"children": ["IPY_MODEL_control", "IPY_MODEL_stack"]})
+    cell = nbformat.v4.new_code_cell()
+    cell.outputs = [nbformat.v4.new_output("display_data", {pdf.VIEW: {"model_id": "box"}, "text/plain": "VBox"})]
+    state = {name: {"model_name": kind, "state": values} for name, (kind, values) in models.items()}
+    return nbformat.v4.new_notebook(cells=[cell], metadata={"widgets": {pdf.STATE: {"state": state}}})
+
+
+def test_paper_shows_the_middle_of_a_slider():
+    notebook = pdf.with_stills(slider_notebook())
+    (output,) = notebook.cells[0].outputs
+    assert output.data.keys() == {"text/html"}
+    assert 'src="data:,1"' in output.data["text/html"]
+    assert "One of the 3 pictures of a slider: maps, 1." in output.data["text/html"]
+    assert "widgets" not in notebook.metadata
+
+
+def test_pdf_says_what_it_lacks(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["pdf.py", "--source", str(tmp_path), "--out", str(tmp_path / "out")])
+    monkeypatch.setattr(pdf.shutil, "which", lambda name: None)
+    pdf.main()
+    assert capsys.readouterr().out == f"{pdf.NO_BROWSER}\n"
+    monkeypatch.setattr(pdf.shutil, "which", lambda name: "/bin/false")
+    with pytest.raises(SystemExit, match="run `make book` first"):
+        pdf.main()
+    assert not (tmp_path / "out").exists()
+
+
+def test_one_page_is_printed_whole(browser, tmp_path):
+    page = tmp_path / "a page.html"
+    page.write_text("<title>x</title><h1>x</h1>" + "<p>line</p>" * 200)
+    printed = pdf.print_page(browser, page, tmp_path / "book.pdf")
+    assert printed.read_bytes().startswith(b"%PDF")
+    assert [path.name for path in sorted(tmp_path.iterdir())] == ["a page.html", "book.pdf"]
