@@ -133,3 +133,10 @@ def test_measured_slopes_are_those_in_closed_form():
             line = contrasts.contrast_lines(scene, view, *parts)
             slope = scene.slope(np.eye(len(scene.views[contrasts.ALL])) if h is None else h, view)
             np.testing.assert_allclose(line.slope, slope, atol=0.02)
+
+
+def test_pooled_metabolites_are_further_phantoms():
+    x = np.arange(24.0).reshape(2, 4, 3)
+    truth, *_ = contrasts.Measured(x, {"a": x}, {"a": x}).pooled("a", [0, 2.0, 5.0])
+    assert truth.shape == (4, 4, 1)
+    np.testing.assert_allclose(truth[..., 0], [x[0, :, 1] / 2, x[0, :, 2] / 5, x[1, :, 1] / 2, x[1, :, 2] / 5])

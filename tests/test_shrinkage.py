@@ -169,13 +169,14 @@ def test_summary_of_a_fit_and_of_a_guess():
 @pytest.mark.parametrize(
     ("numbers", "word"),
     [
-        ((0.7, 0.8, 0.6, 1.0), "mirage"),
-        ((0.7, 0.8, 1.1, 0.9), "biased"),
-        ((0.7, 0.8, 0.6, 1.3), "traded"),
-        ((0.85, 0.95, 0.6, 1.0), "pulled"),
-        ((0.95, 0.96, 0.9, 1.0), "pulled"),
-        ((0.99, 1.01, 1.0, 1.0), "honest"),
-        ((1.1, 1.2, 1.0, 1.0), "stretched"),
+        ((0.7, 0.6, 0.8, 0.6, 0.7), "mirage"),
+        ((0.7, 0.6, 0.8, 1.1, 0.7), "biased"),
+        ((0.7, 0.65, 0.75, 0.6, 0.5), "traded"),
+        ((0.7, 0.5, 0.89, 0.6, 0.5), "mirage"),  # more contrast than noise, perhaps
+        ((0.85, 0.75, 0.95, 0.6, 0.8), "pulled"),
+        ((0.95, 0.94, 0.96, 0.9, 0.95), "pulled"),
+        ((0.99, 0.97, 1.01, 1.0, 1.0), "honest"),
+        ((1.1, 1.0, 1.2, 1.0, 1.0), "stretched"),
     ],
 )
 def test_words(numbers, word):

@@ -127,6 +127,18 @@ class Measured:
     estimate: dict[str, np.ndarray]
     error: dict[str, np.ndarray]
 
+    def pooled(self, name: str, unit) -> list[np.ndarray]:
+        """Truth, estimate and error of one name with the metabolites as further phantoms, (n M', V, 1).
+
+        Each is in its own `unit` (M,); metabolites whose unit is zero are left out.
+        """
+        unit = np.asarray(unit, float)
+        used = unit > 0
+        each = (
+            np.moveaxis(x[..., used] / unit[used], -1, 1) for x in (self.truth, self.estimate[name], self.error[name])
+        )
+        return [x.reshape(-1, x.shape[-1], 1) for x in each]
+
 
 def measure(
     scene: Scene, estimate: Callable, maps: dict, maximum_mm, snr: float, n_phantoms: int, seed: int = 0

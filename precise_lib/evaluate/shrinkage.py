@@ -204,19 +204,21 @@ def lines(truth, estimate, error=None, names=None, together: int = 1) -> xr.Data
     return xr.Dataset({name: ("metabolite", v) for name, v in columns.items()}, coordinates)
 
 
-def summary(truth, estimate, error, maximum, names=None, together: int = 1) -> xr.Dataset:
+def summary(truth, estimate, error, maximum, names=None, together: int = 1, control=None) -> xr.Dataset:
     """The tests of "Miracle or mirage?" for estimates of concentrations drawn from 0 to `maximum` (M,).
 
     Parameters
     ----------
     truth, estimate, error, together : as of `lines`; the RMS of `error` is that of an efficient, unbiased estimate
+    control : (n, M) takes the place of `error` as regressor, for an estimator that averages voxels
 
     Returns
     -------
     Dataset (metabolite): `lines`, `scores.marginals`, and over that RMS: `rmse_ratio` and `noise_kept` (of the spread);
     `gain` is the slope over the latter: contrast to noise, one for an efficient estimate
     """
-    table = lines(truth, estimate, error, names, together).merge(marginals(estimate, maximum, names))
+    table = lines(truth, estimate, error if control is None else control, names, together)
+    table = table.merge(marginals(estimate, maximum, names))
     efficient = np.sqrt((np.asarray(error, float) ** 2).mean(0))
     table["efficient"] = ("metabolite", efficient)
     table["rmse_ratio"], table["noise_kept"] = table.rmse / efficient, table.spread / efficient
@@ -238,8 +240,8 @@ def efficient_errors_1h(data: xr.Dataset, points: slice) -> np.ndarray:
     return np.concatenate(out)
 
 
-def verdict(slope: float, slope_high: float, rmse_ratio: float, gain: float) -> str:
-    """One word for a slope, the upper end of its interval, RMSE over that of an efficient estimate, and the gain.
+def verdict(slope: float, slope_low: float, slope_high: float, rmse_ratio: float, noise_kept: float) -> str:
+    """One word for a slope with its interval, and for RMSE and noise over those of an efficient estimate.
 
     "honest": within `HONEST` of one. "mirage": the slope lies below `MIRAGE`, its interval too, the RMSE is the smaller
     for it, and nothing was learned: contrast to noise is what the FID alone allows. "biased": the same without a
@@ -247,7 +249,7 @@ def verdict(slope: float, slope_high: float, rmse_ratio: float, gain: float) -> 
     """
     if abs(slope - 1) <= HONEST:
         return "honest"
-    if slope < 1 and gain > FROM_THE_FID:
+    if slope < 1 and slope_low > FROM_THE_FID * noise_kept:
         return "traded"
     if slope_high < MIRAGE:
         return "mirage" if rmse_ratio < 1 else "biased"
