@@ -108,9 +108,10 @@ def load(name_or_path) -> Denoiser:
 def names_in(folder: str) -> list[str]:
     """Names of the networks in a folder of the shipped weights."""
     try:
-        return sorted(path.stem for path in data_path("weights", folder).glob("*.safetensors"))
+        stems = [path.stem for path in data_path("weights", folder).glob("*.safetensors")]
     except FileNotFoundError:  # none are shipped
         return []
+    return sorted(stem for stem in stems if not stem.endswith(".checkpoint"))  # of a training that goes on
 
 
 def find(name_or_path, folder: str, task: str) -> Path:
