@@ -208,6 +208,8 @@ def test_paper_is_white(visit):
     visit.theme("light")
 
 
+# noise on one spectrum, noise on the phantom, lambda, denoised against truth
+WITH_SLIDER = {"01_signal_and_phantom", "03_sve_vs_fourier", "05_lambda_tradeoff", "18_denoising_unets"}
 SHOWN = """() => [...document.querySelectorAll('.jupyter-widgets img, .jupyter-widgets canvas')]
   .filter((e) => e.checkVisibility()).map((e) => e.src || e.toDataURL())"""
 
@@ -215,6 +217,7 @@ SHOWN = """() => [...document.querySelectorAll('.jupyter-widgets img, .jupyter-w
 @each([page for page in PAGES if page.startswith("notebooks/")])
 def test_every_slider_changes_the_picture(visit):
     handles = visit.page.locator(".jupyter-widgets .noUi-handle")
+    assert handles.count() or Path(visit.name).stem not in WITH_SLIDER
     for number in range(handles.count()):
         before = visit.page.evaluate(SHOWN)
         handle = handles.nth(number)
