@@ -5,3 +5,4 @@ Data walks one way: :mod:`precise_lib.simulate` -> :mod:`precise_lib.estimate` -
 """
 
 __version__ = "0.1.0"
+NOTICE = "Research software: not a medical device, not for clinical use."

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from precise_lib import __version__, estimate, io, models, outcome, plain, uncertainty
+from precise_lib import NOTICE, __version__, estimate, io, models, outcome, plain, uncertainty
 from precise_lib.errors import InputError, reason
 from precise_lib.estimate.edge_preserving import OMEGA_MAX
 from precise_lib.mrsi import LARGEST, SMALLEST, Series
@@ -182,6 +182,7 @@ def quantify(
         warnings += said + _warnings(series, counts, estimator, mri, lam, filled)
         written = time.perf_counter()
         summary = {
+            "notice": NOTICE,
             "versions": versions(),
             "settings": {
                 "dmi": str(dmi),

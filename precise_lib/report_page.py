@@ -6,7 +6,7 @@ import html
 import re
 from pathlib import Path
 
-from precise_lib import estimate, notebooks
+from precise_lib import NOTICE, estimate, notebooks
 from precise_lib.errors import InputError
 from precise_lib.nifti import staged
 from precise_lib.resources import notebook_path
@@ -70,7 +70,7 @@ def page(executed, title: str) -> str:
 
     notebook = nbformat.read(executed, as_version=4)
     notebook.cells = [cell for cell in notebook.cells if BOOK_ONLY not in cell.metadata.get("tags", [])]
-    notebook.cells.insert(0, nbformat.v4.new_markdown_cell(f"# {title}"))
+    notebook.cells.insert(0, nbformat.v4.new_markdown_cell(f"# {title}\n\n*{NOTICE}*"))
     notebook.metadata["title"] = title
     notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:

@@ -48,7 +48,7 @@ def quantify(
     ] = None,
 ):
     """Concentration maps in mM by the water reference, with their SD and the bias that the prior brings."""
-    from precise_lib import estimate
+    from precise_lib import NOTICE, estimate
     from precise_lib.quantify import quantify as run
 
     if estimator is not None and ":" in estimator:
@@ -58,3 +58,4 @@ def quantify(
         typer.echo(f"Note: {warning}", err=True)
     counts, used = summary["counts"], summary["settings"]["estimator"]
     typer.echo(f"Quantified {counts['estimated']} of {counts['voxels']} voxels with '{used}'; wrote {out}")
+    typer.echo(NOTICE)
