@@ -65,6 +65,52 @@ def slopes_over_snr(snr, measured: Mapping[str, xr.Dataset], predicted: Mapping[
     return fig
 
 
+def mean_over_truth(
+    ax, truth, estimates: Mapping[str, np.ndarray], top: float, colors: Mapping, n_bins=15, ls="none", ms=5
+):
+    """Mean estimate in bins of the truth (n,) from zero to `top`, symbols by label, and the identity (dotted)."""
+    bins = np.clip((n_bins * np.asarray(truth) / top).astype(int), 0, n_bins - 1)
+    centers = top * (np.arange(n_bins) + 0.5) / n_bins
+    for label, estimate in estimates.items():
+        means = [estimate[bins == i].mean() if (bins == i).any() else np.nan for i in range(n_bins)]
+        marker = STYLES[label][1] if label in STYLES else "s"
+        ax.plot(centers, means, marker=marker, ls=ls, lw=1, ms=ms, color=colors[label], label=label)
+    ax.plot([0, top], [0, top], "k:", lw=1)
+    ax.set(ylim=(0, 1.07 * top))
+    return ax
+
+
+def table_of_tests(low: Mapping[str, xr.Dataset], high: Mapping[str, xr.Dataset]) -> str:
+    """The tests of "Miracle or mirage?" as a Markdown table, the same columns for every method and metabolite.
+
+    Parameters
+    ----------
+    low, high : label -> Dataset of `shrinkage.summary` at low and at high SNR
+    """
+    head = [
+        "",
+        "",
+        "slope, low SNR",
+        "slope, high SNR",
+        "intercept, low SNR (mM)",
+        "pulled toward (mM)",
+        "middle third",
+    ]
+    head += ["above maximum", "RMSE / bound, low SNR", "RMSE / bound, high SNR", "RMSE low / high", "bound low / high"]
+    rows = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for label, tables in low.items():
+        for name in tables.metabolite.values:
+            a, b = ({k: float(v) for k, v in x.sel(metabolite=name).items()} for x in (tables, high[label]))
+            cells = [f"{x['slope']:.2f} ± {x['slope_high'] - x['slope']:.2f}" for x in (a, b)] + [
+                f"{a['intercept']:.2f}"
+            ]
+            cells.append(f"{a['intercept'] / (1 - a['slope']):.1f}" if a["slope"] < 1 - HONEST else "")
+            values = [a["middle_third"], a["above_maximum"], a["rmse_ratio"], b["rmse_ratio"]]
+            values += [a["rmse"] / b["rmse"], a["efficient"] / b["efficient"]]
+            rows.append("| " + " | ".join([label, str(name), *cells, *(f"{v:.2f}" for v in values)]) + " |")
+    return "\n".join(rows)
+
+
 def contrast_over_noise(ax, limit: float = 1.25):
     """Axes of contrast kept (slope) over noise kept (SD / CRLB), with what a single FID can and cannot do."""
     x = np.array([0.0, limit])

@@ -10,6 +10,7 @@ from precise_lib.estimate.fit1h import fit_spectra
 from precise_lib.estimate.fitting import fit_fids
 from precise_lib.estimate.sve import load_weights
 from precise_lib.evaluate import crlb, denoising, shrinkage
+from precise_lib.plotting_shrinkage import table_of_tests
 from precise_lib.resources import data_path
 from precise_lib.simulate import brain1h
 from precise_lib.simulate.signal import dmi_11t7
@@ -164,6 +165,26 @@ def test_summary_of_a_fit_and_of_a_guess():
     assert guess.slope.item() == pytest.approx(0)
     assert guess.middle_third.item() == 1
     assert guess.rmse_ratio.item() == pytest.approx(np.sqrt(1 / 3), rel=0.05)
+
+
+def test_table_has_the_same_columns_for_every_method():
+    rng = np.random.default_rng(8)
+    truth, error = rng.uniform(0, 2, (400, 2)), rng.standard_normal((400, 2))
+    low = {"fit": truth + error, "half": 1 + 0.5 * (truth + error - 1)}
+    high = {label: truth + 0.1 * (e - truth) for label, e in low.items()}
+    tables = (
+        {label: shrinkage.summary(truth, e, scale * error, np.full(2, 2.0), ["a", "b"]) for label, e in at.items()}
+        for at, scale in ((low, 1), (high, 0.1))
+    )
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table_of_tests(*tables).splitlines()]
+    assert {len(row) for row in rows} == {12}
+    named = {tuple(row[:2]): dict(zip(rows[0][2:], row[2:], strict=True)) for row in rows[2:]}
+    half = named["half", "a"]
+    assert half["slope, low SNR"].startswith("0.50")
+    assert half["intercept, low SNR (mM)"] == "0.50"
+    assert half["pulled toward (mM)"] == "1.0"
+    assert float(named["fit", "b"]["RMSE low / high"]) == pytest.approx(10, abs=0.5)
+    assert named["fit", "b"]["bound low / high"] == "10.00"
 
 
 @pytest.mark.parametrize(
