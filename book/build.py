@@ -7,11 +7,9 @@ executes a notebook.
 """
 
 import argparse
-import hashlib
 import json
 import multiprocessing
 import os
-import platform
 import resource
 import shutil
 import subprocess
@@ -22,6 +20,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import citation
+import keys
 import nbformat
 import papermill
 import status
@@ -50,23 +49,6 @@ def load_scale(scale: str, folder: Path) -> dict[str, dict]:
     return yaml.safe_load(path.read_text(encoding="utf-8")) or {}
 
 
-def dependencies(root: Path = ROOT) -> list[Path]:
-    """Files that any notebook's result may depend on: package, data, environment, real measurements."""
-    package = [p for p in (root / "precise_lib").rglob("*") if "__pycache__" not in p.parts]
-    kept = root / "data" / "results" / "claims.json"  # what notebooks measured: they do not read it
-    data = [p for p in (root / "data").rglob("*") if p.suffix != ".md" and p != kept]
-    real = Path(os.environ["PRECISE_DATA"]).rglob("*") if os.environ.get("PRECISE_DATA") else []
-    return sorted(p for p in [*package, *data, root / "requirements.lock", *real] if p.is_file())
-
-
-def notebook_key(notebook: Path, parameters: dict, files: list[Path]) -> str:
-    """Hash of a notebook, its parameters and everything else that its result may depend on."""
-    digest = hashlib.sha256(json.dumps([platform.python_version(), parameters], sort_keys=True).encode())
-    for path in [notebook, *files]:
-        digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()[:16]
-
-
 def failed_cell(notebook: Path) -> str:
     """Where a partly executed notebook stopped: the number of the cell as committed, and its first line."""
     failure = failure_of(notebook)
@@ -88,7 +70,8 @@ def execute_one(notebook: Path, parameters: dict, scale: str, folder: Path, thre
             os.environ[name] = str(Path(own, name.lower()))
         settings = Path(own, "ipythondir", "profile_default", "ipython_kernel_config.py")
         settings.parent.mkdir(parents=True)
-        settings.write_text("c.IPKernelApp.log_level = 40  # no warning that a local kernel speaks plain TCP\n")
+        quiet = "c.IPKernelApp.log_level = 40  # no warning that a local kernel speaks plain TCP\n"
+        settings.write_text(quiet + keys.recorder(folder.resolve()), encoding="utf-8")
         for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "LOKY_MAX_CPU_COUNT"):
             os.environ[name] = str(threads)
         os.environ |= {
@@ -121,6 +104,14 @@ def execute_one(notebook: Path, parameters: dict, scale: str, folder: Path, thre
     }
 
 
+def _kept_run(done: Path) -> dict | None:
+    """What is known of an earlier run; None where there was none or its file is damaged."""
+    try:
+        return json.loads((done / "run.json").read_text())
+    except (OSError, ValueError):
+        return None
+
+
 def execute_all(notebooks: list[Path], scale: str, build: Path, jobs: int = 2) -> dict[str, dict]:
     """Execute notebooks side by side, or reuse what is unchanged; one entry per stem, also in ``runs.json``.
 
@@ -135,17 +126,18 @@ def execute_all(notebooks: list[Path], scale: str, build: Path, jobs: int = 2) -
     threads = max(1, (os.cpu_count() or 1) // jobs)
     if os.environ.get("PRECISE_DATA"):  # notebooks run in their own folder
         os.environ["PRECISE_DATA"] = os.path.abspath(os.environ["PRECISE_DATA"])
-    files = dependencies()
+    files, package = keys.always(ROOT), keys.package_files(ROOT)
     runs, waiting = {}, {}
     (build / "cache").mkdir(parents=True, exist_ok=True)
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, mp_context=context, max_tasks_per_child=1) as pool:
-        for notebook in notebooks:
+        for notebook in keys.longest_first(notebooks, build / "runs.json", ROOT / "book" / "seconds.json"):
             parameters = settings.get(notebook.stem, {})
-            key = notebook_key(notebook, {"scale": scale, **parameters}, files)
+            key = keys.notebook_key(notebook, {"scale": scale, **parameters}, files)
             done = build / "cache" / notebook.stem / key
-            if (done / "run.json").is_file():
-                runs[notebook.stem] = json.loads((done / "run.json").read_text()) | {"reused": True}
+            before = _kept_run(done)
+            if before and keys.unchanged(before, package):
+                runs[notebook.stem] = before | {"reused": True}
                 print(f"  {notebook.stem}: unchanged, reused", flush=True)
                 continue
             shutil.rmtree(done.parent, ignore_errors=True)
@@ -156,8 +148,12 @@ def execute_all(notebooks: list[Path], scale: str, build: Path, jobs: int = 2) -
             state = runs[stem]["error"] or f"{runs[stem]['seconds']} s, {runs[stem]['peak_memory_mib']} MiB"
             print(f"  {stem}: {state}", flush=True)
             if not runs[stem]["error"]:
+                runs[stem]["loaded"] = keys.loaded(done, package, ROOT)
                 (done / "run.json").write_text(json.dumps(runs[stem], indent=1))
             runs[stem] |= {"reused": False}
+    runs = {notebook.stem: runs[notebook.stem] for notebook in notebooks}
+    for run in runs.values():
+        run.pop("loaded", None)  # of use in the cache only
     report = {"scale": scale, **status.machine(), "jobs": jobs, "threads_each": threads, "notebooks": runs}
     (build / "runs.json").write_text(json.dumps(report, indent=1))
     return runs
