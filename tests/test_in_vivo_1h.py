@@ -12,6 +12,7 @@ from precise_lib.errors import InputError
 from precise_lib.estimate.fit1h import fit_spectra
 from precise_lib.evaluate import injection
 from precise_lib.evaluate.denoising import spectra_of
+from precise_lib.plotting_in_vivo_1h import model_parts
 from precise_lib.simulate import in_vivo_1h
 from precise_lib.simulate.brain1h import BasisSet, brain_3t, brain_basis, macromolecules
 from precise_lib.simulate.signal import Acquisition, add_noise, gaussian_decay
@@ -138,6 +139,20 @@ def test_the_model_recovers_what_a_measurement_adds():
         assert fit.amplitudes[0, larger.index("CrCH2")] == pytest.approx(2.0, rel=1e-3)
     plain = fit_spectra(spectra_of(fid + more, points), basis, points)
     assert np.abs(plain.amplitudes[0] / list(HEALTHY.values()) - 1).max() > 0.2
+
+
+def test_parts_of_a_fit_are_what_was_put_in():
+    acquisition = in_vivo_1h.on_training_grid(SCANNER)
+    basis, fid = healthy(acquisition)
+    points, t = in_vivo_1h.points_between(acquisition, 0.2, 4.1), acquisition.time_s
+    lipid = -300j * np.exp(2j * np.pi * (1.28 - 4.65) * 127.75 * t) * gaussian_decay(30.0, t) * gaussian_decay(4.0, t)
+    larger = in_vivo_1h.extended(basis, points, n_free=2)
+    spectrum = spectra_of(fid + lipid, points)
+    parts = model_parts(fit_spectra([spectrum, 2 * spectrum], larger, points, upright=UPRIGHT), larger, points)
+    mm = basis.fids[basis.index("MM")] * gaussian_decay(4.0, t)
+    truth = {"fit": fid + lipid, "macromolecules": mm, "lipids and baseline": lipid}
+    for label, signal in truth.items():
+        assert np.abs(parts[label] - spectra_of(signal, points)).max() < 2e-3 * np.abs(spectrum).max(), label
 
 
 def test_free_samples_are_a_smooth_baseline():
