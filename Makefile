@@ -36,7 +36,7 @@ paper: env ## the book at full size; keep its results unless some moved beyond t
 	$(BIN)/python book/build.py --scale paper
 	$(BIN)/python -m precise_lib.evaluate.results _build/claims.json data/results/claims.json $(if $(ACCEPT),--accept)
 
-results: env ## try all estimators over all their settings again (hours), and say what moved
+results: env ## try all estimators over all their settings again (about 20 min), and say what moved
 	$(BIN)/python -m precise_lib.evaluate.peer_cases --out _build/results
 	$(BIN)/python -m precise_lib.evaluate.peer_cases --compare _build/results data/results
 

@@ -1,5 +1,6 @@
 """Every check of an estimator fails for one that is wrong in just that, and outside code is found by its place."""
 
+import nbformat
 import numpy as np
 import pytest
 from conftest import ROOT
@@ -280,3 +281,13 @@ def test_pytest_runs_the_checks_on_one_estimator_by_name(method, monkeypatch, ca
     said = capfd.readouterr().out
     assert "1 failed, 2 passed" in said
     assert "doubled-unbiased-away-from-edges" in said
+
+
+def test_the_page_shows_the_method_of_the_notebook_and_it_conforms(tmp_path, registry):
+    page = (ROOT / "book" / "your_estimator.md").read_text(encoding="utf-8")
+    shown = page.split("```python\n# my_method.py\n")[1].split("\n```")[0]
+    cells = nbformat.read(ROOT / "notebooks" / "your_estimator.ipynb", as_version=4).cells
+    assert shown in [cell.source for cell in cells if cell.cell_type == "code"]
+    (tmp_path / "my_method.py").write_text(shown, encoding="utf-8")
+    table = conformance.check(f"{tmp_path / 'my_method.py'}:shrunk")
+    assert table.passed, str(table)
