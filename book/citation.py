@@ -40,7 +40,11 @@ def configure(config: dict, citation: dict) -> dict:
     sphinx = config.setdefault("sphinx", {}).setdefault("config", {})
     sphinx.setdefault("html_context", {})["citation"] = citation
     if address := citation["repository"]:
-        config["repository"] = {"url": address, "branch": BRANCH}
         on_github = address.startswith("https://github.com/")
-        config["launch_buttons"] = {k: v for k, v in LAUNCH.items() if on_github or k != "colab_url"}
+        # options of the theme that stand in the configuration replace those that jupyter-book would make
+        sphinx.setdefault("html_theme_options", {}).update(
+            repository_url=address,
+            repository_branch=BRANCH,
+            launch_buttons={k: v for k, v in LAUNCH.items() if on_github or k != "colab_url"},
+        )
     return config

@@ -25,8 +25,8 @@ SCIENCE = [
 SITE = ["papermill", "ipywidgets", "jupyter-book", "sphinx", "myst-nb", "sphinx-book-theme"]
 
 INTRODUCTION = """Written by the build. A notebook is *reused* when it, its parameters, what it loads of the package, the
-data and the locked environment are as they were when it ran; its time and memory are those of that run. Times include the start of
-a kernel, and whatever else the machine was doing."""
+data and the locked environment are as they were when it ran; its time and memory are those of that run. Times include
+the start of a kernel, and whatever else the machine was doing."""
 
 
 def processor() -> str:

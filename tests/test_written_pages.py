@@ -1,12 +1,18 @@
 """What the build writes by itself: citation and launch links, the verdict, the status page, the guarded install."""
 
+import json
+import shutil
+
+import build
 import citation
+import launch
 import nbformat
 import pdf
 import pytest
 import status
 import verdict
-from conftest import ROOT
+import yaml
+from conftest import NOTEBOOKS, ROOT
 
 from precise_lib.evaluate.claims import load_claims
 from precise_lib.evaluate.records import Record
@@ -32,15 +38,18 @@ def test_citation_takes_every_word_from_its_file(tmp_path):
 
 def test_without_an_address_there_is_no_launch_link(tmp_path):
     config = citation.configure({"html": {}}, cite(tmp_path))
-    assert not config.keys() & {"repository", "launch_buttons"}
+    assert "html_theme_options" not in config["sphinx"]["config"]
 
 
 @pytest.mark.parametrize(("host", "colab"), [("github.com", True), ("gitlab.com", False)])
 def test_one_address_makes_every_link(tmp_path, host, colab):
-    config = citation.configure({}, cite(tmp_path, f"repository-code: https://{host}/o/r/"))
-    assert config["repository"] == {"url": f"https://{host}/o/r", "branch": "main"}
-    assert "binderhub_url" in config["launch_buttons"]
-    assert ("colab_url" in config["launch_buttons"]) == colab
+    before = {"sphinx": {"config": {"html_theme_options": {"home_page_in_toc": True}}}}
+    config = citation.configure(before, cite(tmp_path, f"repository-code: https://{host}/o/r/"))
+    options = config["sphinx"]["config"]["html_theme_options"]
+    assert options["home_page_in_toc"]
+    assert (options["repository_url"], options["repository_branch"]) == (f"https://{host}/o/r", "main")
+    assert "binderhub_url" in options["launch_buttons"]
+    assert ("colab_url" in options["launch_buttons"]) == colab
 
 
 def test_sentence_needs_all_its_numbers():
@@ -121,3 +130,63 @@ def test_one_page_is_printed_whole(browser, tmp_path):
     printed = pdf.print_page(browser, page, tmp_path / "book.pdf")
     assert printed.read_bytes().startswith(b"%PDF")
     assert [path.name for path in sorted(tmp_path.iterdir())] == ["a page.html", "book.pdf"]
+
+
+ADDRESS = "https://github.com/o/r"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebooks_install_from_the_address_and_from_nowhere_else(path):
+    """As `make launch` leaves them; run it after a change of the address or with a new notebook."""
+    committed = nbformat.read(path, as_version=4)
+    expected = launch.with_install(nbformat.read(path, as_version=4), citation.read(ROOT)["repository"])
+    assert [cell.source for cell in committed.cells] == [cell.source for cell in expected.cells]
+
+
+def test_install_cell_comes_first_goes_again_and_is_there_once():
+    cells = [nbformat.v4.new_markdown_cell("# Title"), nbformat.v4.new_code_cell("import precise_lib")]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    for _ in range(2):
+        launch.with_install(notebook, ADDRESS)
+        assert [cell.cell_type for cell in notebook.cells] == ["markdown", "code", "code"]
+        assert "install" in notebook.cells[1].metadata.tags
+    nbformat.validate(notebook)
+    assert launch.with_install(notebook, None).cells == cells
+
+
+def test_install_cell_does_nothing_where_the_package_is_installed(monkeypatch):
+    source = launch.SOURCE.format(address=ADDRESS, branch="main")
+    exec(source, {})  # `get_ipython` is not even there
+    asked = []
+    shell = type("Shell", (), {"run_line_magic": lambda self, *call: asked.append(call)})
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    exec(source, {"get_ipython": shell})
+    assert asked == [("pip", "install --quiet 'precise-lib[studies] @ git+https://github.com/o/r@main'")]
+
+
+def test_launch_links_and_download_once_there_is_an_address(tmp_path):
+    """A book of one notebook, with the real configuration and templates."""
+    root, out = tmp_path / "root", tmp_path / "out"
+    shutil.copytree(ROOT / "book", root / "book", ignore=shutil.ignore_patterns("*.md", "__pycache__"))
+    (root / "book" / "index.md").write_text("# Start\n")
+    shutil.copy2(ROOT / "_config.yml", root)
+    chapters = [{"file": "notebooks/a"}]
+    toc = {"format": "jb-book", "root": "book/index", "parts": [{"caption": "P", "chapters": chapters}]}
+    (root / "_toc.yml").write_text(yaml.safe_dump(toc))
+    cite(root, f"repository-code: {ADDRESS}")
+    kept = out / "_build" / "cache" / "a" / "k"
+    kept.mkdir(parents=True)
+    notebook = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_markdown_cell("# A & B"), nbformat.v4.new_code_cell("1")]
+    )
+    kernel = {"name": "python3", "language": "python", "display_name": "Python 3"}
+    notebook.metadata |= {"kernelspec": kernel, "language_info": {"name": "python", "pygments_lexer": "ipython3"}}
+    nbformat.write(launch.with_install(notebook, ADDRESS), kept / "notebook.ipynb")
+    site = build.build_site(build.stage({"a": {"key": "k"}}, out / "_build", root), out)
+    page = (site / "notebooks" / "a.html").read_text(encoding="utf-8")
+    assert "https://mybinder.org/v2/gh/o/r/main?urlpath=lab/tree/notebooks/a.ipynb" in page
+    assert "https://colab.research.google.com/github/o/r/blob/main/notebooks/a.ipynb" in page
+    assert "Ada B, C. A &amp; B. In: <cite>T</cite>, version" in " ".join(page.split())
+    assert "find_spec" not in page
+    assert 'href="../_sources/notebooks/a.ipynb"' in page
+    json.loads((site / "_sources" / "notebooks" / "a.ipynb").read_text(encoding="utf-8"))
