@@ -44,6 +44,9 @@ INSPECT = r"""async () => {
     badMath: [...document.querySelectorAll("mjx-merror")].map((m) => m.dataset.mjxError || m.textContent),
     brokenImages: shown.filter((i) => !i.naturalWidth).map((i) => i.src),
     unnamed: [...article.querySelectorAll("img")].map((i) => [i.alt || i.title || i.getAttribute("aria-label") || "", i.src.slice(0, 80)]),
+    bare: [...article.querySelectorAll(".cell_output img")]
+      .filter((i) => !i.closest(".jupyter-widgets") && !i.closest("figure")?.querySelector("figcaption .caption-number"))
+      .map((i) => i.src.slice(-60)),
     links: [...document.querySelectorAll("a[href]")].map((a) => a.href),
     views: document.querySelectorAll('script[type="application/vnd.jupyter.widget-view+json"]').length,
     widgets: [...document.querySelectorAll(".cell_output .jupyter-widgets")].filter((w) => !w.parentElement.closest(".jupyter-widgets")).length,
@@ -150,6 +153,7 @@ def test_page_in_the_browser(visit, address, site):
     # Sphinx falls back to the file name where a picture has no description; in a widget use
     # ipywidgets.HTML with <img alt="...">, because ipywidgets.Image cannot carry one.
     assert not [src for alt, src in seen["unnamed"] if not alt.strip() or "_images/" in alt], "no alt text"
+    assert not seen["bare"], "a figure without number and caption"
     assert seen["widgets"] >= seen["views"], "a widget that did not appear"
 
 
