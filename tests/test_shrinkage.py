@@ -197,7 +197,8 @@ def test_table_has_the_same_columns_for_every_method():
         ((0.85, 0.75, 0.95, 0.6, 0.8), "pulled"),
         ((0.95, 0.94, 0.96, 0.9, 0.95), "pulled"),
         ((0.99, 0.97, 1.01, 1.0, 1.0), "honest"),
-        ((1.1, 1.0, 1.2, 1.0, 1.0), "stretched"),
+        ((0.94, 0.85, 1.01, 0.9, 0.5), "open"),
+        ((1.1, 1.05, 1.2, 1.0, 1.0), "stretched"),
     ],
 )
 def test_words(numbers, word):

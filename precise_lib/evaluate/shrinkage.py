@@ -243,12 +243,15 @@ def efficient_errors_1h(data: xr.Dataset, points: slice) -> np.ndarray:
 def verdict(slope: float, slope_low: float, slope_high: float, rmse_ratio: float, noise_kept: float) -> str:
     """One word for a slope with its interval, and for RMSE and noise over those of an efficient estimate.
 
-    "honest": within `HONEST` of one. "mirage": the slope lies below `MIRAGE`, its interval too, the RMSE is the smaller
+    "honest": within `HONEST` of one. "open": not, but the interval holds one. "traded": contrast was lost, but more
+    noise than the FID alone allows. "mirage": the slope lies below `MIRAGE`, its interval too, the RMSE is the smaller
     for it, and nothing was learned: contrast to noise is what the FID alone allows. "biased": the same without a
-    smaller RMSE. "traded": contrast was lost, but more noise than the FID alone allows. "pulled" or "stretched" else.
+    smaller RMSE. "pulled" or "stretched" else.
     """
     if abs(slope - 1) <= HONEST:
         return "honest"
+    if slope_low <= 1 <= slope_high:
+        return "open"
     if slope < 1 and slope_low > FROM_THE_FID * noise_kept:
         return "traded"
     if slope_high < MIRAGE:
