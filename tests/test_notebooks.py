@@ -107,6 +107,12 @@ BOUNDS: dict[str, dict[str, tuple[float, float]]] = {
         "B1 training range": (0.68, 0.88),
         "B1 contrast to noise": (0.93, 1.03),
     },
+    "20_quantification_networks": {
+        "M11 metabolites with lower slope": (6, 16),
+        "M11 slope of sI": (0, 0.6),
+        "M11 sI in the middle third": (0.4, 1),
+        "M11 strong metabolites better fitted": (0, 5),
+    },
 }
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
