@@ -11,7 +11,7 @@ from conftest import ROOT
 
 from precise_lib import NOTICE, io, notebooks, parameter_table, quantify, realdata, report_page
 from precise_lib.errors import InputError
-from precise_lib.estimate import checkpoints, denoiser, sve
+from precise_lib.estimate import checkpoints, denoiser, quantifiers, sve
 from precise_lib.resources import data_path
 from precise_lib.simulate.phantoms import rings
 
@@ -109,6 +109,8 @@ def test_the_package_reads_no_code():
 def copies(tmp_path):
     """Weights of each kind with their cards, and what loads them."""
     kinds = {"sve": (sve.load_weights, "dmi_4t"), "denoise": (denoiser.load, "denoise/unet1d_small")}
+    if quantifiers.shipped():
+        kinds["quantify"] = (quantifiers.load, f"quantify/{quantifiers.shipped()[0]}")
     for name, (_, path) in kinds.items():
         for suffix in (".safetensors", ".json"):
             shutil.copy(data_path("weights", *f"{path}{suffix}".split("/")), tmp_path / f"{name}{suffix}")
@@ -138,10 +140,10 @@ def test_every_reader_of_weights_checks():
     """Tensors come out of bytes that `read_weights` has hashed, or out of a checkpoint of one's own."""
     for path in sorted((ROOT / "precise_lib").rglob("*.py")):
         text = path.read_text(encoding="utf-8")
-        if "safetensors" in text and "import" in text and "load_tensors(" in text:
-            assert "checkpoints.read_weights(" in text, path
-        if "load_file(" in text or "safe_open(" in text:
+        if any(call in text for call in ("load_file(", "safe_open(", "load_tensors(")):
             assert path.name == "checkpoints.py", path
+        if "checkpoints.restore(" in text:
+            assert "checkpoints.read_weights(" in text, path
     assert callable(checkpoints.read_weights)
 
 

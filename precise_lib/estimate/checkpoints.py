@@ -14,7 +14,9 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import load as load_tensors
 from safetensors.torch import load_file, save_file
+from torch.nn.modules.module import register_module_parameter_registration_hook
 from tqdm.auto import tqdm
 
 from precise_lib import __version__, plain
@@ -119,6 +121,39 @@ def read_weights(path: Path) -> tuple[bytes, str, dict]:
     if expected != digest:
         raise InputError(f"{path.name} is not the file its card describes (SHA-256 differs); restore both.")
     return content, digest, card
+
+
+def restore(path: Path, content: bytes, make) -> torch.nn.Module:
+    """The network that `make()` builds with the weights of a file, ready to be applied.
+
+    A card may claim a network of any size: one with more parameters than the file has numbers is given up while it is
+    built, before its memory is filled.
+
+    Raises
+    ------
+    InputError : the file is damaged or of another network
+    """
+    left = len(content) // 4
+
+    def count(_module, _name, parameter):
+        nonlocal left
+        left -= 0 if parameter is None else parameter.numel()
+        if left < 0:
+            raise ValueError("the network of the card is larger than the file")
+
+    hook = register_module_parameter_registration_hook(count)
+    try:
+        with torch.random.fork_rng():  # layers draw a start that is thrown away
+            network = make()
+        network.load_state_dict(load_tensors(content))
+    except InputError:
+        raise
+    # what layers of impossible sizes and files of other tensors raise
+    except (SafetensorError, RuntimeError, MemoryError, ArithmeticError, ValueError, TypeError, IndexError) as error:
+        raise InputError(f"{path.name} is damaged or of another network; restore it or train again.") from error
+    finally:
+        hook.remove()
+    return network.eval().requires_grad_(False)
 
 
 def complete_card(path: Path, **fields) -> dict:

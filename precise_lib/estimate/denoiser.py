@@ -12,8 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as load_tensors
 
 from precise_lib.errors import InputError
 from precise_lib.estimate import checkpoints, denoise
@@ -141,10 +139,5 @@ def read(path: Path, config_from_dict, build, task: str) -> tuple[str, str, dict
     values = card["config"]
     if not isinstance(values, dict) or "network" not in values:
         raise InputError(f"The card {path.stem}.json is not that of a {task} network.")
-    with torch.random.fork_rng():  # layers draw a start that is thrown away
-        network = build(config_from_dict(values["network"]))
-    try:
-        network.load_state_dict(load_tensors(content))
-    except (SafetensorError, RuntimeError) as error:
-        raise InputError(f"{path.name} is damaged or of another network; restore it or train again.") from error
-    return str(card["name"]), digest, card, network.eval().requires_grad_(False)
+    config = config_from_dict(values["network"])
+    return str(card["name"]), digest, card, checkpoints.restore(path, content, lambda: build(config))

@@ -30,6 +30,7 @@ from torch import nn
 
 from precise_lib.simulate.signal import SignalModel
 
+LARGEST_FRONT = 2e6  # complex numbers in a tenth of the largest table of the matched front; 4e4 at 11.7 T
 DEAF_TO = 3e-3  # of the largest baseline or lipid: smaller components may pass
 
 
@@ -94,6 +95,10 @@ class MatchedFront(nn.Module):
         super().__init__()
         t, basis = model.acquisition.time_s, model.basis()
         m, fwhm = basis.shape[1], 1 / (np.pi * model.t2star_s.max())
+        low, high = shift_range_hz[0] - 0.5 * fwhm, shift_range_hz[1] + 0.5 * fwhm
+        positions = (high - low) / (0.15 * fwhm)
+        if max(positions * config.aligned_rank, len(t)) * config.rank > LARGEST_FRONT:
+            raise ValueError("the ranks of the network, or its shifts in units of the line width, are too large")
         if families is None:
             subspace, aligned = (np.zeros((k, len(t)), complex) for k in (config.rank, config.aligned_rank))
         else:
@@ -104,8 +109,7 @@ class MatchedFront(nn.Module):
         if model.of_role("baseline", "lipid").any():
             basis = basis[:, model.of_role("metabolite")] if families is None else _deaf(model, families[1])
             m = basis.shape[1]
-        low, high = shift_range_hz[0] - 0.5 * fwhm, shift_range_hz[1] + 0.5 * fwhm
-        search = np.linspace(low, high, int(np.ceil((high - low) / (0.15 * fwhm))) + 1)
+        search = np.linspace(low, high, int(np.ceil(positions)) + 1)
         fine = np.linspace(low, high, 10 * (len(search) - 1) + 1)
         own = model.of_role("metabolite")[: model.index(model.reference)].sum()
         water = basis[:, own]

@@ -13,8 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as load_tensors
 
 from precise_lib import models
 from precise_lib.errors import InputError
@@ -88,11 +86,12 @@ def load_weights(name_or_path) -> SveModel:
     if path.suffix != ".safetensors" or not path.is_file():
         names = ", ".join(entry.name for entry in models.available()) or "none"
         raise InputError(f"No weights '{name_or_path}': name a .safetensors file or one of: {names}.")
-    return _load(path.resolve(), path.stat().st_mtime_ns)
+    files = (path, path.with_suffix(".json"))
+    return _load(path.resolve(), *(f.stat().st_mtime_ns if f.is_file() else None for f in files))
 
 
 @lru_cache(maxsize=8)
-def _load(path: Path, _mtime: int) -> SveModel:
+def _load(path: Path, _weights_stamp, _card_stamp) -> SveModel:
     content, digest, card = checkpoints.read_weights(path)
     try:
         config, name = TrainConfig.from_dict(card["config"]), str(card["name"])
@@ -101,12 +100,9 @@ def _load(path: Path, _mtime: int) -> SveModel:
         raise InputError(f"The card {path.stem}.json is not readable ({reason}); restore it or train again.") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"The card {path.stem}.json is not readable; restore it or train again.") from error
-    network = Network(config.signal_model, config.network, config.shift_range_hz)
-    try:
-        network.load_state_dict(load_tensors(content))
-    except (SafetensorError, RuntimeError) as error:
-        raise InputError(f"{path.name} is damaged or of another network; restore it or train again.") from error
-    return SveModel(name, digest, card, config.signal_model, network.eval().requires_grad_(False))
+    parts = (config.signal_model, config.network, config.shift_range_hz)
+    network = checkpoints.restore(path, content, lambda: Network(*parts))
+    return SveModel(name, digest, card, config.signal_model, network)
 
 
 def find_weights(acquisition: Acquisition, like="FILE") -> str:

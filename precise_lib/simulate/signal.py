@@ -30,6 +30,7 @@ from precise_lib.errors import InputError, reason
 from precise_lib.simulate.shifts import SHIFTS_2H_PPM
 
 DEUTERIUM_MHZ_PER_T = 6.5359
+MOST_SAMPLES = 2**20  # a header or card that claims more is wrong, and would fill the memory
 _MHZ_PER_T = {"2H": DEUTERIUM_MHZ_PER_T, "1H": 42.577}
 # rad^2: the Gaussian of full width g at half maximum decays as exp(-GAUSSIAN (g t)^2)
 GAUSSIAN = np.pi**2 / (4 * np.log(2))
@@ -59,8 +60,10 @@ class Acquisition:
     nucleus: str = "2H"
 
     def __post_init__(self):
-        if self.n_samples < 2:
-            raise InputError(f"The FID has {self.n_samples} time point(s); at least two are needed.")
+        if not 2 <= self.n_samples <= MOST_SAMPLES:
+            raise InputError(
+                f"The FID has {self.n_samples} time point(s); at least two are needed, and at most {MOST_SAMPLES}."
+            )
         for field in ("dwell_time_s", "spectrometer_frequency_mhz"):
             value = getattr(self, field)
             if not (np.isfinite(value) and value > 0):
