@@ -24,9 +24,9 @@ SCIENCE = [
 ]
 SITE = ["papermill", "ipywidgets", "jupyter-book", "sphinx", "myst-nb", "sphinx-book-theme"]
 
-INTRODUCTION = """Written by the build. A notebook is *reused* when it, its parameters, what it loads of the package, the
-data and the locked environment are as they were when it ran; its time and memory are those of that run. Times include
-the start of a kernel, and whatever else the machine was doing."""
+INTRODUCTION = """Written by the build. A notebook is *reused* when it, its parameters, what it loads of the package,
+the data and the locked environment are as they were when it ran; its time and memory are those of that run.
+Times include the start of a kernel, and whatever else the machine was doing."""
 
 
 def processor() -> str:
@@ -116,7 +116,7 @@ def page(report: dict, root: Path) -> str:
             f"[{stem}](../notebooks/{stem}.ipynb)",
             f"{run['seconds']:.0f}",
             f"{run['peak_memory_mib']}",
-            "reused" if run["reused"] else "fresh",
+            "not executed" if run.get("missing") else "reused" if run["reused"] else "fresh",
             seeds(root / "notebooks" / f"{stem}.ipynb", run) or "–",
         ]
         for stem, run in sorted(runs.items())

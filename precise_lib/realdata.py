@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from precise_lib.errors import InputError
+from precise_lib.errors import InputError, MissingMeasurement
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,8 @@ def fetch(name: str) -> Path:
 
     Raises
     ------
-    InputError : unknown name, measurement not there, not downloadable, or not the published one
+    MissingMeasurement : neither on this computer nor downloadable
+    InputError : unknown name, not in the folder that PRECISE_DATA names, or not the published one
     """
     if name not in MEASUREMENTS:
         raise InputError(f"There is no measurement '{name}'; known are {', '.join(MEASUREMENTS)}.")
@@ -83,7 +84,7 @@ def fetch(name: str) -> Path:
     if folder:
         return _from_folder(name, entry, Path(folder))
     if entry.url is None:
-        raise InputError(
+        raise MissingMeasurement(
             f"The measurement '{name}' is not on this computer and has to be converted from {entry.origin}: "
             f"set the environment variable PRECISE_DATA to a folder that holds it as {entry.file}."
         )
@@ -120,7 +121,7 @@ def _download_voxel(name: str, entry: Measurement) -> Path:
         text = pooch.retrieve(entry.url, known_hash=None, fname=f"{name}.txt", path=cache)
         columns = np.loadtxt(text)
     except (OSError, ValueError) as error:
-        raise InputError(
+        raise MissingMeasurement(
             f"The measurement '{name}' is not on this computer and could not be downloaded from {entry.url} "
             f"({type(error).__name__}): go online, or set the environment variable PRECISE_DATA to a folder "
             f"that holds it as {entry.file}."

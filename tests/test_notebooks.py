@@ -166,7 +166,7 @@ def test_scales_name_parameters_that_exist(scale):
 @each_notebook
 def test_runs_from_top_to_bottom(path, executed):
     _, runs = executed
-    skip_without_data({path.stem: runs[path.stem]})
+    skip_without_data(runs[path.stem])
     assert runs[path.stem]["error"] is None
 
 
@@ -180,7 +180,7 @@ def bounds_of(stem: str, record: dict) -> tuple[float, float] | None:
 @each_notebook
 def test_measures_what_is_plausible(path, executed):
     folder, runs = executed
-    skip_without_data({path.stem: runs[path.stem]})
+    skip_without_data(runs[path.stem])
     cache = folder / "cache" / path.stem / runs[path.stem]["key"] / "records"
     records = [json.loads(p.read_text(encoding="utf-8")) for p in sorted(cache.glob("*.json"))]
     missing = set(BOUNDS.get(path.stem, {})) - {
