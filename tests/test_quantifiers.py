@@ -279,7 +279,7 @@ def test_ratios_to_water_attain_their_own_bound():
 
 def test_nothing_errs_less_than_the_posterior_mean():
     data = brain1h.draw(250, 15)
-    truth, best = data.concentration.values, quantification.least_error(brain1h.brain_basis(), data, WINDOW)
+    truth, best = data.concentration.values, quantification.least_error(brain1h.brain_basis(), data, WINDOW, 400)
     mean = best.posterior_mean.values
     ratios = {k: scores.rmse_ratio(truth, best[k], mean, METABOLITES).ratio for k in ("linear", "unbounded")}
     assert np.log(ratios["linear"]).mean() < 0
@@ -349,6 +349,6 @@ def test_shipped_networks_bend_what_the_data_leave_open(name):
     assert (line.slope.values[STRONG] > 0.85).all()
     shares = scores.marginals(estimate, MAXIMUM, METABOLITES)
     assert shares.middle_third.sel(metabolite="sI") > 0.5
-    best = quantification.least_error(brain1h.brain_basis(), data, WINDOW)
+    best = quantification.least_error(brain1h.brain_basis(), data, WINDOW, 400)
     ratio = scores.rmse_ratio(truth, best.posterior_mean, estimate)
     assert (ratio.ratio_high > 1).all()
