@@ -12,7 +12,7 @@ export PRECISE_DATA
 STAMP  := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help env lab book paper results test linkcheck newest fuzz bench lint format clean vendor
+.PHONY: help env lab book paper results pdf launch linkcheck test newest fuzz bench lint format clean vendor
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -42,6 +42,12 @@ results: env ## try all estimators over all their settings again (about 20 min),
 
 test: env ## run every test, on two cores
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
+
+pdf: book ## print the book into _build/pdf/book.pdf (needs Chromium)
+	$(BIN)/python book/pdf.py
+
+launch: env ## write the repository's address from CITATION.cff into the install cell of every notebook
+	$(BIN)/python book/launch.py
 
 linkcheck: book ## follow the links of the book to other sites; the report goes to _build/linkcheck
 	$(BIN)/jupyter-book build _build/src --builder linkcheck --path-output _build/linkcheck
