@@ -484,6 +484,8 @@ def test_settings(place, reader, good):
     @example(text="[" * 10**4)
     @example(text="a: " + "9" * 5000)
     @example(text="a: !!int x")
+    @example(text="network: {kind: []}")
+    @example(text="network: {kind: 1d, 3: 4}")
     @example(text='seed: "' + "x" * 10 + '"')
     def read(text):
         path.write_text(text, encoding="utf-8", errors="replace")

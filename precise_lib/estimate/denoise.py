@@ -219,9 +219,9 @@ def config_from_dict(values: dict, kinds=KINDS, task: str = "denoising"):
     """From plain values with a `kind`, one of `kinds`; raises `InputError` when they are not readable."""
     values = dict(values) if isinstance(values, dict) else {}
     kind = values.pop("kind", None)
-    if kind not in kinds:
+    if not isinstance(kind, str) or kind not in kinds:
         raise InputError(f"A {task} network is of the kind {' or '.join(map(repr, kinds))}, not '{kind}'.")
-    if unknown := set(values) - {f.name for f in fields(kinds[kind][0])}:
+    if unknown := {str(name) for name in values} - {f.name for f in fields(kinds[kind][0])}:
         raise InputError(f"A {task} network of the kind '{kind}' has no setting {', '.join(sorted(unknown))}.")
     try:
         return kinds[kind][0](**values)
