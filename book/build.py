@@ -72,7 +72,7 @@ def execute_one(notebook: Path, parameters: dict, scale: str, folder: Path, thre
             os.environ[name] = str(Path(own, name.lower()))
         settings = Path(own, "ipythondir", "profile_default", "ipython_kernel_config.py")
         settings.parent.mkdir(parents=True)
-        quiet = "c.IPKernelApp.log_level = 40  # no warning that a local kernel speaks plain TCP\n"
+        quiet = "c.IPKernelApp.log_level = 50  # neither that it speaks plain TCP nor that it was told to end\n"
         settings.write_text(quiet + keys.recorder(folder.resolve()), encoding="utf-8")
         for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "LOKY_MAX_CPU_COUNT"):
             os.environ[name] = str(threads)
