@@ -96,6 +96,16 @@ BOUNDS: dict[str, dict[str, tuple[float, float]]] = {
         "B5 real 1H spectrum, 1D": (-0.2, 0.5),
         "B5 real 1H spectrum, 2D": (-0.2, 0.5),
     },
+    "23_proton_precise": {
+        "P17 with the terms, SD / CRLB": (0.95, 1.5),
+        "P17 with the terms, bias in % of the amplitude": (-8, 8),
+        "P17 blind to lipids, bias in %": (20, 80),
+        "P17 blind to the baseline, bias in %": (10, 40),
+        "P17 blind to the lineshape, bias in %": (3, 15),
+        "P17 RMSE near the rim, without the terms over with": (1.2, 4),
+        "P17 RMSE in the brain, PRECISE over SVE with the terms": (0.5, 0.95),
+        "P17 bias that the prior carries across the skull": (0, 3),
+    },
     "24_is_precise_a_mirage": {
         "B1 SVE at SNR 12 to 40": (0.97, 1.03),
         "B1 SVE at SNR 5 to 10": (0.93, 1.07),

@@ -15,6 +15,8 @@ one search over a grid:
 
 Where the signal model has a baseline or lipids, they may be the largest of the FID: the filters of steps 2 and 3 are
 then those of the metabolites less what the family of baseline and lipids can produce, so that they are deaf to these.
+Where resonances have several lines and overlap, the outputs of step 2 are those of orthonormal filters: their sum of
+squares is the energy in the span of all lines, not led astray by two metabolites that answer to one line.
 
 A trained bank of filters as long as this input, with PReLU, stands where the paper has its convolutions; the two FC
 layers follow. Its input has no order in time, so kernels of length 3 would have no meaning there.
@@ -114,7 +116,8 @@ class MatchedFront(nn.Module):
         own = model.of_role("metabolite")[: model.index(model.reference)].sum()
         water = basis[:, own]
         # FID = z @ subspace, so whatever acts on a FID acts on z through the subspace
-        combs = [subspace @ (np.exp(-2j * np.pi * s * t)[:, None] * basis.conj()) for s in search]
+        filters = np.linalg.qr(basis)[0] if any(r.lines for r in model.resonances) else basis
+        combs = [subspace @ (np.exp(-2j * np.pi * s * t)[:, None] * filters.conj()) for s in search]
         rotations = [(subspace * np.exp(-2j * np.pi * s * t)) @ aligned.conj().T for s in fine]
         for name, value in {
             "projector": subspace.conj().T,
