@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 import citation
 import pytest
+import verdict
 import yaml
 from conftest import ROOT
 
@@ -258,3 +259,9 @@ def test_status_page_names_every_notebook_and_network(visit):
     networks = [card.stem for card in (ROOT / "data" / "weights").rglob("*.json")]
     assert not [name for name in [*notebooks, *networks] if name not in text]
     assert "not as on its card" not in text
+
+
+@each(["book/index.html"])
+def test_landing_page_has_every_point_of_the_verdict(visit):
+    text = visit.page.locator("article").inner_text()
+    assert not [head for head, _, _ in verdict.POINTS if head not in text]
