@@ -119,7 +119,7 @@ def read_weights(path: Path) -> tuple[bytes, str, dict]:
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"The card {card_path.name} is not readable; restore it or train again.") from error
     if expected != digest:
-        raise InputError(f"{path.name} is not the file its card describes (SHA-256 differs); restore both.")
+        raise InputError(f"{path.name} is damaged or not the file its card describes (SHA-256 differs); restore both.")
     return content, digest, card
 
 
