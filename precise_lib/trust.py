@@ -198,7 +198,7 @@ def network_flags(network, amplitudes, fit: FitResult, sigma: float) -> list[Fla
     low, high = scale * ranges[varied].min(), scale * ranges[varied].max()
     said = (
         f"In {hits.sum()} voxel(s) an estimate ({', '.join(names)}) lies near or beyond the {low:.3g} to {high:.3g} mM "
-        f"that the network '{network.name}' was trained on: there it is drawn towards what it knows."
+        f"that the network '{network.name}' was trained on: there it is drawn toward what it knows."
     )
     limits = {n: [float(scale * x) for x in r] for n, r in zip(model.names, ranges, strict=True) if r[1] > r[0]}
     why = f"the network '{network.name}' was not trained for this"

@@ -53,7 +53,7 @@ def test_weights_follow_their_formula():
 
 @pytest.mark.parametrize("shrinkage", [1.0, 0.4])
 def test_shrinkage_is_the_slope(shrinkage):
-    """Towards the middle by a, plus noise: slope a, intercept (1 - a) / 2, and both within their intervals."""
+    """Toward the middle by a, plus noise: slope a, intercept (1 - a) / 2, and both within their intervals."""
     rng = np.random.default_rng(1)
     truth = rng.uniform(0, 1, (N, 3))
     estimate = 0.5 + shrinkage * (truth - 0.5)

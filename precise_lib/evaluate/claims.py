@@ -231,7 +231,7 @@ def _rows(claim: Claim, records: list[Record], notebooks: str) -> list[list[str]
     for r in records:
         page = "" if r.notebook == "interactive" else f"[{r.notebook}]({notebooks}/{r.notebook}.ipynb)"
         links = ", ".join(text for text in (f"{{numref}}`{r.figure}`" if r.figure else "", page) if text)
-        remarks = [text for text in (r.differs, r.note) if text]
+        remarks = ["; ".join(text for text in (r.differs, r.note) if text)] * bool(r.differs or r.note)
         about = [head] if single else [f"– {r.part or r.notebook}{':' if remarks else ''}"]
         about += remarks + ([f"({links})"] if links else [])
         state = claim.worded(r.verdict)

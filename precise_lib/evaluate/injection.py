@@ -3,7 +3,7 @@
 A spectrum was measured once, and nobody knows what is in it. But noise can be added to it again and again, and a known
 amount of one metabolite. Whatever the spectrum holds, the difference between the estimates with and without that amount
 has to be the amount. For an unbounded fit of the noisy spectrum it is, to first order exactly, under the same noise. A
-denoiser that pulls towards what it was trained on gives back a part of it: the slope of its estimate on the truth, at
+denoiser that pulls toward what it was trained on gives back a part of it: the slope of its estimate on the truth, at
 this one spectrum.
 """
 

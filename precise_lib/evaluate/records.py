@@ -230,6 +230,8 @@ def format_value(value: float, spread: float | list[float] | None = None, meanin
     >>> format_value(1.6874, 0.0432, "95 % CI")
     '1.687 ± 0.043 (95 % CI)'
     """
+    if isinstance(value, int) and spread is None:  # a count
+        return str(value)
     pair = isinstance(spread, list | tuple)
     width = abs(spread[1] - spread[0]) / 2 if pair else abs(spread or 0)
     leading, figures = (width, 2) if width else (abs(value), 3)
