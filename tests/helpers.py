@@ -1,9 +1,12 @@
 """What several test files share: a small trained network, random FIDs, and how wide chance may spread a result."""
 
+import json
 import tempfile
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
+import torch
 from scipy.stats import chi2, norm
 
 from precise_lib.estimate.network import NetworkConfig
@@ -64,3 +67,24 @@ def sd_bounds(n: int, tests: int = 1, risk: float = 1e-4) -> tuple[float, float]
 def mean_bound(n: int, tests: int = 1, risk: float = 1e-4) -> float:
     """The same for the distance of a mean from the truth, in units of one draw's SD."""
     return norm.isf(risk / tests / 2) / np.sqrt(n)
+
+
+def share_of_first_loss(trainer) -> float:
+    """Least validation loss of a whole training, over that before its first step."""
+    first = trainer.validate()
+    while not trainer.finished:
+        trainer.step()
+    return min(row[2] for row in trainer.history) / first
+
+
+def trained_in_parts(train, config, folder) -> tuple[Path, dict]:
+    """Weights and card of a training that was stopped after 2, 6 and 7 steps: the bytes are those of one in one go."""
+    whole = train(config, folder / "whole", progress=False)
+    for stop in (2, 6, 7):
+        torch.rand(1)  # whatever somebody else draws in between
+        assert train(config, folder / "parts", progress=False, stop_after=stop) is None
+    parts = train(config, folder / "parts", progress=False)
+    assert parts.read_bytes() == whole.read_bytes()
+    cards = [json.loads(p.with_suffix(".json").read_text()) for p in (whole, parts)]
+    assert cards[0]["loss_history"] == cards[1]["loss_history"]
+    return parts, cards[1]

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from helpers import share_of_first_loss, trained_in_parts
 from scipy.stats import chi2, truncnorm
 from typer.testing import CliRunner
 
@@ -127,24 +128,14 @@ def test_the_unit_is_what_water_alone_gives():
 @pytest.mark.parametrize("network", TINY)
 def test_training_lowers_the_loss(network):
     trainer = QuantifyTrainer(tiny(network, n_train=200, batch_size=10, epochs=3, schedule="one_cycle"))
-    first = trainer.validate()
-    while not trainer.finished:
-        trainer.step()
-    assert min(row[2] for row in trainer.history) < 0.6 * first
+    assert share_of_first_loss(trainer) < 0.6
 
 
 @pytest.mark.parametrize("network", TINY)
 def test_interrupted_training_ends_at_the_same_file(network, tmp_path):
     config = tiny(network, n_train=26, epochs=2, batch_size=5)  # twelve steps; a batch of one at the end
-    whole = train(config, tmp_path / "whole", progress=False)
-    for stop in (2, 6, 7):
-        torch.rand(1)
-        assert train(config, tmp_path / "parts", progress=False, stop_after=stop) is None
-    parts = train(config, tmp_path / "parts", progress=False)
-    assert parts.read_bytes() == whole.read_bytes()
-    cards = [json.loads(p.with_suffix(".json").read_text()) for p in (whole, parts)]
-    assert cards[0]["loss_history"] == cards[1]["loss_history"]
-    assert QuantifyConfig.from_dict(cards[0]) == config
+    _, card = trained_in_parts(train, config, tmp_path)
+    assert QuantifyConfig.from_dict(card) == config
 
 
 def test_inputs_and_targets_are_those_of_the_data_set():
