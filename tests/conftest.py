@@ -15,6 +15,7 @@ ROOT = build.ROOT
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
 def pytest_collection_modifyitems(config, items):
     """With `pytest -n 2`: what needs the executed notebooks or the browser stays together, so that they start once.
 
