@@ -40,8 +40,8 @@ results: env ## try all estimators over all their settings again (about 20 min),
 	$(BIN)/python -m precise_lib.evaluate.peer_cases --out _build/results
 	$(BIN)/python -m precise_lib.evaluate.peer_cases --compare _build/results data/results
 
-test: env ## run every test, on two cores
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
+test: env ## run every test, on two cores (a file stays on one: its notebooks run once)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 pdf: book ## print the book into _build/pdf/book.pdf (needs Chromium)
 	$(BIN)/python book/pdf.py

@@ -15,22 +15,10 @@ ROOT = build.ROOT
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
 def pytest_collection_modifyitems(config, items):
-    """With `pytest -n 2`: what needs the executed notebooks or the browser stays together, so that they start once.
-
-    With --estimator: only the tests that take any estimator are run.
-    """
+    """With --estimator: only the tests that take any estimator are run."""
     if config.getoption("--estimator"):
         items[:] = [item for item in items if "any_name" in item.fixturenames]
-    for item in items:
-        if {"executed", "site", "browser"} & set(item.fixturenames):
-            item.add_marker(pytest.mark.xdist_group("book"))
-
-
-def pytest_addoption(parser):
-    about = "conformance of this estimator alone: a registered name, package.module:factory or file.py:factory"
-    parser.addoption("--estimator", metavar="NAME", help=about)
 
 
 @pytest.fixture(scope="session", autouse=True)
