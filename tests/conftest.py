@@ -15,6 +15,11 @@ ROOT = build.ROOT
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
+def pytest_addoption(parser):
+    about = "conformance of this estimator alone: a registered name, package.module:factory or file.py:factory"
+    parser.addoption("--estimator", metavar="NAME", help=about)
+
+
 def pytest_collection_modifyitems(config, items):
     """With --estimator: only the tests that take any estimator are run."""
     if config.getoption("--estimator"):
