@@ -18,11 +18,11 @@ from precise_lib.estimate.sve import load_weights
 from precise_lib.evaluate import crlb
 from precise_lib.evaluate.accuracy import typical_amplitudes
 from precise_lib.evaluate.efficiency import efficiency
-from precise_lib.evaluate.spill import by_depth, lipid_error
+from precise_lib.evaluate.spill import by_depth, lipid_error, under
 from precise_lib.resources import data_path
 from precise_lib.simulate import brain1h
 from precise_lib.simulate.proton import LIPIDS, brain_3t, without
-from precise_lib.simulate.proton_head import head, under
+from precise_lib.simulate.proton_head import head
 from precise_lib.simulate.signal import Acquisition, Resonance, SignalModel, dmi_11t7, snr_to_sigma
 
 MODEL, BLIND = brain_3t(), brain_3t(terms=False)

@@ -2,15 +2,15 @@
 
 `fitting` fits Eq. 2 by closed forms for the amplitudes. Its result, with no Gaussian width and no offset, is the start
 here; Levenberg-Marquardt steps in all parameters together do the rest, with the Jacobian of the bound
-(`crlb.jacobian`). The square of the Gaussian width stays at or above zero: where it would fall below, it is held there
-for the step.
+(`simulate.derivatives`). The square of the Gaussian width stays at or above zero: where it would fall below, it is
+held there for the step.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from precise_lib.evaluate import crlb
+from precise_lib.simulate.derivatives import jacobian
 from precise_lib.simulate.signal import SignalModel
 
 CHUNK = 256  # Jacobians together: bounds the memory at about 50 MB
@@ -18,7 +18,7 @@ MAX_OFFSET_HZ = 20.0
 
 
 def refine(x, model: SignalModel, start, broadening_range, max_shift, max_iterations=40, tolerance=1e-3):
-    """Parameters (V, M + P) in the order of `crlb.jacobian`, residual energy (V,) and converged (V,).
+    """Parameters (V, M + P) in the order of `jacobian`, residual energy (V,) and converged (V,).
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def refine(x, model: SignalModel, start, broadening_range, max_shift, max_iterat
         if not len(i):
             break
         p = theta[i]
-        j = crlb.jacobian(model, p[:, :m], **shared(p))
+        j = jacobian(model, p[:, :m], **shared(p))
         residual = x[i] - np.einsum("vm,vmt->vt", p[:, :m], j[:, :m])
         normal = np.einsum("vat,vbt->vab", j.conj(), j, optimize=True).real
         gradient = np.einsum("vat,vt->va", j.conj(), residual).real

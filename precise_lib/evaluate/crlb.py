@@ -12,7 +12,8 @@ from dataclasses import replace
 import numpy as np
 
 from precise_lib.errors import InputError
-from precise_lib.simulate.signal import GAUSSIAN, SignalModel
+from precise_lib.simulate.derivatives import jacobian
+from precise_lib.simulate.signal import SignalModel
 
 
 def eq6(model: SignalModel, amplitudes, sigma, broadening_hz=0.0) -> np.ndarray:
@@ -32,31 +33,6 @@ def eq6(model: SignalModel, amplitudes, sigma, broadening_hz=0.0) -> np.ndarray:
     t_eff = 1 / (1 / t2[0] + np.pi * np.asarray(broadening_hz, float))[..., None]
     r = np.sqrt(1 + a**2 / (a**2).sum(-1, keepdims=True))
     return np.sqrt(2 * model.acquisition.dwell_time_s / t_eff) * np.asarray(sigma, float)[..., None] * r
-
-
-def jacobian(
-    model: SignalModel, amplitudes, shift_hz=0.0, broadening_hz=0.0, phase_rad=0.0, gaussian_hz=0.0, offset_hz=0.0
-) -> np.ndarray:
-    """Derivatives (..., M + 3, n_samples) of the FID by amplitudes, shift (Hz), broadening (Hz), phase (rad).
-
-    Then, where the model has them, by the square of the Gaussian width (Hz^2: the width itself has no slope at zero)
-    and by the offset of the lipids (Hz).
-    """
-    envelope = model.envelope(shift_hz, broadening_hz, phase_rad, gaussian_hz)
-    lines, lipid = envelope[..., None, :] * model.basis().T, model.of_role("lipid")
-    if np.any(offset_hz):
-        lines = lines * model.lipid_rotation(offset_hz)
-    amplitudes = np.asarray(amplitudes, float)
-    signal = np.einsum("...m,...mt->...t", amplitudes, lines)
-    t = model.acquisition.time_s
-    nuisance = [2j * np.pi * t * signal, -np.pi * t * signal, 1j * signal]
-    if model.lineshape == "voigt":
-        nuisance.append(-GAUSSIAN * t**2 * signal)
-    if lipid.any():
-        nuisance.append(2j * np.pi * t * np.einsum("...m,...mt->...t", amplitudes * lipid, lines))
-    nuisance = np.stack(nuisance, axis=-2)
-    shape = np.broadcast_shapes(lines.shape[:-2], nuisance.shape[:-2])
-    return np.concatenate([np.broadcast_to(v, shape + v.shape[-2:]) for v in (lines, nuisance)], axis=-2)
 
 
 def covariance(model: SignalModel, amplitudes, sigma, *args, **nuisance) -> np.ndarray:

@@ -59,3 +59,14 @@ def lipid_error(network, belief, phantom: Phantom, clear: Phantom, regions, lam:
     for label, image in (("with the MRI", None), ("with a constant image", flat)):
         result[f"from beyond, {label}"] = rms(solver(head, image)(outside[:, None])[:, 0], head, "rim")
     return result
+
+
+def under(estimator, model):
+    """The estimator as one that believes in another signal model; resonances that it does not know become NaN.
+
+    Parameters
+    ----------
+    estimator : callable `MRSI` -> DataArray (metabolite, x, y, z)
+    model : `SignalModel` of the same acquisition, such as ``proton.brain_3t(terms=False)``
+    """
+    return lambda data: estimator(data.replace(model=model)).reindex(metabolite=data.model.names)

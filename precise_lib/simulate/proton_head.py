@@ -113,17 +113,6 @@ def head(largest_lipid: float = 8.0, matrix: int = 32) -> tuple[Phantom, dict[st
     return phantom, regions
 
 
-def under(estimator, model):
-    """The estimator as one that believes in another signal model; resonances that it does not know become NaN.
-
-    Parameters
-    ----------
-    estimator : callable `MRSI` -> DataArray (metabolite, x, y, z)
-    model : `SignalModel` of the same acquisition, such as ``proton.brain_3t(terms=False)``
-    """
-    return lambda data: estimator(data.replace(model=model)).reindex(metabolite=data.model.names)
-
-
 def _affine(matrix: int) -> np.ndarray:
     affine = grid_affine((matrix, matrix, 1), FIELD_OF_VIEW_MM)
     affine[:3, 3] += CENTER_MM

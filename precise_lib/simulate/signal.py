@@ -182,7 +182,7 @@ class SignalModel:
 
     @property
     def common(self) -> tuple[str, ...]:
-        """Names of what a FID depends on besides amplitudes, in the order of `crlb.jacobian`."""
+        """Names of what a FID depends on besides amplitudes, in the order of `derivatives.jacobian`."""
         names = ("shift_hz", "broadening_hz", "phase_rad")
         names += ("gaussian_hz",) if self.lineshape == "voigt" else ()
         return names + (("offset_hz",) if self.of_role("lipid").any() else ())
