@@ -29,7 +29,7 @@ import verdict
 import yaml
 
 from precise_lib.errors import MissingMeasurement
-from precise_lib.notebooks import failure_of
+from precise_lib.run.notebooks import failure_of
 
 ROOT = Path(__file__).resolve().parent.parent
 START_TIMEOUT_S = 120

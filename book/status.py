@@ -8,7 +8,7 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from precise_lib.notebooks import parameters_of
+from precise_lib.run.notebooks import parameters_of
 
 SCIENCE = [
     "precise-lib",

@@ -11,8 +11,7 @@ from threading import Thread
 import build
 import pytest
 
-ROOT = build.ROOT
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+from tests.helpers import NOTEBOOKS
 
 
 def pytest_addoption(parser):
@@ -37,12 +36,6 @@ def executed(tmp_path_factory) -> tuple[Path, dict[str, dict]]:
     """Every notebook executed at smoke scale: the build folder, and what each run took or why it failed."""
     folder = tmp_path_factory.mktemp("book") / "_build"
     return folder, build.execute_all(NOTEBOOKS, "smoke", folder)
-
-
-def skip_without_data(run: dict) -> None:
-    """Skip by name where a notebook could not have its real measurement; any other failure stays one."""
-    if run["missing"]:
-        pytest.skip(run["missing"])
 
 
 @pytest.fixture(scope="session")

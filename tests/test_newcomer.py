@@ -14,8 +14,8 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from conftest import ROOT
-from test_site import SHOWN
+
+from tests.helpers import ROOT, SHOWN
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 NOTEBOOK = "01_signal_and_phantom.ipynb"

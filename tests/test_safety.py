@@ -7,13 +7,17 @@ import socket
 
 import nbformat
 import pytest
-from conftest import ROOT
 
-from precise_lib import NOTICE, io, notebooks, parameter_table, quantify, realdata, report_page
+from precise_lib import NOTICE
 from precise_lib.errors import InputError
-from precise_lib.estimate import checkpoints, denoiser, quantifiers, sve
-from precise_lib.resources import data_path
+from precise_lib.estimate import checkpoints, sve
+from precise_lib.io import measurements, nifti_mrs
+from precise_lib.io.shipped import data_path
+from precise_lib.proton import quantifiers, weights
+from precise_lib.quantify import page, quantify
+from precise_lib.run import notebooks, tables
 from precise_lib.simulate.phantoms import rings
+from tests.helpers import ROOT
 
 HOSTILE = [
     "__import__('os').system('touch pwned')",
@@ -48,7 +52,7 @@ def test_parameters_are_data(tmp_path):
     """What a table of `precise sweep` holds arrives letter by letter, and nothing of it has run on the way."""
     notebook = echo(tmp_path)
     (tmp_path / "table.yaml").write_text(json.dumps([{"value": [*HOSTILE, {text: text for text in HOSTILE}]}]))
-    (row,) = parameter_table.read(tmp_path / "table.yaml", notebooks.parameters_of(notebook))
+    (row,) = tables.read(tmp_path / "table.yaml", notebooks.parameters_of(notebook))
     failure = notebooks.execute(notebook, tmp_path / "out.ipynb", row, folder=str(tmp_path))
     assert failure is None
     assert row["value"] == [*HOSTILE, {text: text for text in HOSTILE}]
@@ -68,7 +72,7 @@ def test_options_of_a_report_are_texts(tmp_path, monkeypatch):
     dmi = tmp_path / "x'); open('pwned', 'w') #.nii.gz"
     dmi.touch()
     with pytest.raises(InputError, match="enough"):
-        report_page.make(dmi, tmp_path / "out", lam="__import__('os')", model="'; 1")
+        page.make(dmi, tmp_path / "out", lam="__import__('os')", model="'; 1")
     assert handed["dmi"] == str(dmi)
     assert handed["lam"] == "__import__('os')"
     assert all(isinstance(value, str) for value in handed.values())
@@ -108,7 +112,7 @@ def test_the_package_reads_no_code():
 @pytest.fixture
 def copies(tmp_path):
     """Weights of each kind with their cards, and what loads them."""
-    kinds = {"sve": (sve.load_weights, "dmi_4t"), "denoise": (denoiser.load, "denoise/unet1d_small")}
+    kinds = {"sve": (sve.load_weights, "dmi_4t"), "denoise": (weights.load, "denoise/unet1d_small")}
     if quantifiers.shipped():
         kinds["quantify"] = (quantifiers.load, f"quantify/{quantifiers.shipped()[0]}")
     for name, (_, path) in kinds.items():
@@ -149,11 +153,11 @@ def test_every_reader_of_weights_checks():
 
 def test_measurements_are_used_only_with_their_hash(tmp_path, monkeypatch):
     monkeypatch.setenv("PRECISE_DATA", str(tmp_path))
-    for name, entry in realdata.MEASUREMENTS.items():
+    for name, entry in measurements.MEASUREMENTS.items():
         (tmp_path / entry.file).parent.mkdir(exist_ok=True)
         (tmp_path / entry.file).write_bytes(b"another file")
         with pytest.raises(InputError, match="is not the published measurement"):
-            realdata.fetch(name)
+            measurements.fetch(name)
 
 
 # ---------------------------------------------------------------- words
@@ -168,7 +172,7 @@ def test_nothing_is_sent_and_the_notice_is_there(tmp_path, monkeypatch, precise)
     for name in ("connect", "connect_ex", "sendto"):
         monkeypatch.setattr(socket.socket, name, no)
     monkeypatch.setattr(socket, "getaddrinfo", no)
-    io.write_phantom(tmp_path, rings(), 12.0)
+    nifti_mrs.write_phantom(tmp_path, rings(), 12.0)
     command = [
         "quantify",
         tmp_path / "dmi.nii.gz",
@@ -188,7 +192,7 @@ def test_nothing_is_sent_and_the_notice_is_there(tmp_path, monkeypatch, precise)
 
 def test_the_notice_is_on_every_report(tmp_path):
     nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# A")]), tmp_path / "a.ipynb")
-    assert NOTICE in report_page.page(tmp_path / "a.ipynb", "Title")
+    assert NOTICE in page.page(tmp_path / "a.ipynb", "Title")
 
 
 def test_the_notice_is_where_people_begin():

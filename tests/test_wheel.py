@@ -11,7 +11,8 @@ from email.parser import Parser
 import nibabel as nib
 import numpy as np
 import pytest
-from conftest import ROOT
+
+from tests.helpers import ROOT
 
 # Nothing of the checkout may help: the isolated mode ignores PYTHON*, the folder of the script and that of the user.
 WORK = """

@@ -6,8 +6,9 @@ import tomllib
 
 import pytest
 import yaml
-from conftest import ROOT
 from packaging.specifiers import SpecifierSet
+
+from tests.helpers import ROOT
 
 GITHUB = ROOT / ".github"
 WORKFLOWS = {path.name: path for path in sorted((GITHUB / "workflows").glob("*.yml"))}

@@ -49,7 +49,7 @@ def quantify(
 ):
     """Concentration maps in mM by the water reference, with their SD and the bias that the prior brings."""
     from precise_lib import NOTICE, estimate
-    from precise_lib.quantify import quantify as run
+    from precise_lib.quantify.quantify import quantify as run
 
     if estimator is not None and ":" in estimator:
         estimate.load(estimator)

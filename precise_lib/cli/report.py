@@ -22,7 +22,7 @@ def report(
     Exit code 2: the input cannot be used; 1: the report itself failed. failed.ipynb then shows how far it came.
     """
     from precise_lib import estimate
-    from precise_lib.report_page import make
+    from precise_lib.quantify.page import make
 
     if estimator is not None and ":" in estimator:
         estimate.load(estimator)

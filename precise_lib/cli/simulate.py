@@ -23,8 +23,8 @@ def rings(
     tumor_size: Annotated[int, typer.Option(help="Side of each tumor in voxels.")] = 2,
 ):
     """The ring phantom of PRECISE-DMI, Fig. 3: FIDs, MRI, mask and true concentrations."""
-    from precise_lib import io
+    from precise_lib.io import nifti_mrs
     from precise_lib.simulate import phantoms
 
-    io.write_phantom(out, phantoms.rings(tumor_size), snr, seed)
+    nifti_mrs.write_phantom(out, phantoms.rings(tumor_size), snr, seed)
     typer.echo(f"Wrote dmi, mri, mask and truth_<metabolite> (.nii.gz) to {out}")

@@ -22,7 +22,7 @@ def sweep(
     Exit code 0: every run finished; 1: some failed (named on stderr, tried again by the next call); 2: the input cannot
     be used; 130: interrupted (the same command goes on).
     """
-    from precise_lib.sweep import sweep as run
+    from precise_lib.run.sweep import sweep as run
 
     try:
         runs = run(notebook, table, out, jobs, scheduler)

@@ -70,7 +70,7 @@ def train(
     if like is None:
         settings = _read_settings(config, iterations)
     else:
-        from precise_lib import train_like
+        from precise_lib.quantify import train_like
 
         settings, said = train_like.plan(like, metabolites, t2star, iterations, field_check)
         if out is None and not field_check:
@@ -86,12 +86,12 @@ def train(
 
 
 def _train_into(out: Path, settings, name: str, device: str):
-    from precise_lib import io
     from precise_lib.estimate import training
     from precise_lib.evaluate.accuracy import certify
+    from precise_lib.io import atomic
 
     # enters and leaves a folder at once: an unwritable one is refused now, not after the training
-    with io.staged(out):
+    with atomic.staged(out):
         pass
     with interruption():
         weights = training.train(settings, out, name=name, device=device)
@@ -100,17 +100,18 @@ def _train_into(out: Path, settings, name: str, device: str):
 
 
 def _train_into_folder(settings, name: str | None, device: str, like: Path):
-    from precise_lib import models, train_like
+    from precise_lib.estimate import catalog
+    from precise_lib.quantify import train_like
 
     with interruption():
         entry, new = train_like.train_into_folder(settings, name, device)
     done = "Stored" if new else "There is already"
-    typer.echo(f"{done} the network '{entry.name}' in {models.folder()}; at SNR {SNR:g}, SD over the bound is")
+    typer.echo(f"{done} the network '{entry.name}' in {catalog.folder()}; at SNR {SNR:g}, SD over the bound is")
     ratios = entry.efficiency(SNR)
     typer.echo(", ".join(f"{metabolite} {ratio:.2f}" for metabolite, ratio in ratios.items()))
     if max(ratios.values(), default=1.0) > 1.2:
         typer.echo("Note: More --iterations would bring the SD nearer to the bound.", err=True)
-    first = models.fitting(settings.signal_model.acquisition)[0]
+    first = catalog.fitting(settings.signal_model.acquisition)[0]
     model = "" if first == entry else f" --model {entry.name}"
     typer.echo(f"Use it by: precise quantify {like} --out maps{model}")
 
@@ -121,10 +122,10 @@ def models():
     Without --model, 'precise quantify' takes the first default one (*) that was trained for the acquisition of the
     data.
     """
-    from precise_lib import models
+    from precise_lib.estimate import catalog
 
-    typer.echo(models.table(SNR))
-    typer.echo(f"Your model folder: {models.folder()} (PRECISE_MODELS names another)")
+    typer.echo(catalog.table(SNR))
+    typer.echo(f"Your model folder: {catalog.folder()} (PRECISE_MODELS names another)")
 
 
 @contextmanager
@@ -154,9 +155,9 @@ def check_name(name: str) -> None:
 
 def read_yaml(config: Path) -> dict:
     """Settings of a training from a YAML or JSON file, or from a card, which holds more than the settings."""
-    from precise_lib import plain
+    from precise_lib.io import text
 
-    values = plain.read_yaml(config, "The training configuration")
+    values = text.read_yaml(config, "The training configuration")
     if not isinstance(values, dict):
         raise InputError(f"The training configuration {config} must be a mapping of settings.")
     values = values.get("config", values)

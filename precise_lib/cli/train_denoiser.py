@@ -23,11 +23,11 @@ def train_denoiser(config: Config, out: Out, name: Name = "unet", epochs: Epochs
     --config data/training/denoise/unet1d_small.yaml --out my_weights
     """
     values = _checked(config, name, device)
-    from precise_lib.estimate import denoise_training
-    from precise_lib.evaluate.denoising import certify
+    from precise_lib.proton import training
+    from precise_lib.proton.denoised import certify
 
-    settings = denoise_training.DenoiseConfig.from_dict(values if epochs is None else values | {"epochs": epochs})
-    weights = _train(denoise_training.train, certify, settings, out, name, device)
+    settings = training.DenoiseConfig.from_dict(values if epochs is None else values | {"epochs": epochs})
+    weights = _train(training.train, certify, settings, out, name, device)
     typer.echo(f"Wrote {weights} and its card with the denoising scores")
 
 
@@ -40,8 +40,8 @@ def train_quantifier(
     --config data/training/quantify/inception_small.yaml --out my_weights
     """
     values = _checked(config, name, device)
-    from precise_lib.estimate import quantifier_training
-    from precise_lib.evaluate.quantification import certify
+    from precise_lib.proton import quantifier_training
+    from precise_lib.proton.quantification import certify
 
     settings = quantifier_training.QuantifyConfig.from_dict(values if epochs is None else values | {"epochs": epochs})
     weights = _train(quantifier_training.train, certify, settings, out, name, device)
@@ -57,9 +57,9 @@ def _checked(config: Path, name: str, device: str) -> dict:
 
 def _train(run, certify, settings, out: Path, name: str, device: str) -> Path:
     """Weights trained by `run`, their card completed by `certify`."""
-    from precise_lib import io
+    from precise_lib.io import atomic
 
-    with io.staged(out):  # an unwritable folder is refused now, not after the training
+    with atomic.staged(out):  # an unwritable folder is refused now, not after the training
         pass
     with train.interruption():
         weights = run(settings, out, name=name, device=device)

@@ -19,8 +19,9 @@ from safetensors.torch import load_file, save_file
 from torch.nn.modules.module import register_module_parameter_registration_hook
 from tqdm.auto import tqdm
 
-from precise_lib import __version__, plain
+from precise_lib import __version__
 from precise_lib.errors import InputError
+from precise_lib.io import text
 
 
 def below(tensors: dict, prefix: str) -> dict:
@@ -114,7 +115,7 @@ def read_weights(path: Path) -> tuple[bytes, str, dict]:
     if not card_path.is_file():
         raise InputError(f"{path.name} has no card {card_path.name} beside it; keep the two together.")
     try:
-        card = plain.read_json(card_path)
+        card = text.read_json(card_path)
         _, _, expected = card["config"], str(card["name"]), card["sha256"]
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"The card {card_path.name} is not readable; restore it or train again.") from error

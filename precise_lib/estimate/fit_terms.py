@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from precise_lib.simulate.derivatives import jacobian
-from precise_lib.simulate.signal import SignalModel
+from precise_lib.signal.information import jacobian
+from precise_lib.signal.model import SignalModel
 
 CHUNK = 256  # Jacobians together: bounds the memory at about 50 MB
 MAX_OFFSET_HZ = 20.0

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from precise_lib.errors import InputError
-from precise_lib.mrsi import MRSI
-from precise_lib.simulate.signal import SignalModel
+from precise_lib.signal.model import SignalModel
+from precise_lib.signal.mrsi import MRSI
 
 BATCH = 8192  # FIDs in double precision at a time: bounds the memory
 

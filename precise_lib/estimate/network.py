@@ -30,7 +30,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from precise_lib.simulate.signal import SignalModel
+from precise_lib.signal.model import SignalModel
 
 LARGEST_FRONT = 2e6  # complex numbers in a tenth of the largest table of the matched front; 2e4 at 11.7 T
 DEAF_TO = 3e-3  # of the largest baseline or lipid: smaller components may pass

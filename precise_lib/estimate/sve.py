@@ -14,13 +14,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from precise_lib import models
 from precise_lib.errors import InputError
-from precise_lib.estimate import checkpoints
+from precise_lib.estimate import catalog, checkpoints
 from precise_lib.estimate.network import Network
 from precise_lib.estimate.sampling import TrainConfig
-from precise_lib.mrsi import MRSI
-from precise_lib.simulate.signal import Acquisition, SignalModel
+from precise_lib.signal.model import Acquisition, SignalModel
+from precise_lib.signal.mrsi import MRSI
 
 BATCH = 8192  # FIDs that pass the network together: bounds the memory
 
@@ -69,7 +68,7 @@ class SveModel:
 
 def shipped_weights() -> list[str]:
     """Names of the weights that come with the package."""
-    return [entry.path.stem for entry in models.shipped()]
+    return [entry.path.stem for entry in catalog.shipped()]
 
 
 def load_weights(name_or_path) -> SveModel:
@@ -81,10 +80,10 @@ def load_weights(name_or_path) -> SveModel:
     """
     path = Path(name_or_path)
     if path.suffix != ".safetensors":
-        entry = models.find(str(name_or_path))
+        entry = catalog.find(str(name_or_path))
         path = path if entry is None else entry.path
     if path.suffix != ".safetensors" or not path.is_file():
-        names = ", ".join(entry.name for entry in models.available()) or "none"
+        names = ", ".join(entry.name for entry in catalog.available()) or "none"
         raise InputError(f"No weights '{name_or_path}': name a .safetensors file or one of: {names}.")
     files = (path, path.with_suffix(".json"))
     return _load(path.resolve(), *(f.stat().st_mtime_ns if f.is_file() else None for f in files))
@@ -111,7 +110,7 @@ def find_weights(acquisition: Acquisition, like="FILE") -> str:
     `models.fitting` has the order; `like` is the data file that the message names. Raises `InputError` when no
     network fits.
     """
-    for entry in models.fitting(acquisition):
+    for entry in catalog.fitting(acquisition):
         return entry.path.stem if entry.origin == "shipped" else str(entry.path)
     a = acquisition
     raise InputError(
@@ -121,12 +120,12 @@ def find_weights(acquisition: Acquisition, like="FILE") -> str:
     )
 
 
-def check_match(network: SveModel | models.Entry, model: SignalModel):
+def check_match(network: SveModel | catalog.Entry, model: SignalModel):
     """Raise `InputError` unless the network was trained on the lines and acquisition of `model`."""
     own = network.signal_model
     if own == model:
         return
-    if not models.same_acquisition(own.acquisition, model.acquisition):
+    if not catalog.same_acquisition(own.acquisition, model.acquisition):
         raise InputError(f"The network '{network.name}' was trained for another acquisition than the data's.")
     if own.names != model.names or own.reference != model.reference:
         raise InputError(
@@ -145,7 +144,7 @@ def resolve(weights, model: SignalModel) -> SveModel:
     """
     if weights is None:
         weights = find_weights(model.acquisition)
-        for entry in models.fitting(model.acquisition):
+        for entry in catalog.fitting(model.acquisition):
             with contextlib.suppress(InputError):
                 check_match(entry, model)
                 weights = entry.path

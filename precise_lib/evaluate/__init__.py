@@ -1,0 +1,1 @@
+"""Evaluation: bounds, Monte Carlo, closed-form errors, conformance, claims."""

@@ -16,7 +16,7 @@ from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from pathlib import Path
 
-from precise_lib import __version__, plain
+from precise_lib import __version__
 from precise_lib.errors import InputError
 from precise_lib.evaluate.records import (
     OWN_WORDS,
@@ -28,6 +28,7 @@ from precise_lib.evaluate.records import (
     format_value,
     load_claims,
 )
+from precise_lib.io.text import read_json
 
 __all__ = [
     "Claim",
@@ -136,7 +137,7 @@ def read_records(folder: str | Path) -> list[Record]:
     records = []
     for path in sorted(Path(folder).glob("[!.]*.json")):
         try:
-            entry = plain.read_json(path)
+            entry = read_json(path)
             records.append(Record(**{f.name: entry[f.name] for f in fields(Record) if f.name in entry}))
         except (ValueError, TypeError) as error:
             raise InputError(

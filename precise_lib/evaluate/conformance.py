@@ -24,9 +24,9 @@ from scipy.stats import chi2
 from precise_lib import estimate
 from precise_lib.errors import InputError
 from precise_lib.evaluate import crlb
-from precise_lib.mrsi import MRSI
+from precise_lib.signal.model import add_noise, dmi_11t7, snr_to_sigma
+from precise_lib.signal.mrsi import MRSI
 from precise_lib.simulate.phantoms import rings
-from precise_lib.simulate.signal import add_noise, dmi_11t7, snr_to_sigma
 
 # amplitudes, water = 1: the innermost ring of the phantom, and its tumors
 CONTENTS = np.array([[1.0, 0.25, 0.3, 0.1], [1.0, 0.2, 0.2, 0.3]])

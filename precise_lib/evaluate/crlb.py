@@ -12,8 +12,8 @@ from dataclasses import replace
 import numpy as np
 
 from precise_lib.errors import InputError
-from precise_lib.simulate.derivatives import jacobian
-from precise_lib.simulate.signal import SignalModel
+from precise_lib.signal.information import covariance, jacobian
+from precise_lib.signal.model import SignalModel
 
 
 def eq6(model: SignalModel, amplitudes, sigma, broadening_hz=0.0) -> np.ndarray:
@@ -35,28 +35,12 @@ def eq6(model: SignalModel, amplitudes, sigma, broadening_hz=0.0) -> np.ndarray:
     return np.sqrt(2 * model.acquisition.dwell_time_s / t_eff) * np.asarray(sigma, float)[..., None] * r
 
 
-def covariance(model: SignalModel, amplitudes, sigma, *args, **nuisance) -> np.ndarray:
-    """Inverse Fisher matrix (..., M + 3, M + 3) in the order of `jacobian`, per noise `sigma` (...).
-
-    Further arguments are those of `jacobian`: shift_hz, broadening_hz, phase_rad and so on. Without any lipid their
-    offset has no meaning, and counts as known.
-    """
-    j = jacobian(model, amplitudes, *args, **nuisance)
-    fisher = np.einsum("...at,...bt->...ab", j.conj(), j).real
-    if model.of_role("lipid").any():
-        fisher[..., -1, -1] = np.where(fisher[..., -1, -1] > 0, fisher[..., -1, -1], 1.0)
-    scale = np.sqrt(np.einsum("...aa->...a", fisher))
-    normalized = fisher / (scale[..., :, None] * scale[..., None, :])
-    inverse = np.linalg.inv(normalized) / (scale[..., :, None] * scale[..., None, :])
-    return inverse * np.asarray(sigma, float)[..., None, None] ** 2
-
-
 def numeric(model: SignalModel, amplitudes, sigma, **nuisance) -> np.ndarray:
     """Bound (..., M) on the SD of each amplitude from the full Fisher matrix; nuisance as in `covariance`.
 
     Example
     -------
-    >>> from precise_lib.simulate.signal import dmi_11t7
+    >>> from precise_lib.signal.model import dmi_11t7
     >>> model = dmi_11t7()
     >>> bool((abs(numeric(model, [1, .3, .6, .1], 0.1) / eq6(model, [1, .3, .6, .1], 0.1) - 1) < 0.05).all())
     True

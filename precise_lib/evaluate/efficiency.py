@@ -17,7 +17,7 @@ import xarray as xr
 from precise_lib import __version__
 from precise_lib.evaluate import crlb
 from precise_lib.evaluate.montecarlo import RunningMoments
-from precise_lib.simulate.signal import SignalModel
+from precise_lib.signal.model import SignalModel
 
 BATCH = 2048  # FIDs together: bounds the memory, and small arrays are not handed back to the system every time
 

@@ -14,7 +14,7 @@ import yaml
 
 from precise_lib import __version__
 from precise_lib.errors import InputError
-from precise_lib.resources import data_path
+from precise_lib.io.shipped import data_path
 
 SYMBOLS = {
     "reproduced": "✔",

@@ -1,1 +1,1 @@
-"""Simulation: signal models, phantoms, field maps. Nothing here knows an estimator."""
+"""Simulation: phantoms, field maps, encoding, heads. Nothing here knows an estimator."""

@@ -23,7 +23,7 @@ from functools import cached_property
 import numpy as np
 
 from precise_lib.errors import InputError
-from precise_lib.simulate.signal import SignalModel
+from precise_lib.signal.model import SignalModel
 
 SAMPLINGS = ("sphere", "cube")
 TIMES = 32  # time points that are encoded together: bounds the memory at about 200 MB for 100,000 object points

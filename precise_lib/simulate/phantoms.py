@@ -25,9 +25,9 @@ import numpy as np
 import xarray as xr
 
 from precise_lib.errors import InputError
-from precise_lib.mrsi import MRSI
+from precise_lib.signal.model import SignalModel, add_noise, dmi_11t7, snr_to_sigma
+from precise_lib.signal.mrsi import MRSI
 from precise_lib.simulate.fields import gradient_broadening
-from precise_lib.simulate.signal import SignalModel, add_noise, dmi_11t7, snr_to_sigma
 
 METABOLITES = ("water", "Glc", "Glx", "Lac")
 # mM per compartment: 0 outside, 1 to 3 the rings from outside in

@@ -19,10 +19,10 @@ import numpy as np
 import xarray as xr
 
 from precise_lib.errors import InputError
+from precise_lib.signal.model import SignalModel, dmi_rat
 from precise_lib.simulate.encoding import SAMPLINGS, EncodedNoise, Encoding, encode_fids, grid_affine
 from precise_lib.simulate.fields import gradient_broadening
 from precise_lib.simulate.phantoms import METABOLITES, Phantom
-from precise_lib.simulate.signal import SignalModel, dmi_rat
 
 MRI_MATRIX = 110
 FINE_MM = 0.5  # size of the object points, at least twice as fine as any DMI of the paper

@@ -1,0 +1,178 @@
+r"""Lambda of Eq. 4 from one noisy data set, per metabolite.
+
+The final map of a metabolite is a ratio. With ``H = (I + 2 lambda L)^-1``, SVE amplitudes s and water w it is
+
+    q = H s / H w = G y,     y = s / w,     G_vu = H_vu w_u / (H w)_v
+
+a weighted average of the single-voxel ratios y, with weights that sum to one. **Water takes the lambda of the
+metabolite it divides**: only then does G average, so that a receive or transmit profile cancels, a constant ratio stays
+constant and no value outside the range of y can appear. A lambda of water's own would be chosen for the flatness of
+water (no limit at all on a phantom, close to none under a surface coil) and break this. Since water is the strongest
+line, and its noise enters G only through differences between neighbors, G counts as fixed; then q is linear in y and
+
+* Stein's unbiased risk estimate ``sum_v p_v [(q_v - y_v)^2 - t_v^2 + 2 t_v^2 G_vv]``, t_v the SD of y_v, has the mean
+  of ``sum_v p_v (q_v - truth_v)^2``: its least value is at the least error, up to its own noise;
+* generalized cross-validation ``n sum_v p_v (q_v - y_v)^2 / (n - tr G)^2`` needs no noise level, only its pattern.
+  Its theory asks for a smoother with few effective parameters, tr G << n; a light prior is none, and it smooths less
+  than it should.
+
+Stein's estimate is as good as the level of the noise it is given: where a metabolite is nearly flat, a level a few
+percent too low is enough to choose a much too small lambda.
+
+The weights ``p_v = 1 / t_v^2`` count each error in units of the noise of its own voxel, so that a few voxels with
+hardly any water do not decide for all. The third rule takes the largest lambda whose bias, its noise taken out, stays
+below a stated share of the SD.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from precise_lib.errors import InputError
+from precise_lib.estimate.prior import ExactSolver
+from precise_lib.estimate.smoother import diagonal_and_squares
+
+GRID = np.r_[0.0, 10 ** np.arange(-4.0, 0.01, 0.125)]
+METHODS = ("stein", "cross-validation", "bias")
+
+
+@dataclass(frozen=True)
+class Curves:
+    """What the data say about each lambda; all but `lams` (L, ..., M), in units of the single-voxel variance.
+
+    Attributes
+    ----------
+    lams : (L,)
+    stein : estimated mean squared error
+    gcv : cross-validation score
+    bias2 : estimated mean squared bias, unbiased and so possibly negative
+    variance : mean variance of the result
+    error2 : true mean squared error where the truth was given, else None
+    """
+
+    lams: np.ndarray
+    stein: np.ndarray
+    gcv: np.ndarray
+    bias2: np.ndarray
+    variance: np.ndarray
+    error2: np.ndarray | None
+
+    def choose(self, method: str = "stein", share: float = 0.5) -> np.ndarray:
+        """Chosen lambda (..., M).
+
+        Parameters
+        ----------
+        method : "stein", "cross-validation" or "bias"
+        share : for "bias": the root mean squared bias may be this share of the root mean squared SD
+
+        Raises
+        ------
+        InputError : another method, or a share that is not positive
+        """
+        if method not in METHODS:
+            raise InputError(f"No way '{method}' to choose lambda; there are {', '.join(METHODS)}.")
+        if method != "bias":
+            return least(self.lams, self.stein if method == "stein" else self.gcv)
+        if not share > 0:
+            raise InputError(f"The share of the SD that the bias may take is {share}; it must be positive.")
+        # up to the first lambda that goes too far; at zero there is no bias
+        beyond = np.maximum.accumulate(self.bias2 > share**2 * self.variance, axis=0)
+        return self.lams[np.maximum((~beyond).sum(0) - 1, 0)]
+
+    def over_realizations(self) -> Curves:
+        """The mean over realizations, or the frames of a series: what is known of one lambda for all."""
+        tables = {f.name: getattr(self, f.name) for f in fields(self)[1:]}
+        axes = tuple(range(1, self.stein.ndim - 1))
+        return Curves(self.lams, **{name: None if x is None else x.mean(axes) for name, x in tables.items()})
+
+
+def least(lams: np.ndarray, curve: np.ndarray) -> np.ndarray:
+    """Where a curve (L, ...) over lambda is least: the vertex through the three lowest points in log lambda."""
+    best = np.argmin(curve, 0)
+    inner = np.clip(best, 2, len(lams) - 2)  # the first grid point is zero and has no logarithm
+    below, top, above = (np.take_along_axis(curve, (inner + k)[None], 0)[0] for k in (-1, 0, 1))
+    curvature = below - 2 * top + above
+    shift = np.where(curvature > 0, 0.5 * (below - above) / np.where(curvature > 0, curvature, 1), 0.0)
+    vertex = lams[inner] * (lams[inner + 1] / lams[inner]) ** np.clip(shift, -0.5, 0.5)
+    return np.where(inner == best, vertex, lams[best])
+
+
+def curves(weights, sve, water: int, ratio_sd, lams=None, lattice=None, truth=None) -> Curves:
+    """Risk, cross-validation and bias over lambda, for one or many noise realizations.
+
+    Parameters
+    ----------
+    weights : (V, V) Eq. 5
+    sve : (..., V, M) SVE amplitudes; leading axes are realizations
+    water : index of the reference
+    ratio_sd : (..., V, M) SD of amplitude / water by SVE, for example from the bound
+    lams : (L,) ascending, beginning with zero; default `GRID`
+    lattice : for many voxels, see `linear_map`; only sums over voxels count
+    truth : (V, M) true ratios, for the error that nobody knows of real data
+
+    Returns
+    -------
+    Curves; those of the reference itself are zero. Voxels without positive water or with an unknown SD do not count.
+    """
+    lams = GRID if lams is None else np.asarray(lams, float)
+    if len(lams) < 4 or lams[0] != 0 or (np.diff(lams) <= 0).any():
+        raise InputError("The grid of lambda must ascend from zero over at least four values.")
+    sve, ratio_sd = np.asarray(sve, float), np.asarray(ratio_sd, float)
+    w = sve[..., [water]]
+    good = (w > 0) & np.isfinite(ratio_sd).all(-1, keepdims=True)
+    if not good.any(-2).all():
+        raise InputError("Lambda cannot be chosen: no voxel has positive water and a known noise level.")
+    single = np.where(good, sve / np.where(good, w, 1), 0.0)
+    variance = np.where(good, ratio_sd, 1.0) ** 2
+    precision = np.where(good & (variance > 0), 1 / np.where(variance > 0, variance, 1), 0.0)
+    counted = np.maximum((precision > 0).sum(-2), 1)
+    tables = {name: [] for name in ("stein", "gcv", "bias2", "variance", "error2")}
+    flat = np.moveaxis(sve, -2, 0)
+    for lam in lams:
+        solver = ExactSolver(weights, float(lam))
+        smooth = np.moveaxis(solver(flat.reshape(len(flat), -1)).reshape(flat.shape), 0, -2)
+        total = smooth[..., [water]]
+        good_total = np.where(good & (total > 0), total, 1.0)
+        q = np.where(good & (total > 0), smooth / good_total, 0.0)
+        # G_vv t_v^2 and sum_u G_vu^2 t_u^2
+        noise = np.moveaxis(variance * np.where(good, w, 0) ** 2, -2, 0)
+        own, mixed = diagonal_and_squares(solver, noise.reshape(len(noise), -1), lattice)
+        mixed = np.moveaxis(mixed.reshape(noise.shape), 0, -2) / good_total**2
+        own = own[:, None] * np.where(good, w, 0) / good_total
+        residual2 = (q - single) ** 2
+        # Var(q - y) = Var q + Var y - 2 Cov(q, y)
+        moved = mixed + variance * (1 - 2 * own)
+
+        def mean(x, p=precision, n=counted):
+            return (p * x).sum(-2) / n
+
+        freedom = 1 - np.where(precision > 0, own, 0).sum(-2) / counted
+        tables["stein"].append(mean(residual2 - variance + 2 * variance * own))
+        tables["gcv"].append(mean(residual2) / np.maximum(freedom, 1e-6) ** 2)
+        tables["bias2"].append(mean(residual2 - moved))
+        tables["variance"].append(mean(mixed))
+        if truth is not None:
+            tables["error2"].append(mean((q - truth) ** 2))
+    tables["gcv"][0] = np.full_like(tables["gcv"][0], np.inf)  # zero over zero: no smoothing has no score
+    stacked = {name: np.stack(table) if table else None for name, table in tables.items()}
+    return Curves(lams, **stacked)
+
+
+def ratios(solvers, sve, water: int) -> np.ndarray:
+    """Amplitude over water (V, M); `solvers` holds one `ExactSolver` for each metabolite and the water under it."""
+    sve = np.asarray(sve, float)
+    out = np.empty_like(sve)
+    for solver in {id(s): s for s in solvers}.values():
+        mine = [k for k, s in enumerate(solvers) if s is solver]
+        smooth = solver(sve)
+        total = np.where(smooth[:, [water]] > 0, smooth[:, [water]], np.nan)
+        out[:, mine] = smooth[:, mine] / total
+    return out
+
+
+def solvers(weights, lams) -> list[ExactSolver]:
+    """One solver for each lambda of (M,), factorized once where they are equal."""
+    made = {lam: ExactSolver(weights, lam) for lam in {float(x) for x in lams}}
+    return [made[float(x)] for x in lams]

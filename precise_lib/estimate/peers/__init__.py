@@ -1,0 +1,1 @@
+"""Peers of PRECISE: what a reader would try before it."""

@@ -1,0 +1,122 @@
+"""What closed-form errors and the choice of lambda need of ``H = (I + 2 lambda L)^-1``: its diagonal and its squares.
+
+Both come row by row, exactly, where there are few voxels. Where there are many, the rows are probed: ``H`` decays
+within a few voxels, so one solution with random signs on a sparse lattice of voxels holds the rows of all of them at
+once. Of each solution a voxel reads its entry of H for the nearest voxel of that lattice; what the others add has
+random signs and averages out, and only this small part counts with the nearest one's value instead of its own. The cost
+is a fixed number of solutions, whatever the number of voxels. `probing_error` says what that leaves, on some rows that
+are computed in full.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from precise_lib.estimate.prior import ExactSolver
+
+EXACT_UP_TO = 3000  # voxels
+SPACING = 7  # voxels between the probes of one lattice, for maps
+SUM_EXACT_UP_TO, SUM_SPACING = 1000, 3  # where only sums over all voxels count, errors of single voxels average out
+BATCH = 256  # right-hand sides that are solved together
+PROBE_TOLERANCE = 1e-4  # far below what the probes leave out
+
+
+@dataclass(frozen=True)
+class Lattice:
+    """Probing lattices of the usable voxels of a grid.
+
+    Attributes
+    ----------
+    cells : (V, 3) grid position of each voxel
+    index : (x, y, z) number of the voxel there, -1 where there is none
+    spacing : (3,) voxels between the probes of one lattice, along each axis
+    """
+
+    cells: np.ndarray
+    index: np.ndarray
+    spacing: np.ndarray
+
+    @property
+    def number(self) -> np.ndarray:
+        """Lattice that each voxel belongs to, (V,)."""
+        return np.ravel_multi_index((self.cells % self.spacing).T, tuple(self.spacing))
+
+    def nearest(self, number: int) -> np.ndarray:
+        """Voxel of lattice `number` nearest to each voxel, (V,); the voxel itself where that place is not usable."""
+        phase = np.array(np.unravel_index(number, tuple(self.spacing)))
+        half = self.spacing // 2
+        cell = self.cells - ((self.cells - phase + half) % self.spacing - half)
+        cell += self.spacing * (cell < 0) - self.spacing * (cell >= self.index.shape)
+        found = self.index[tuple(cell.T)]
+        return np.where(found < 0, np.arange(len(found)), found)
+
+
+def lattices(usable: np.ndarray, sums_only: bool = False) -> Lattice | None:
+    """`Lattice` of the usable voxels of a grid (x, y, z); None where rows are affordable."""
+    cells = np.argwhere(usable)
+    limit, spacing = (SUM_EXACT_UP_TO, SUM_SPACING) if sums_only else (EXACT_UP_TO, SPACING)
+    if len(cells) <= limit:
+        return None
+    index = np.full(usable.shape, -1)
+    index[usable] = np.arange(len(cells))
+    return Lattice(cells, index, np.minimum(usable.shape, spacing))
+
+
+def diagonal_and_squares(
+    solver: ExactSolver, values, lattice: Lattice | None = None, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """The diagonal ``H_vv`` (V,) and ``sum_u H_vu^2 x_uk`` (V, K) for values x (V, K).
+
+    Parameters
+    ----------
+    solver : the map
+    values : (V, K), for example the variances and covariances of independent voxels
+    lattice : `lattices` to probe, or None for every row
+    seed : of the signs of the probes
+
+    Example
+    -------
+    >>> from precise_lib.estimate.prior import edge_weights
+    >>> solver = ExactSolver(edge_weights(np.zeros((2, 1, 1)), omega_max=1.0), lam=0.5)
+    >>> [x.round(6).tolist() for x in diagonal_and_squares(solver, np.ones((2, 1)))]
+    [[0.666667, 0.666667], [[0.555556], [0.555556]]]
+    """
+    values = np.asarray(values, float)
+    n, k = values.shape
+    diagonal, squares = np.zeros(n), np.zeros((n, k))
+    if lattice is None:
+        for start in range(0, n, BATCH):
+            voxels = np.arange(start, min(start + BATCH, n))
+            rows = solver.rows(voxels)
+            diagonal[voxels] = rows[np.arange(len(voxels)), voxels]
+            squares[voxels] = rows**2 @ values
+        return diagonal, squares
+    signs = np.random.default_rng(seed).choice([-1.0, 1.0], n)
+    member = lattice.number
+    numbers = np.unique(member)
+    for group in np.array_split(numbers, int(np.ceil(len(numbers) * n / (BATCH * 20_000)))):
+        probes = signs[:, None] * (member[:, None] == group)
+        spread = solver(probes, PROBE_TOLERANCE)
+        diagonal += (probes * spread).sum(1)
+        for j, number in enumerate(group):
+            squares += spread[:, j, None] ** 2 * values[lattice.nearest(number)]
+    return diagonal, squares
+
+
+def probing_error(solver: ExactSolver, values, squares, n_rows: int = 32, seed: int = 0) -> float:
+    """Relative error (root mean square) of the roots of probed `squares` (V, K), on rows computed in full."""
+    values = np.asarray(values, float)
+    rng = np.random.default_rng(seed)
+    voxels = np.sort(rng.choice(len(values), min(n_rows, len(values)), replace=False))
+    parts = np.array_split(voxels, -(-len(voxels) // 8))
+    exact = np.concatenate([solver.rows(part, 1e-6) ** 2 @ values for part in parts])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        ratio = np.sqrt(squares[voxels] / exact) - 1
+    return float(np.sqrt(np.nanmean(ratio**2)))
+
+
+def diagonal(solver: ExactSolver, lattice: Lattice | None = None, seed: int = 0) -> np.ndarray:
+    """``H_vv`` (V,): how much of a voxel's own SVE result stays in its final one; its sum is the trace."""
+    return diagonal_and_squares(solver, np.empty((solver.size, 0)), lattice, seed)[0]

@@ -1,0 +1,122 @@
+"""Errors of one measured FID by repetition: as many noise realizations as the wanted precision of the errors takes.
+
+The fitted FID stands in for the truth and fresh noise of the measured level is added until the SD of every estimate is
+known well enough. How well it is known comes from the draws themselves: the standard error of an SD is
+``SD sqrt((k - 1) / 4 n)``, k the kurtosis (3 for normal errors, more where a fit now and then goes astray).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import numpy as np
+import xarray as xr
+from scipy.stats import norm
+
+from precise_lib import __version__
+from precise_lib.errors import InputError
+from precise_lib.evaluate import crlb
+from precise_lib.signal.model import SignalModel, add_noise
+
+LEVEL = 0.95  # of the intervals whose coverage is counted
+CHUNK = 256  # FIDs whose Jacobians are in memory together
+
+
+def sd_standard_error(values: np.ndarray) -> np.ndarray:
+    """Standard error of the SD of draws (n, ...), relative to that SD."""
+    centered = values - values.mean(0)
+    kurtosis = (centered**4).mean(0) / np.maximum((centered**2).mean(0) ** 2, np.finfo(float).tiny)
+    return np.sqrt(np.maximum(kurtosis - 1, 0) / (4 * len(values)))
+
+
+def _half_widths(model: SignalModel, amplitudes, sigma: float, broadening_hz: float) -> np.ndarray:
+    """Half width (n, M) of the interval that each estimate would state for itself: its own bound."""
+    parts = [
+        crlb.ratio_sd(model, part, sigma, broadening_hz=broadening_hz)
+        for part in np.array_split(amplitudes, len(amplitudes) // CHUNK + 1)
+    ]
+    return norm.isf((1 - LEVEL) / 2) * np.concatenate(parts)
+
+
+def repeat_until(
+    methods: Mapping[str, Callable], model: SignalModel, amplitudes, sigma: float, largest_error: float = 0.02,
+    n_measured: int | None = None, batch: int = 1000, most: int = 100_000, seed: int = 0,
+    widened: Mapping[str, np.ndarray] = {}, **nuisance: float,
+) -> xr.Dataset:  # fmt: skip
+    """SD, bias and coverage of amplitude / reference amplitude.
+
+    Parameters
+    ----------
+    methods : name -> callable (fids (V, t), model) -> amplitudes (V, M); every one sees the same noise
+    amplitudes : (M,) of the FID that stands in for the truth; nuisance : its shift_hz, broadening_hz, phase_rad
+    sigma : measured noise SD of the real part of a sample
+    largest_error : stop when the SD of every estimate is known to this share of itself (one standard error)
+    n_measured : samples that hold a measurement; later ones are zero-filled and carry no noise
+    batch, most : realizations that are drawn together, and at most in all
+    widened : name -> (M,) factors on the stated interval, for an estimator known to stay above the bound
+        (`errors.excess_over_bound`); one otherwise
+
+    Returns
+    -------
+    Dataset, dims (estimator, metabolite) without the reference: `sd` with `sd_error` (its standard error, relative),
+    `bias` with `bias_se`, and `coverage`, the share of realizations whose interval (estimate +- 1.96 times the CRLB at
+    that estimate) holds the truth, with `coverage_se`; `crlb` and `truth` (metabolite). Attributes: `n_repeats`, and
+    `reached`, 0 where `most` came before `largest_error`.
+
+    Raises
+    ------
+    InputError : an error or a number of realizations that is not positive
+    """
+    if not largest_error > 0:
+        raise InputError(f"largest_error is {largest_error}; it must be positive.")
+    if batch < 2 or most < batch:
+        raise InputError(f"batch is {batch} and most is {most}; draw at least two at once, and no more than most.")
+    amplitudes = np.asarray(amplitudes, float)
+    n_samples = model.acquisition.n_samples if n_measured is None else n_measured
+    # what bounds the errors are the measured samples
+    seen = _shortened(model, n_samples)
+    water = model.index(model.reference)
+    others = [k for k in range(len(amplitudes)) if k != water]
+    truth = (amplitudes / amplitudes[water])[others]
+    clean, rng = model.fids(amplitudes, **nuisance), np.random.default_rng(seed)
+    ratios, held = ({name: [] for name in methods} for _ in range(2))
+    total, reached = 0, False
+    while not reached and total + batch <= most:
+        noisy = add_noise(np.tile(clean, (batch, 1)), sigma, rng)
+        noisy[:, n_samples:] = 0
+        for name, method in methods.items():
+            a = method(noisy.astype(np.complex64), model)
+            ratio = (a / a[:, [water]])[:, others]
+            half = _half_widths(seen, a, sigma, nuisance.get("broadening_hz", 0.0))[:, others]
+            half = half * np.asarray(widened.get(name, np.ones(len(amplitudes))))[others]
+            ratios[name].append(ratio)
+            held[name].append(np.abs(ratio - truth) <= half)
+        total += batch
+        reached = max(sd_standard_error(np.concatenate(r)).max() for r in ratios.values()) <= largest_error
+    draws = np.stack([np.concatenate(r) for r in ratios.values()], 1)
+    coverage = np.stack([np.concatenate(h) for h in held.values()], 1).mean(0)
+    sd = draws.std(0, ddof=1)
+    values = {
+        "sd": sd,
+        "sd_error": sd_standard_error(draws),
+        "bias": draws.mean(0) - truth,
+        "bias_se": sd / np.sqrt(total),
+        "coverage": coverage,
+        "coverage_se": np.sqrt(coverage * (1 - coverage) / total),
+    }
+    dataset = xr.Dataset(
+        {name: (("estimator", "metabolite"), value) for name, value in values.items()},
+        coords={"estimator": list(methods), "metabolite": [model.names[k] for k in others]},
+        attrs={
+            "n_repeats": total, "reached": int(reached), "sigma": float(sigma), "seed": seed, "level": LEVEL,
+            "signal_model": model.hash, "package_version": __version__,
+        },
+    )  # fmt: skip
+    dataset["truth"] = ("metabolite", truth)
+    dataset["crlb"] = ("metabolite", crlb.ratio_sd(seen, amplitudes, sigma, **nuisance)[others])
+    return dataset
+
+
+def _shortened(model: SignalModel, n_samples: int) -> SignalModel:
+    return replace(model, acquisition=replace(model.acquisition, n_samples=n_samples))

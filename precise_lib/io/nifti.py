@@ -1,0 +1,137 @@
+"""NIfTI images and maps on disk: read with one clear error, written whole or not at all."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import xarray as xr
+from nibabel.arrayproxy import ArrayProxy
+from nibabel.openers import ImageOpener
+
+from precise_lib.errors import InputError
+from precise_lib.io.atomic import staged
+
+SMALLEST_VOXEL_MM, LARGEST_VOXEL_MM = 1e-4, 1e5  # sides; the standard stores 10 m for data without a position
+FARTHEST_MM = 1e7
+
+
+def load(path, what: str):
+    """A nibabel image and its data; `what` names the file in messages."""
+    path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{path} is a folder: give the file of the {what}.")
+    if not path.is_file():
+        raise InputError(f"There is no file {path}: check the name of the {what}.")
+    try:
+        image, size = nib.load(path), _size(path)
+        proxy = getattr(image, "dataobj", None)
+        if isinstance(proxy, ArrayProxy):
+            if proxy.file_like != str(path):  # header and numbers in a file each
+                size = _size(proxy.file_like)
+            # before memory is set aside: a damaged header may claim any number of voxels
+            claimed = proxy.offset + math.prod(proxy.shape) * proxy.dtype.itemsize
+            if claimed > size:
+                raise ValueError(f"its header speaks of {claimed} bytes and it holds {size}")
+            return image, np.asanyarray(proxy)
+    except Exception as error:  # nibabel and the parsers behind it raise anything on a damaged file
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(
+            f"{path} is not readable as the {what}; it may be cut off, damaged or not NIfTI ({reason})."
+        ) from error
+    raise InputError(f"{path} is no image: give the {what} as NIfTI.")
+
+
+def _size(path) -> int:
+    """Bytes of a file, unpacked. A packed one is read to its checksum, so that no damage passes for data."""
+    if Path(path).suffix.lower() not in ImageOpener.compress_ext_map:
+        return os.path.getsize(path)
+    size = 0
+    with ImageOpener(path) as stream:
+        while chunk := stream.read(1 << 20):
+            size += len(chunk)
+    return size
+
+
+def affine_of(image, path, what: str) -> np.ndarray:
+    """Affine (4, 4) of an image; raises `InputError` where it cannot place voxels."""
+    affine = np.array(image.affine, float)
+    largest = np.abs(affine).max()
+    sides = np.linalg.svd(affine[:3, :3], compute_uv=False) if largest <= FARTHEST_MM else np.zeros(1)
+    if not np.isfinite(largest) or (largest <= FARTHEST_MM and sides.min() <= 1e-9 * sides.max()):
+        raise InputError(
+            f"The affine of the {what} {path} is not invertible, so it has no position in space: convert it again."
+        )
+    if largest > FARTHEST_MM or sides.min() < SMALLEST_VOXEL_MM or sides.max() > LARGEST_VOXEL_MM:
+        raise InputError(
+            f"The affine of the {what} {path} holds lengths up to {largest:.3g} mm and voxels down to "
+            f"{sides.min():.3g} mm: convert it again."
+        )
+    return affine
+
+
+def read_volume(path, what: str) -> tuple[np.ndarray, np.ndarray]:
+    """A real 3-D image and its affine; trailing axes of length one are dropped."""
+    image, values = load(path, what)
+    while values.ndim > 3 and values.shape[-1] == 1:
+        values = values[..., 0]
+    if values.ndim != 3 or not (np.issubdtype(values.dtype, np.number) and np.isrealobj(values)):
+        raise InputError(f"The {what} {path} is {values.dtype} {values.shape}: one real 3-D image is needed.")
+    return values, affine_of(image, path, what)
+
+
+def check_suffix(path: Path) -> None:
+    if not path.name.endswith((".nii", ".nii.gz")):
+        raise InputError(f"{path} is no name for a NIfTI file: it must end in .nii.gz or .nii.")
+
+
+def write_image(path, values, affine, description: str = "") -> None:
+    """Write a 3-D or 4-D array as NIfTI: float32, or uint8 for booleans; `description` is cut at 79 characters."""
+    path = Path(path)
+    check_suffix(path)
+    values = np.asarray(values)
+    image = nib.Nifti1Image(values.astype(np.uint8 if values.dtype == bool else np.float32), affine)
+    image.header.set_xyzt_units("mm")
+    image.header["descrip"] = description.encode("ascii", "replace")[:79]
+    with staged(path.parent) as folder:
+        nib.save(image, folder / path.name)
+
+
+def map_file(prefix: str, metabolite: str) -> str:
+    """File name of one map: ``conc_Glc.nii.gz``; characters that file systems dislike become ``_``."""
+    return f"{prefix}_{re.sub(r'[^A-Za-z0-9.+-]', '_', metabolite)}.nii.gz"
+
+
+def write_maps(folder, prefix: str, maps: xr.DataArray, affine) -> list[Path]:
+    """Write maps (metabolite, x, y, z) or (metabolite, x, y, z, frame) as one float32 NIfTI each, all or none.
+
+    The header's description says what the map is and its units. Returns the paths.
+
+    Example
+    -------
+    >>> write_maps("out", "conc", maps, data.affine)  # doctest: +SKIP
+    [PosixPath('out/conc_water.nii.gz'), PosixPath('out/conc_Glc.nii.gz')]
+    """
+    folder, units = Path(folder), maps.attrs.get("units", "")
+    names = [map_file(prefix, str(m)) for m in maps["metabolite"].values]
+    if len({n.lower() for n in names}) < len(names):
+        raise InputError(f"The metabolite names give equal file names: {', '.join(names)}.")
+    with staged(folder) as work:
+        for metabolite, name in zip(maps["metabolite"].values, names, strict=True):
+            values = maps.sel(metabolite=metabolite).transpose("x", "y", "z", "frame", missing_dims="ignore").values
+            write_image(work / name, values, affine, f"{metabolite} {prefix} [{units}]")
+    return [folder / name for name in names]
+
+
+def read_map(path) -> tuple[np.ndarray, np.ndarray, str]:
+    """One map: values (x, y, z[, frame]) float32, affine (4, 4), and the units from the header's description."""
+    image, values = load(path, "map")
+    description = (
+        bytes(image.header["descrip"]).rstrip(b"\0").decode("ascii", "replace") if "descrip" in image.header else ""
+    )
+    units = re.search(r"\[(.*)\]$", description)
+    return values, np.array(image.affine, float), units.group(1) if units else ""

@@ -1,0 +1,1 @@
+r"""Proton spectra: the simulation, networks, fit and scores of the second paper, *Miracle or mirage?*"""

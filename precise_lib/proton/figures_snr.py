@@ -1,0 +1,121 @@
+"""Figures of errors over the SNR: every spectrum, the RMSE of bins beside what theory gives, bias in thirds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import matplotlib.pyplot as plt
+import numpy as np
+import xarray as xr
+from matplotlib.ticker import LogLocator
+
+from precise_lib.proton.figures import METHOD_COLORS
+
+STYLES = {
+    "noisy": {"color": METHOD_COLORS["noisy"], "marker": "o"},
+    "noisy, unbounded": {"color": METHOD_COLORS["fit"], "marker": "D"},
+    "1D": {"color": METHOD_COLORS["1D"], "marker": "s"},
+    "2D": {"color": METHOD_COLORS["2D"], "marker": "^"},
+    "Cramér-Rao bound": {"color": "#E69F00", "ls": "--"},
+    "best linear (least error)": {"color": "#000000", "ls": "-"},
+    "middle of the range": {"color": "#000000", "ls": ":"},
+}
+THIRD_COLORS = {"low": "#0072B2", "middle": "#009E73", "high": "#D55E00"}
+
+
+def deviations(error: xr.DataArray, snr, by_snr: xr.Dataset, bound: xr.DataArray, blind: Mapping[str, float]):
+    """Deviation from the truth of every spectrum over its SNR; a row per metabolite, a column per source.
+
+    Parameters
+    ----------
+    error : (source, spectrum, metabolite), mM
+    by_snr : `errors_by_snr` of it, whose bias is drawn
+    bound : (snr, metabolite) Cramer-Rao bound of each bin, drawn on either side of zero
+    blind : metabolite -> error of saying the middle of the range, on either side of zero
+
+    Returns
+    -------
+    Figure. A row has one scale: four times the blind error, or three times the bound at the lowest SNR where that is
+    less. What lies outside is drawn on the edge.
+    """
+    shape = (len(blind), error.sizes["source"])
+    fig, axes = plt.subplots(*shape, figsize=(3.6 * shape[1], 2.3 * shape[0]), sharex=True, sharey="row", squeeze=False)
+    for row, (name, guess) in zip(axes, blind.items(), strict=True):
+        reach = min(4 * guess, 3 * float(bound.sel(metabolite=name)[0]))
+        for ax, source in zip(row, error.source.values.tolist(), strict=True):
+            own, bins = error.sel(source=source, metabolite=name), by_snr.sel(source=source, metabolite=name)
+            inside = np.clip(own, -reach, reach)
+            style = {"s": 4, "alpha": 0.4, "lw": 0, "rasterized": True}
+            ax.scatter(snr, inside, color=STYLES[source]["color"], **style)
+            for sign in (-1, 1):
+                ax.plot(bins.snr, sign * bound.sel(metabolite=name), lw=1.5, **STYLES["Cramér-Rao bound"])
+                ax.axhline(sign * guess, lw=1, **STYLES["middle of the range"])
+            ax.plot(bins.snr, bins.bias, color="#D55E00", lw=1.5)
+            ax.set(ylim=(-reach, reach), title=f"{name}, {source}")
+        row[0].set_ylabel("error (mM)")
+    for ax in axes[-1]:
+        ax.set_xlabel("SNR")
+    return fig
+
+
+def rmse_grid(curves: Mapping[str, xr.DataArray], metabolites, blind: Mapping[str, float], columns: int = 3):
+    """RMSE over SNR, both logarithmic, a panel per metabolite.
+
+    Parameters
+    ----------
+    curves : label -> (snr, metabolite), mM; labels of `STYLES`
+    blind : metabolite -> error of saying the middle of the range
+
+    Returns
+    -------
+    Figure
+    """
+    rows = -(-len(metabolites) // columns)
+    fig, axes = plt.subplots(rows, columns, figsize=(3.7 * columns, 2.7 * rows + 0.4), sharex=True, squeeze=False)
+    for ax, name in zip(axes.flat, metabolites, strict=False):
+        for label, curve in curves.items():
+            ax.plot(curve.snr, curve.sel(metabolite=name), label=label, ms=4, lw=1.2, **STYLES[label])
+        ax.axhline(blind[name], label="middle of the range", lw=1, **STYLES["middle of the range"])
+        ax.set(xscale="log", yscale="log", title=name)
+        ax.set_xticks([5, 10, 20, 40], ["5", "10", "20", "40"])
+        ax.minorticks_off()
+        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.yaxis.set_major_formatter("{x:g}")
+    for ax in axes.flat[len(metabolites) :]:
+        ax.set_visible(False)
+    for ax in axes[-1]:
+        ax.set_xlabel("SNR")
+    for row in axes:
+        row[0].set_ylabel("RMSE (mM)")
+    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    return fig
+
+
+def third_grid(bias: xr.Dataset, metabolites, expected: Mapping[str, np.ndarray] | None = None):
+    """Bias in the low, middle and high third of the range, over the largest value; a panel per source.
+
+    Parameters
+    ----------
+    bias : `bias_by_third`
+    expected : third -> (metabolite,), drawn as black bars in every panel
+
+    Returns
+    -------
+    Figure
+    """
+    sources = bias.source.values.tolist()
+    fig, axes = plt.subplots(1, len(sources), figsize=(4.2 * len(sources), 3.4), sharey=True, squeeze=False)
+    places = np.arange(len(metabolites))
+    for ax, source in zip(axes[0], sources, strict=True):
+        for k, third in enumerate(bias.third.values.tolist()):
+            own = bias.sel(source=source, third=third, metabolite=list(metabolites))
+            style = {"fmt": "osD"[k], "ms": 4, "capsize": 2, "color": THIRD_COLORS[third]}
+            ax.errorbar(places, own.bias, 2 * own.se, label=f"{third} third", **style)
+            if expected is not None:
+                ax.plot(places, expected[third], "k_", ms=12, label="best linear" if k == 2 else None)
+        ax.axhline(0, color="0.5", lw=0.8)
+        ax.set_xticks(places, metabolites, rotation=60)
+        ax.set_title(source)
+    axes[0, 0].set_ylabel("bias / largest concentration")
+    axes[0, -1].legend(fontsize=8)
+    return fig

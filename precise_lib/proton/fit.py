@@ -1,0 +1,166 @@
+"""Least-squares fit of 1H spectra by a basis set, in the manner of FiTAID.
+
+Amplitudes are eliminated (variable projection): for trial values of shift, broadenings and phase they solve a linear
+least-squares problem, without bounds or non-negative. The four others follow by Levenberg-Marquardt steps on the normal
+equations of all parameters (`spectrum_model`). The search starts from the best of a grid of shifts and widths, where
+the best phase has a closed form. All spectra of a chunk advance together.
+
+Without bounds, theory says that the estimate is unbiased and attains the Cramer-Rao bound once the noise is small; a
+bound on the amplitudes biases what lies near zero.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+from joblib import Parallel, delayed
+
+from precise_lib.errors import InputError
+from precise_lib.proton.brain import BasisSet
+from precise_lib.proton.spectrum_model import CHUNK, SpectrumModel, standard_deviations
+
+START_SHIMS_HZ = (2.5, 4.5, 8.0)
+START_STEP_HZ = 2.0
+
+
+@dataclass(frozen=True)
+class SpectrumFit:
+    """One row per spectrum: amplitudes and crlb (V, M), shift_hz, broadening_hz, shim_hz, phase_rad, sigma, converged.
+
+    `sigma` is the SD of the residual per real channel of one time sample; `crlb` the Cramer-Rao bound on the SD of an
+    unbounded amplitude for that noise, taken at the estimate.
+    """
+
+    amplitudes: np.ndarray
+    crlb: np.ndarray
+    shift_hz: np.ndarray
+    broadening_hz: np.ndarray
+    shim_hz: np.ndarray
+    phase_rad: np.ndarray
+    sigma: np.ndarray
+    converged: np.ndarray
+
+
+def start(model: SpectrumModel, x, max_shift_hz: float, upright=None) -> np.ndarray:
+    """theta (V, 4) of the best grid point, its phase in closed form, its sign from the sum of the signals `upright`."""
+    weight = np.abs(model.basis.fids[:, 0])
+    if upright is not None:
+        weight = weight * np.isin(np.arange(len(weight)), [model.basis.index(name) for name in upright])
+    seen = np.ascontiguousarray(x).view(complex)
+    steps = np.arange(int(np.ceil(max_shift_hz / START_STEP_HZ)) + 1)
+    shifts = np.unique(np.concatenate([-steps, steps])) * (max_shift_hz / max(steps[-1], 1))
+    theta, best = np.zeros((len(x), 4)), np.full(len(x), -np.inf)
+    for shim in START_SHIMS_HZ:
+        for shift in shifts:
+            unit = model.columns(np.array([[shift, 0.0, shim**2, 0.0]]))[1][0]
+            h = seen @ unit.view(complex).conj().T
+            gh = np.linalg.solve(unit @ unit.T, h.T).T
+            q = (h * gh).sum(-1)
+            phase = np.angle(q) / 2
+            total = (gh * np.exp(-1j * phase)[:, None]).real @ weight
+            phase += np.pi * (total < 0)
+            score = (h.conj() * gh).sum(-1).real + np.abs(q)
+            grid = np.column_stack([np.full_like(phase, shift), 0 * phase, np.full_like(phase, shim**2), phase])
+            theta = np.where((score > best)[:, None], grid, theta)
+            best = np.maximum(score, best)
+    return theta
+
+
+def fit_chunk(model: SpectrumModel, spectra, bounded, max_shift_hz, max_iterations, tolerance, upright) -> SpectrumFit:
+    """`SpectrumFit` of spectra (V, n_points)."""
+    x = np.ascontiguousarray(spectra, dtype=complex).view(float) / np.sqrt(len(model.t))
+    unit = np.linalg.norm(x, axis=-1)
+    unit[unit == 0] = 1.0
+    x = x / unit[:, None]
+    n, m = len(x), len(model.basis.names)
+    freedom = x.shape[1] - m - 4
+    theta = start(model, x, max_shift_hz, upright)
+    state = model.evaluate(x, theta, bounded)
+    damping, converged, active = np.full(n, 1e-3), np.zeros(n, bool), np.arange(n)
+    for _ in range(max_iterations):
+        step, gain = _step(model, state, theta, active, damping[active], bounded)
+        trial = np.clip(theta[active] + step, model.low, model.high)
+        new = model.evaluate(x[active], trial, bounded)
+        better = new.cost <= state.cost[active] * (1 + 1e-13)
+        # done when a full step would change chi-square by less than the tolerance
+        done = better & (gain < tolerance * np.maximum(state.cost[active] / freedom, 1e-18))
+        k = active[better]
+        theta[k] = trial[better]
+        state.keep(k, new, better)
+        damping[active] = np.where(better, damping[active] / 10, damping[active] * 10)
+        converged[active[done]] = True
+        active = np.flatnonzero(~converged & (damping < 1e6))
+        if not len(active):
+            break
+    sigma = np.sqrt(state.cost / freedom)
+    phase = np.angle(np.exp(1j * theta[:, 3]))
+    columns = (theta[:, 0], theta[:, 1], np.sqrt(theta[:, 2]), phase, sigma * unit)
+    crlb = standard_deviations(state.normal, sigma)[:, :m]
+    return SpectrumFit(state.amplitudes * unit[:, None], crlb * unit[:, None], *columns, converged)
+
+
+def _step(model, state, theta, rows, damping, bounded):
+    """Levenberg-Marquardt step (V, 4) in theta and the decrease of the cost that it predicts."""
+    normal, gradient = state.normal[rows].copy(), state.gradient[rows].copy()
+    m = normal.shape[1] - 4
+    now, pull = theta[rows], gradient[:, m:]
+    held = ((now <= model.low) & (pull < 0)) | ((now >= model.high) & (pull > 0))
+    zero = (state.amplitudes[rows] <= 0) & bounded
+    fixed = np.concatenate([zero, held], axis=1)
+    scale = np.sqrt(np.einsum("vii->vi", normal))
+    scale[scale == 0] = 1.0
+    normal /= scale[:, :, None] * scale[:, None, :]
+    gradient /= scale
+    normal[fixed[:, :, None] | fixed[:, None, :]] = 0.0
+    gradient[fixed] = 0.0
+    diagonal = np.einsum("vii->vi", normal)
+    diagonal[fixed] = 1.0
+    diagonal[:, m:] *= 1 + damping[:, None]
+    diagonal += 1e-13
+    solution = np.linalg.solve(normal, gradient[..., None])[..., 0]
+    return (solution / scale)[:, m:], (solution * gradient).sum(-1)
+
+
+def fit_spectra(
+    spectra,
+    basis: BasisSet,
+    points: slice = slice(None),
+    non_negative: bool = False,
+    max_shift_hz: float = 10.0,
+    max_iterations: int = 40,
+    tolerance: float = 1e-6,
+    n_jobs: int = -1,
+    upright: tuple[str, ...] | None = None,
+) -> SpectrumFit:
+    """Fit spectra (V, n_points), plain FFTs of FIDs or a run of their points.
+
+    Parameters
+    ----------
+    points : slice of the unshifted FFT that the spectra hold; ``slice(-1024, None)`` for `brain1h.window`
+    non_negative : bound every amplitude by zero
+    max_shift_hz : half width of the search for the common shift
+    max_iterations : steps at most; a spectrum that needs more is not `converged`
+    tolerance : a spectrum is done when the next step would change chi-square by less
+    upright : signals whose sum is positive: it decides between two phases 180 degrees apart. All by default; with
+        signals of any sign in the basis, such as a baseline, name the metabolites
+
+    Raises
+    ------
+    InputError : spectra of another length, or not finite; a signal that the basis does not have
+    """
+    spectra = np.atleast_2d(spectra)
+    model = SpectrumModel(basis, points)
+    if spectra.shape[-1] != model.n_points:
+        raise InputError(
+            f"The spectra have {spectra.shape[-1]} points and the basis {model.n_points} there; "
+            "say which points of the FFT they hold."
+        )
+    if not np.isfinite(spectra).all():
+        raise InputError("The spectra hold values that are not finite; take those spectra out.")
+    chunks = [spectra[i : i + CHUNK] for i in range(0, len(spectra), CHUNK)]
+    parts = Parallel(n_jobs=n_jobs if len(chunks) > 1 else 1, prefer="threads")(
+        delayed(fit_chunk)(model, chunk, non_negative, max_shift_hz, max_iterations, tolerance, upright)
+        for chunk in chunks
+    )
+    return SpectrumFit(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(SpectrumFit)))

@@ -1,0 +1,99 @@
+"""How errors of estimated concentrations depend on the SNR, and where in its range a metabolite pays for it.
+
+The error of an unbiased estimate at its Cramer-Rao bound falls as 1/SNR. An estimate that falls back on the middle of
+the range from which concentrations were drawn cannot err by more than this guess does, ``max / sqrt(12)``: its error
+hardly depends on the SNR. On average over the range its bias is zero, as what is low is estimated too high and what is
+high too low; it shows in each third of the range.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import xarray as xr
+
+from precise_lib.errors import InputError
+from precise_lib.proton import brain
+from precise_lib.proton.brain import BasisSet
+from precise_lib.proton.spectrum_model import crlb
+
+LOW, HIGH = 15.0, 30.0  # claim M10: below, above
+THIRDS = ("low", "middle", "high")
+
+
+def bounds(basis: BasisSet, data: xr.Dataset, points: slice) -> xr.DataArray:
+    """Cramer-Rao bound (spectrum, metabolite) at the true values of `brain1h.draw`, all nuisance parameters unknown."""
+    n = data.sizes["spectrum"]
+    amplitudes = np.column_stack([data.concentration, data.mm, np.full(n, brain.WATER_MM)])
+    values = crlb(basis, amplitudes, data.shim_hz.values, data.sigma.values, points)
+    coords = {"metabolite": list(brain.METABOLITES), "spectrum": data.spectrum.values}
+    return xr.DataArray(values[:, : len(brain.METABOLITES)], coords, dims=("spectrum", "metabolite"))
+
+
+def errors_by_snr(error: xr.DataArray, snr, edges) -> xr.Dataset:
+    """Bias, SD and RMSE of errors (spectrum, ...) in the bins of SNR between neighboring `edges`.
+
+    Returns
+    -------
+    Dataset (snr, ...) : `bias`, `sd`, `rmse`, and `bias_se`, the standard error of the bias; `snr` is the middle of the
+        bin. Errors are estimate minus truth.
+
+    Raises
+    ------
+    InputError : a bin with fewer than three spectra
+    """
+    snr, parts = np.asarray(snr, float), []
+    for low, high in pairwise(edges):
+        own = error.isel(spectrum=np.flatnonzero((snr >= low) & (snr < high)))
+        n = own.sizes["spectrum"]
+        if n < 3:
+            raise InputError(f"Only {n} spectra have an SNR from {low:g} to {high:g}; draw more or take wider bins.")
+        bias, sd = own.mean("spectrum"), own.std("spectrum", ddof=1)
+        rmse = np.sqrt((own**2).mean("spectrum"))
+        parts.append(xr.Dataset({"bias": bias, "sd": sd, "rmse": rmse, "bias_se": sd / np.sqrt(n)}))
+    middle = [(a + b) / 2 for a, b in pairwise(edges)]
+    return xr.concat(parts, dim=xr.DataArray(middle, dims="snr", name="snr"))
+
+
+def rmse_ratio_over_snr(error, snr, low=LOW, high=HIGH, n_draws: int = 400, seed: int = 0):
+    """RMSE at SNR below `low` over RMSE at SNR above `high` (M,), and its 95 % interval (2, M), for errors (V, M).
+
+    The two groups of spectra are resampled apart. 1 is no dependence on the SNR; for SNR drawn uniformly from 5 to 40,
+    1/SNR gives 4.
+    """
+    error, snr = np.asarray(error, float), np.asarray(snr, float)
+    groups = [error[snr < low] ** 2, error[snr > high] ** 2]
+    if min(map(len, groups)) < 3:
+        raise InputError(f"Fewer than three spectra have an SNR below {low:g} or above {high:g}; draw more.")
+    draws = []
+    for k, group in enumerate(groups):
+        rng = np.random.default_rng((seed, k))
+        picked = rng.integers(0, len(group), (n_draws, len(group)))
+        draws.append(np.array([group[p].mean(0) for p in picked]))
+    ratio = np.sqrt(groups[0].mean(0) / groups[1].mean(0))
+    return ratio, np.quantile(np.sqrt(draws[0] / draws[1]), [0.025, 0.975], axis=0)
+
+
+def bias_by_third(error: xr.DataArray, truth: xr.DataArray, maximum) -> xr.Dataset:
+    """Mean error (third, source, metabolite) in the low, middle and high third of the range, over the largest value.
+
+    Parameters
+    ----------
+    error : (source, spectrum, metabolite), estimate minus truth
+    truth : (spectrum, metabolite)
+    maximum : (metabolite,) largest true value; the smallest is 0
+
+    Returns
+    -------
+    Dataset : `bias` and `se`, its standard error, both over `maximum`
+    """
+    top = xr.DataArray(np.asarray(maximum, float), dims="metabolite", coords={"metabolite": truth.metabolite})
+    third = np.minimum((3 * truth / top).astype(int), 2)
+    bias, se = [], []
+    for k in range(3):
+        own = error.where(third == k) / top
+        bias.append(own.mean("spectrum"))
+        se.append(own.std("spectrum", ddof=1) / np.sqrt((third == k).sum("spectrum")))
+    dim = xr.DataArray(list(THIRDS), dims="third", name="third")
+    return xr.Dataset({"bias": xr.concat(bias, dim), "se": xr.concat(se, dim)})

@@ -1,0 +1,236 @@
+"""Networks that quantify single 1H spectra directly, as in "Miracle or mirage?" (Fig. 4): spectrum in, mM out.
+
+A shallow convolutional network takes a spectrogram, an InceptionNet a spectrum; both are those that the paper takes
+over from an earlier study of its group. The 17 outputs are 16 metabolites, each over its largest concentration, and the
+water reference over its own, all in one unit: the RMS of the input that the reference alone would have. So they scale
+with the spectrum, and the ratio to the predicted water times 64.5 mM does not depend on the input's scale at all.
+
+Choices where the paper is silent:
+
+- The spectrogram is that of the 2D-UNet (`precise_lib.proton.stft`), cut to the 32 rows of 31.25 Hz below carrier,
+  which is the range of the 1D spectra, and to its first 128 frames.
+- The widths of the InceptionNet are those of each of its six branches; its second and third module have stride 2, in
+  place of a reduction of their own. Each convolution has batch normalization and ReLU.
+- Both end in one dense layer on all that is left: where a signal lies must not be averaged away.
+- Inputs are divided by their own RMS, as in `precise_lib.proton.unets`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from precise_lib.errors import InputError
+from precise_lib.proton import brain, unets, weights
+from precise_lib.proton.brain import MAXIMUM_MM, METABOLITES, WATER_MM, WINDOW_POINTS, brain_3t
+from precise_lib.proton.stft import Spectrogram
+
+ROWS, FRAMES = slice(32, 64), 128  # of the spectrogram: -1000 to 0 Hz, and no signal after
+
+
+def _scaled(width: float, counts) -> list[int]:
+    return [max(1, round(width * c)) for c in counts]
+
+
+@dataclass(frozen=True)
+class ShallowCnnConfig:
+    """The shallow network on spectrograms.
+
+    Parameters
+    ----------
+    width : factor of all numbers of filters; 1 is the paper's size
+    filters, kernels : of each convolution
+    dropout : share of the channels that the second and third convolution lose in training
+    """
+
+    width: float = 1.0
+    filters: tuple[int, ...] = (300, 100, 150)
+    kernels: tuple[int, ...] = (7, 9, 5)
+    dropout: float = 0.35
+    kind = "cnn"
+
+    def __post_init__(self):
+        for name in ("filters", "kernels"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        odd = all(k % 2 for k in self.kernels)
+        if self.width <= 0 or not odd or len(self.filters) != len(self.kernels) or not 0 <= self.dropout < 1:
+            raise InputError(
+                "A shallow network needs a positive width, an odd kernel for each convolution and dropout in [0, 1)."
+            )
+        if not 1 <= len(self.filters) <= 5:
+            raise InputError("A shallow network has one to five convolutions: each halves its 32 rows.")
+
+
+@dataclass(frozen=True)
+class InceptionConfig:
+    """The InceptionNet on spectra.
+
+    Parameters
+    ----------
+    width : factor of all numbers of filters; 1 is the paper's size
+    filters : of each branch, module by module; modules after the first halve the points
+    kernels : of the parallel convolutions
+    """
+
+    width: float = 1.0
+    filters: tuple[int, ...] = (96, 128, 256)
+    kernels: tuple[int, ...] = (9, 7, 5, 3, 1)
+    kind = "inception"
+
+    def __post_init__(self):
+        for name in ("filters", "kernels"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        if self.width <= 0 or not self.filters or not self.kernels or not all(k % 2 for k in self.kernels):
+            raise InputError("An InceptionNet needs a positive width, at least one module and odd kernels.")
+
+
+class QuantifyNetwork(unets.SpectrumNetwork):
+    """What both nets share: outputs in the unit of the scaled input, and concentrations from their ratios."""
+
+    def __init__(self):
+        super().__init__()
+        maximum = torch.tensor([*MAXIMUM_MM.values(), WATER_MM], dtype=torch.float32)
+        self.register_buffer("maximum_mm", maximum, persistent=False)
+
+    def set_unit(self):
+        """Take the unit of the outputs: the RMS of the channels of the reference alone, without shim."""
+        basis = brain.brain_basis()
+        water = np.fft.fft(WATER_MM * basis.fids[basis.index("water")])[self.points].astype(np.complex64)
+        unit = self.scale(self.represent(torch.from_numpy(water)[None])).reshape(())
+        self.register_buffer("unit", unit, persistent=False)
+
+    def targets(self, concentrations, scale):
+        """What `layers` should give (V, 17) for concentrations (V, 16) in mM and inputs of that scale (V, 1, ...)."""
+        water = torch.full_like(concentrations[:, :1], WATER_MM)
+        return torch.cat([concentrations, water], 1) / self.maximum_mm * (self.unit / scale.reshape(-1, 1))
+
+    def forward(self, spectra):
+        """Concentrations (V, 16) in mM of spectra (V, n_points), complex; NaN where no water is found."""
+        channels = self.represent(spectra)
+        amounts = self.layers(channels / self.scale(channels)) * self.maximum_mm
+        water = amounts[:, -1:]
+        return torch.where(water > 0, amounts[:, :-1] / water * WATER_MM, torch.nan)
+
+
+class ShallowCnn(QuantifyNetwork):
+    """Spectrogram 32 x 128: convolutions with ELU and max pooling, then one dense layer."""
+
+    points, n_points = slice(None), brain_3t().n_samples
+
+    def __init__(self, config: ShallowCnnConfig):
+        super().__init__()
+        self.config, self.spectrogram = config, Spectrogram(self.n_points)
+        layers, before = [], 2
+        for k, (c, kernel) in enumerate(zip(_scaled(config.width, config.filters), config.kernels, strict=True)):
+            layers += [nn.Conv2d(before, c, kernel, padding="same"), nn.ELU(), nn.MaxPool2d(2)]
+            layers += [nn.Dropout2d(config.dropout)] if k else []
+            before = c
+        left = 2 ** len(config.filters)
+        rows = len(range(*ROWS.indices(self.spectrogram.window)))
+        dense = nn.Linear(before * (rows // left) * (FRAMES // left), len(METABOLITES) + 1)
+        self.stack = nn.Sequential(*layers, nn.Flatten(), dense)
+        self.set_unit()
+
+    def represent(self, spectra):
+        seen = self.spectrogram(torch.fft.ifft(spectra, norm="ortho"))
+        return unets.two_channels(seen[..., ROWS, :FRAMES])
+
+    def layers(self, x):
+        return self.stack(x)
+
+
+class _Inception(nn.Module):
+    """Parallel convolutions and an average, side by side: `n_out` channels each."""
+
+    def __init__(self, n_in: int, n_out: int, kernels, stride: int):
+        super().__init__()
+
+        def branch(kernel, stride):
+            convolution = nn.Conv1d(n_in, n_out, kernel, stride, kernel // 2, bias=False)
+            return nn.Sequential(convolution, nn.BatchNorm1d(n_out), nn.ReLU())
+
+        pooled = nn.Sequential(nn.AvgPool1d(3, stride, 1), branch(1, 1))
+        self.branches = nn.ModuleList([*(branch(kernel, stride) for kernel in kernels), pooled])
+
+    def forward(self, x):
+        return torch.cat([branch(x) for branch in self.branches], 1)
+
+
+class InceptionNet(QuantifyNetwork):
+    """1024 complex points: modules of parallel convolutions, then one dense layer."""
+
+    points, n_points = slice(-WINDOW_POINTS, None), WINDOW_POINTS
+
+    def __init__(self, config: InceptionConfig):
+        super().__init__()
+        self.config = config
+        modules, before, length = [], 2, self.n_points
+        for k, c in enumerate(_scaled(config.width, config.filters)):
+            modules.append(_Inception(before, c, config.kernels, 2 if k else 1))
+            before, length = c * (len(config.kernels) + 1), -(-length // 2) if k else length
+        self.stack = nn.Sequential(*modules, nn.Flatten(), nn.Linear(before * length, len(METABOLITES) + 1))
+        self.set_unit()
+
+    def represent(self, spectra):
+        return unets.two_channels(spectra)
+
+    def layers(self, x):
+        return self.stack(x)
+
+
+KINDS = {"cnn": (ShallowCnnConfig, ShallowCnn), "inception": (InceptionConfig, InceptionNet)}
+
+
+def config_from_dict(values: dict) -> ShallowCnnConfig | InceptionConfig:
+    """From plain values with a `kind`, "cnn" or "inception"; raises `InputError` when they are not readable."""
+    return unets.config_from_dict(values, KINDS, "quantification")
+
+
+def build(config: ShallowCnnConfig | InceptionConfig) -> QuantifyNetwork:
+    """The network of a configuration, its weights drawn from torch's global generator."""
+    return KINDS[config.kind][1](config)
+
+
+class Quantifier(weights.Trained):
+    """A trained quantification network and its card."""
+
+    def quantify(self, fids) -> np.ndarray:
+        """Concentrations (V, 16) in mM of FIDs (V, 4096) at 4 kHz, in the order of `brain1h.METABOLITES`.
+
+        They are NaN where the network finds no water reference.
+
+        Raises
+        ------
+        InputError : FIDs of another length, or values that are not finite
+        """
+        return self.of_fids(fids).astype(float)
+
+    def quantify_spectra(self, spectra) -> np.ndarray:
+        """The same for spectra (V, n_points), the `points` of the plain FFT."""
+        return self.of_spectra(spectra).astype(float)
+
+
+def shipped() -> list[str]:
+    """Names of the quantification networks that come with the package."""
+    return weights.names_in("quantify")
+
+
+def load(name_or_path) -> Quantifier:
+    """Load a quantification network by its name (shipped) or by the path of its weights.
+
+    Raises
+    ------
+    InputError : no such network, no card beside it, or a damaged file
+    """
+    path = weights.find(name_or_path, "quantify", "quantification")
+    return _load(path, *weights.stamps(path))
+
+
+@lru_cache(maxsize=4)
+def _load(path: Path, _weights_stamp, _card_stamp) -> Quantifier:
+    return Quantifier(*weights.read(path, config_from_dict, build, "quantification"))

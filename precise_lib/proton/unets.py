@@ -1,0 +1,234 @@
+"""U-Nets that denoise single 1H spectra, as in "Miracle or mirage?": one on spectra, one on spectrograms.
+
+Both take the noisy data as two channels, real and imaginary, and are trained to give the noiseless data. What goes in
+is divided by its own RMS and what comes out is multiplied by it, so a denoised spectrum scales with its input exactly.
+
+Choices where the paper is silent or contradicts itself (the authors' public code, in words, decides where it can):
+
+- Kernels of the 1D net have 3 points (code), not 2 (paper); strides take the place of pooling.
+- Data are scaled by their RMS, not by their maximum: the maximum of a noisy spectrum is one point of it.
+- The paper ends the 2D net on a LeakyReLU, meant to bound the output by -1 and +1; it has no such bounds, and would
+  squeeze what is negative. Both nets end linearly here.
+- Two 5 x 5 convolutions on each of five levels are ten in the encoder of the 2D net; the paper counts nine.
+- Dropout of the 2D net acts on its two deepest levels, as in the code that it was adapted from.
+- 129 frames, not 128: see `precise_lib.proton.stft`. After the last frame taken, the signal is held to be zero.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+
+import torch
+from torch import nn
+
+from precise_lib.errors import InputError
+from precise_lib.proton.brain import WINDOW_POINTS, brain_3t
+from precise_lib.proton.stft import Spectrogram
+
+
+@dataclass(frozen=True)
+class UNet1dConfig:
+    """The 1D-UNet.
+
+    Parameters
+    ----------
+    width : factor of all widths; 1 is the paper's size
+    groups : kernels of the encoder's convolutions, a group per level
+    kernel : length of the kernels
+    """
+
+    width: float = 1.0
+    groups: tuple[tuple[int, ...], ...] = ((32, 64), (32, 64, 128), (48, 128, 256), (64, 256, 512), (80, 512, 256))
+    kernel: int = 3
+    kind = "1d"
+
+    def __post_init__(self):
+        object.__setattr__(self, "groups", tuple(tuple(group) for group in self.groups))
+        if self.width <= 0 or self.kernel % 2 == 0 or not all(self.groups):
+            raise InputError("A 1D-UNet needs a positive width, an odd kernel and at least one convolution a level.")
+
+
+@dataclass(frozen=True)
+class UNet2dConfig:
+    """The 2D-UNet.
+
+    Parameters
+    ----------
+    width : kernels on the first level, twice as many on each further one; 16 is the paper's size
+    levels, kernel, dropout : as in the paper
+    frames : of the spectrogram that the net sees, from the first on; a multiple of ``2**(levels - 1)``
+    """
+
+    width: int = 16
+    levels: int = 5
+    kernel: int = 5
+    dropout: float = 0.6
+    frames: int = 128
+    kind = "2d"
+
+    def __post_init__(self):
+        if self.frames % 2 ** (self.levels - 1) or self.kernel % 2 == 0 or self.width < 1 or not 0 <= self.dropout < 1:
+            raise InputError("A 2D-UNet needs an odd kernel, dropout in [0, 1) and frames that its levels can halve.")
+
+
+class SpectrumNetwork(nn.Module):
+    """What every net on complex spectra shares: two channels, scaled by the RMS of the input."""
+
+    points: slice  # of the plain, unshifted FFT of a FID that the net takes
+    n_points: int
+
+    def represent(self, spectra):
+        """Complex spectra (V, n_points) -> real tensors (V, 2, ...)."""
+        raise NotImplementedError
+
+    def scale(self, channels):
+        """RMS of each spectrum, in the shape that divides `channels`; 1 where there is nothing."""
+        rms = channels.square().mean(dim=tuple(range(1, channels.dim())), keepdim=True).sqrt()
+        return torch.where(rms > 0, rms, torch.ones_like(rms))
+
+    def layers(self, x):
+        """Scaled channels in, scaled output."""
+        raise NotImplementedError
+
+
+class UNet(SpectrumNetwork):
+    """What both denoising nets share: complex spectra in and out, on the same points."""
+
+    def restore(self, channels):
+        """The inverse of `represent`."""
+        raise NotImplementedError
+
+    def forward(self, spectra):
+        """Noisy -> denoised spectra (V, n_points), complex."""
+        channels = self.represent(spectra)
+        scale = self.scale(channels)
+        return self.restore(self.layers(channels / scale) * scale)
+
+
+def two_channels(values):
+    """Real and imaginary part of complex (V, ...) as real (V, 2, ...)."""
+    return torch.stack([values.real, values.imag], 1)
+
+
+def _unit(convolution):
+    """A convolution with batch normalization and ReLU."""
+    return nn.Sequential(convolution, nn.BatchNorm1d(convolution.out_channels), nn.ReLU())
+
+
+class UNet1d(UNet):
+    """1024 complex points: convolutions with strides, their mirror image, and skips between all levels but the ends.
+
+    The first level has no skip: the finest detail has to come through the second.
+    """
+
+    points, n_points = slice(-WINDOW_POINTS, None), WINDOW_POINTS
+
+    def __init__(self, config: UNet1dConfig):
+        super().__init__()
+        self.config = config
+        groups = [[max(1, round(config.width * c)) for c in group] for group in config.groups]
+        pad, down, up, before = config.kernel // 2, [], [], 2
+        for level, group in enumerate(groups):
+            encode, decode = [], []
+            for k, c in enumerate(group):
+                stride = 2 if level and not k else 1
+                encode.append(_unit(nn.Conv1d(before, c, config.kernel, stride, pad, bias=False)))
+                # the mirror image undoes this convolution; where a skip joins, it sees twice the channels
+                joined = 0 < level < len(groups) - 1 and k == len(group) - 1
+                mirror = (c * (1 + joined), before, config.kernel, stride, pad, stride - 1)
+                last = level == 0 and k == 0
+                convolution = nn.ConvTranspose1d(*mirror, bias=last)
+                decode.insert(0, convolution if last else _unit(convolution))
+                before = c
+            down.append(nn.Sequential(*encode))
+            up.append(nn.Sequential(*decode))
+        self.down, self.up = nn.ModuleList(down), nn.ModuleList(up)
+
+    def represent(self, spectra):
+        return two_channels(spectra)
+
+    def restore(self, channels):
+        return torch.complex(channels[:, 0], channels[:, 1])
+
+    def layers(self, x):
+        skips = []
+        for group in self.down:
+            x = group(x)
+            skips.append(x)
+        for level in reversed(range(len(self.up))):
+            if 0 < level < len(self.up) - 1:
+                x = torch.cat([x, skips[level]], 1)
+            x = self.up[level](x)
+        return x
+
+
+class UNet2d(UNet):
+    """Spectrogram 128 x `frames`: convolutions, max pooling and dropout, then upsampling with skips."""
+
+    points, n_points = slice(None), brain_3t().n_samples
+
+    def __init__(self, config: UNet2dConfig):
+        super().__init__()
+        self.config, self.spectrogram = config, Spectrogram(self.n_points)
+        widths = [config.width * 2**k for k in range(config.levels)]
+        self.down = nn.ModuleList(
+            self._pair(a, b, k >= config.levels - 2)
+            for k, (a, b) in enumerate(zip([2, *widths[:-1]], widths, strict=True))
+        )
+        self.rise = nn.ModuleList(self._convolution(2 * c, c) for c in widths[:-1])
+        self.up = nn.ModuleList(self._pair(2 * c, c, False) for c in widths[:-1])
+        self.out = nn.Conv2d(widths[0], 2, 1)
+
+    def _convolution(self, n_in, n_out):
+        convolution = nn.Conv2d(n_in, n_out, self.config.kernel, padding="same")
+        nn.init.kaiming_normal_(convolution.weight, 0.2)
+        nn.init.zeros_(convolution.bias)
+        return nn.Sequential(convolution, nn.LeakyReLU(0.2))
+
+    def _pair(self, n_in, n_out, dropped):
+        pair = [self._convolution(n_in, n_out), self._convolution(n_out, n_out)]
+        return nn.Sequential(*pair, *([nn.Dropout(self.config.dropout)] if dropped else []))
+
+    def represent(self, spectra):
+        return two_channels(self.spectrogram(torch.fft.ifft(spectra, norm="ortho"))[..., : self.config.frames])
+
+    def restore(self, channels):
+        fids = self.spectrogram.inverse(torch.complex(channels[:, 0], channels[:, 1]))
+        return torch.fft.fft(fids, norm="ortho")
+
+    def layers(self, x):
+        skips = []
+        for k, pair in enumerate(self.down):
+            x = pair(x if k == 0 else nn.functional.max_pool2d(x, 2))
+            skips.append(x)
+        for level in reversed(range(len(self.up))):
+            x = self.rise[level](nn.functional.interpolate(x, scale_factor=2))
+            x = self.up[level](torch.cat([x, skips[level]], 1))
+        return self.out(x)
+
+
+KINDS = {"1d": (UNet1dConfig, UNet1d), "2d": (UNet2dConfig, UNet2d)}
+
+
+def config_to_dict(config) -> dict:
+    """Plain values of the configuration of a network, with its `kind`."""
+    return {"kind": config.kind} | asdict(config)
+
+
+def config_from_dict(values: dict, kinds=KINDS, task: str = "denoising"):
+    """From plain values with a `kind`, one of `kinds`; raises `InputError` when they are not readable."""
+    values = dict(values) if isinstance(values, dict) else {}
+    kind = values.pop("kind", None)
+    if not isinstance(kind, str) or kind not in kinds:
+        raise InputError(f"A {task} network is of the kind {' or '.join(map(repr, kinds))}, not '{kind}'.")
+    if unknown := {str(name) for name in values} - {f.name for f in fields(kinds[kind][0])}:
+        raise InputError(f"A {task} network of the kind '{kind}' has no setting {', '.join(sorted(unknown))}.")
+    try:
+        return kinds[kind][0](**values)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"The settings of the {task} network are not readable: {error}.") from error
+
+
+def build(config: UNet1dConfig | UNet2dConfig) -> UNet:
+    """The network of a configuration, its weights drawn from torch's global generator."""
+    return KINDS[config.kind][1](config)

@@ -1,0 +1,250 @@
+"""The pictures of `notebooks/your_data.ipynb`: spectra with their fit, and maps over the MRI, aligned by affines."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import matplotlib.pyplot as plt
+import nibabel as nib
+import numpy as np
+from scipy import ndimage
+
+from precise_lib import show
+from precise_lib.quantify.report import Report
+from precise_lib.signal.model import spectrum
+
+FEW = 4  # voxels: below, numbers with error bars say more than maps
+
+
+def spectra(report: Report):
+    """Measured spectra, the fit, and the residual in units of the noise, for the best, median and worst voxel."""
+    model, fit, n = report.model, report.fit, report.n_measured
+    fids, where = report.data.fids[report.data.usable], np.argwhere(report.data.usable)
+    chosen = report.voxels()
+    length = 4 * model.acquisition.n_samples  # zero filling for display
+    fine = replace(model, acquisition=replace(model.acquisition, n_samples=length))
+    fig, axes = plt.subplots(
+        2, len(chosen), figsize=(max(5, 3.9 * len(chosen)), 4.6), sharex=True, squeeze=False, height_ratios=[3, 1.3]
+    )
+    shifts = [r.ppm for r in model.resonances]
+    window = (max(shifts) + 2.5, min(shifts) - 2.5)
+    for (top, bottom), (name, v) in zip(axes.T, chosen.items(), strict=True):
+        clean = model.fids(fit.amplitudes[v], fit.shift_hz[v], fit.broadening_hz[v])
+        measured = fids[v] * np.exp(-1j * fit.phase_rad[v])
+        shown = {k: spectrum(np.pad(fid[:n], (0, length - n))) for k, fid in (("measured", measured), ("fit", clean))}
+        show.plot_spectra(top, fine, shown, window)
+        residual = (shown["measured"] - shown["fit"]).real / (report.sigma * np.sqrt(n))
+        bottom.plot(show.ppm_axis(fine), residual, color="0.3", lw=0.9)
+        bottom.axhspan(-2, 2, color="0.92", zorder=0)
+        reach = max(5.0, 1.1 * np.abs(residual[np.isfinite(residual)]).max(initial=0))
+        bottom.set(xlabel="chemical shift (ppm)", ylim=(-reach, reach))
+        top.set_xlabel("")
+        place = ", ".join(map(str, where[v]))
+        text = f"{name} ({place}): SNR {report.snr[v]:.1f}, shift {fit.shift_hz[v]:+.1f} Hz"
+        top.set_title(text, y=1.1, fontsize=9)
+    axes[0, 0].legend(fontsize=8)
+    axes[1, 0].set_ylabel("residual / noise SD")
+    return fig
+
+
+def _points(n: int, margin: float = 0.0) -> np.ndarray:
+    """Voxel coordinates at which the MRI is shown: about 256 across n voxels and the margins beside them."""
+    span = n + 2 * margin
+    count = round(span * int(np.clip(256 / span, 1, 64)))
+    return (np.arange(count) + 0.5) / count * span - 0.5 - margin
+
+
+def mri_under(report: Report, z: int, margin: float = 0.0) -> np.ndarray | None:
+    """The MRI on the middle plane of slice z of the grid and `margin` voxels around it; None without an MRI.
+
+    Every point goes through both affines, so the images may differ in grid, position and angle. NaN outside the MRI.
+    """
+    data = report.data
+    if data.mri is None:
+        return None
+    i, j = (_points(n, margin) for n in data.grid_shape[:2])
+    grid = np.stack([*np.meshgrid(i, j, indexing="ij"), np.full((len(i), len(j)), float(z))])
+    to_mri = np.linalg.inv(data.mri_affine) @ data.affine
+    points = np.tensordot(to_mri[:3, :3], grid, 1) + to_mri[:3, 3][:, None, None]
+    values = ndimage.map_coordinates(np.nan_to_num(data.mri), points, order=1, mode="nearest")
+    size = np.array(data.mri.shape)[:, None, None]
+    return np.where(((points >= -0.5) & (points <= size - 0.5)).all(0), values, np.nan)
+
+
+def _extent(report: Report, margin: float = 0.0) -> tuple:
+    """Left, right, bottom and top in mm from the corner of the grid."""
+    nx, ny, _ = report.data.grid_shape
+    dx, dy, _ = np.linalg.norm(report.data.affine[:3, :3], axis=0)
+    return (-margin * dx, (nx + margin) * dx, -margin * dy, (ny + margin) * dy)
+
+
+def _panel(ax, report: Report, z: int, values=None, mri=None, **settings):
+    """One slice, x to the right and y up. A map is opaque and the MRI beneath it shows as contours only: a color that
+    the MRI shines through would look like metabolism. Returns the drawn map."""
+    extent, image = _extent(report), None
+    seen = mri is not None and np.isfinite(mri).any()
+    if seen:
+        low, high = np.nanpercentile(mri, [1, 99])
+        image = ax.imshow(mri.T, origin="lower", extent=extent, cmap="gray", vmin=low, vmax=high)
+    if values is not None:
+        image = ax.imshow(values[:, :, z].T, origin="lower", extent=extent, **settings)
+        if seen and high > low:
+            smooth = ndimage.gaussian_filter(np.nan_to_num(mri, nan=low), mri.shape[0] / values.shape[0] / 4)
+            levels = low + (high - low) * np.array([0.25, 0.5, 0.75])
+            ax.contour(smooth.T, levels, colors="white", linewidths=0.5, alpha=0.7, extent=extent)
+    ax.set(xticks=[], yticks=[], xlim=extent[:2], ylim=extent[2:])
+    ax.grid(False)
+    for spine in ax.spines.values():
+        spine.set_visible(False)
+    return image
+
+
+def _figure(report: Report, n_rows: int, n_columns: int):
+    nx, ny, _ = report.data.grid_shape
+    dx, dy, _ = np.linalg.norm(report.data.affine[:3, :3], axis=0)
+    tall = np.clip(ny * dy / (nx * dx), 0.4, 2.0)
+    return plt.subplots(n_rows, n_columns, figsize=(1.9 * n_columns + 1.6, 1.9 * tall * n_rows + 0.5), squeeze=False)
+
+
+def _name_axes(ax, report: Report):
+    """Where the axes of the grid lead: the nearest of left, right, anterior, posterior, superior, inferior."""
+    right, up, _ = nib.aff2axcodes(report.data.affine)
+    ax.set_xlabel(f"→ {right}", fontsize=8, loc="right", labelpad=1)
+    ax.set_ylabel(f"→ {up}", fontsize=8, loc="top", labelpad=1)
+
+
+def _limits(maps: list, symmetric: bool = False, top: float = 99) -> dict:
+    """Color scale from the values themselves; `top` is the percentile at its upper end."""
+    values = np.concatenate([np.ravel(m)[np.isfinite(np.ravel(m))] for m in maps])
+    low, high = np.percentile(values, [1, top]) if len(values) else (0, 1)
+    if symmetric:
+        high = max(abs(low), abs(high)) or 1.0
+        return {"vmin": -high, "vmax": high}
+    return {"vmin": min(0.0, low), "vmax": high if high > min(0.0, low) else low + 1}
+
+
+def quality(report: Report):
+    """The MRI, the SNR of the reference and the frequency shift (B0) in each slice that is shown.
+
+    For up to `FEW` voxels: where they lie in the MRI, or None without one.
+    """
+    if report.data.usable.sum() <= FEW:
+        return _place(report)
+    zs = report.slices
+    maps = {
+        f"{report.model.reference} SNR": (report.on_grid(report.snr), "viridis", False),
+        "shift (Hz)": (report.on_grid(report.fit.shift_hz), "RdBu_r", True),
+    }
+    mris = [mri_under(report, z) for z in zs]
+    if report.data.mri is not None:
+        maps = {"MRI": (None, None, False)} | maps
+    fig, axes = _figure(report, len(zs), len(maps))
+    for column, (title, (values, cmap, symmetric)) in zip(axes.T, maps.items(), strict=True):
+        limits = {} if values is None else _limits([values[:, :, z] for z in zs], symmetric) | {"cmap": cmap}
+        for ax, z, mri in zip(column, zs, mris, strict=True):
+            drawn = _panel(ax, report, z, values, mri, **limits)
+        column[0].set_title(title, fontsize=9)
+        if values is not None:
+            fig.colorbar(drawn, ax=list(column), shrink=0.8)
+    for ax, z in zip(axes[:, 0], zs, strict=True):
+        _name_axes(ax, report)
+        ax.annotate(f"slice {z}", (0.02, 0.02), xycoords="axes fraction", fontsize=8, color="C1")
+    return fig
+
+
+def _place(report: Report):
+    """Outline of a small grid on the MRI around it."""
+    data = report.data
+    if data.mri is None:
+        return None
+    reach = np.linalg.norm(data.mri_affine[:3, :3] @ np.array(data.mri.shape)) / 4  # mm around the voxels
+    margin = reach / np.linalg.norm(data.affine[:3, :3], axis=0)[:2].min()
+    fig, ax = plt.subplots(figsize=(3.6, 3.6))
+    z = report.slices[0]
+    ax.imshow(mri_under(report, z, margin).T, origin="lower", extent=_extent(report, margin), cmap="gray")
+    left, right, bottom, top = _extent(report)
+    ax.add_patch(plt.Rectangle((left, bottom), right - left, top - bottom, fill=False, ec="#D55E00", lw=1.5))
+    ax.set(xticks=[], yticks=[])
+    ax.grid(False)
+    _name_axes(ax, report)
+    return fig
+
+
+def concentrations(report: Report):
+    """Concentration, SD and bias of each metabolite over the MRI; SD and bias of a row share one scale.
+
+    A set of up to `FEW` voxels gets its numbers with error bars instead.
+    """
+    if report.data.usable.sum() <= FEW:
+        return _few(report)
+    zs = report.slices
+    kinds = [kind for kind in ("conc", "sd", "bias") if report.maps[kind]]
+    panels = [(kind, z) for kind in kinds for z in zs]
+    mris = {z: mri_under(report, z) for z in zs}
+    titles = {"conc": "concentration", "sd": "SD", "bias": "bias"}
+    fig, axes = _figure(report, len(report.metabolites), len(panels))
+    for line, name in zip(axes, report.metabolites, strict=True):
+        groups = [[p for p in panels if p[0] == "conc"], [p for p in panels if p[0] != "conc"]]
+        # a few voxels at the edge may have errors that would make the rest of the picture black
+        for group, cmap, top in zip(groups, ("viridis", "magma"), (99, 95), strict=True):
+            if not group:
+                continue
+            limits = _limits([report.maps[kind][name][:, :, z] for kind, z in group], top=top)
+            own = [line[panels.index(panel)] for panel in group]
+            for ax, (kind, z) in zip(own, group, strict=True):
+                drawn = _panel(ax, report, z, report.maps[kind][name], mris[z], cmap=cmap, **limits)
+            fig.colorbar(drawn, ax=own, label=report.summary["units"], shrink=0.85, pad=0.02)
+        line[0].set_ylabel(name, fontsize=10)
+    for ax, (kind, z) in zip(axes[0], panels, strict=True):
+        ax.set_title(titles[kind] + (f", slice {z}" if len(zs) > 1 else ""), fontsize=9)
+    return fig
+
+
+def courses(report: Report):
+    """Median and middle half of the voxels of each metabolite over the frames; None for a single frame."""
+    if len(report.series) == 1:
+        return None
+    fig, ax = plt.subplots(figsize=(6.5, 3))
+    for k, (name, values) in enumerate(report.courses["conc"].items()):
+        low, middle, high = np.nanpercentile(values.reshape(-1, values.shape[-1]), [25, 50, 75], axis=0)
+        frames = np.arange(values.shape[-1])
+        ax.plot(frames, middle, "o-", color=f"C{k}", label=name)
+        ax.fill_between(frames, low, high, color=f"C{k}", alpha=0.2, lw=0)
+    ax.set(xlabel="frame", ylabel=report.summary["units"])
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.legend()
+    return fig
+
+
+def _few(report: Report):
+    names, usable = report.metabolites, report.data.usable
+    fig, ax = plt.subplots(figsize=(5.5, 2.8))
+    where = np.argwhere(usable)
+    for v, place in enumerate(where):
+        x = np.arange(len(names)) + 0.12 * (v - (len(where) - 1) / 2)
+        values = [report.maps["conc"][n][usable][v] for n in names]
+        errors = [report.maps["sd"][n][usable][v] for n in names] if report.maps["sd"] else None
+        label = f"voxel ({', '.join(map(str, place))})"
+        ax.errorbar(x, values, yerr=errors, fmt="o", capsize=4, label=label, color=f"C{v}")
+    ax.axhline(0, color="0.7", lw=0.8)
+    ax.set(xticks=range(len(names)), xticklabels=names, ylabel=report.summary["units"], xlim=(-0.6, len(names) - 0.4))
+    ax.legend(fontsize=8)
+    return fig
+
+
+def flags(report: Report):
+    """Flagged voxels of each kind in each slice that is shown; None where no voxel is flagged."""
+    found = report.flags
+    if not found or report.data.usable.sum() <= FEW:
+        return None
+    zs = report.slices
+    fig, axes = _figure(report, len(zs), len(found))
+    inside = np.where(report.data.usable, 0.0, np.nan)
+    for column, (name, values) in zip(axes.T, found.items(), strict=True):
+        marked = np.where(np.nan_to_num(values) > 0, 1.0, inside)
+        for ax, z in zip(column, zs, strict=True):
+            _panel(ax, report, z, marked, mri_under(report, z), cmap="cividis", vmin=0, vmax=1)
+        chance = report.summary["flags"][name].get("expected_by_chance")
+        title = f"{name}: {int((marked == 1).sum())} of {report.data.usable.sum()}"
+        column[0].set_title(title if chance is None else f"{title}\n({chance:.1g} by chance)", fontsize=9)
+    return fig

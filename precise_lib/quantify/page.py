@@ -1,0 +1,95 @@
+"""A report on one data set as a page that needs no other file and no network: the work of ``precise report``."""
+
+from __future__ import annotations
+
+import html
+import re
+from pathlib import Path
+
+from precise_lib import NOTICE, estimate
+from precise_lib.errors import InputError
+from precise_lib.io.atomic import staged
+from precise_lib.io.shipped import notebook_path
+from precise_lib.run import notebooks
+
+NOTEBOOK = "your_data.ipynb"
+BOOK_ONLY = "book"  # tag of cells that speak of the book
+# nbconvert's own page without what it loads from other hosts: formulas, widgets and diagrams, of which there are none
+TEMPLATE = """{% extends 'lab/index.html.j2' %}
+{% block html_head_js %}{% endblock %}
+{% block html_head_js_mathjax %}{% endblock %}
+{% block html_head_js_mermaidjs %}{% endblock %}
+"""
+
+
+def make(dmi, out, mri=None, mask=None, lam=None, model=None, estimator=None) -> Path:
+    """Quantify a data set by running the notebook ``your_data`` on it; path of ``report.html``.
+
+    Parameters
+    ----------
+    dmi, mri, mask : files, see `quantify.quantify`; `report.SIMULATED` as the first gives the simulated example
+    out : folder for the maps, ``report.ipynb`` and ``report.html``
+    lam, model, estimator : see `quantify.quantify`; the notebook may run an estimator that `estimate.load` has loaded
+
+    Raises
+    ------
+    InputError : papermill or nbconvert is missing, or the input cannot be quantified
+    RuntimeError : another cell failed, named in the message. As with bad input that only the notebook meets,
+        ``failed.ipynb`` is then in `out`, and an earlier report is as it was
+    """
+    notebooks.require("papermill", "ipykernel", "nbconvert", extra="sweep")
+    from precise_lib.quantify.report import SIMULATED
+
+    for path in (dmi, mri, mask):
+        if path is not None and str(path) != SIMULATED and not Path(path).is_file():
+            raise InputError(f"There is no file {path}: check its name.")
+    out = Path(out)
+    given = {"dmi": dmi, "mri": mri, "mask": mask, "model": model, "out": out, "estimator": estimator, "lam": lam}
+    parameters = {name: str(value) for name, value in given.items() if value is not None}
+    known = estimator is not None and estimator in estimate.names()
+    allowed = {estimate.ALLOWED: estimator} if known and ":" in estimator else None
+    with staged(out) as work:
+        executed = work / "report.ipynb"
+        failure = notebooks.execute(notebook_path(NOTEBOOK), executed, parameters, allowed)
+        if not failure:
+            (work / "report.html").write_text(page(executed, f"Report on {Path(dmi).name}"), encoding="utf-8")
+        elif executed.is_file():
+            executed.rename(work / "failed.ipynb")
+    if failure:
+        kept = f" (the notebook up to there: {out / 'failed.ipynb'})"
+        if failure.name == "InputError":
+            raise InputError(failure.message.strip().rstrip(".") + kept + ".")
+        raise RuntimeError(f"The report stopped: {failure}{kept}.")
+    (out / "failed.ipynb").unlink(missing_ok=True)
+    return out / "report.html"
+
+
+def page(executed, title: str) -> str:
+    """HTML of an executed notebook: text and pictures without code, captions under figures, nothing from outside."""
+    import nbformat
+    from nbconvert import HTMLExporter
+
+    notebook = nbformat.read(executed, as_version=4)
+    notebook.cells = [cell for cell in notebook.cells if BOOK_ONLY not in cell.metadata.get("tags", [])]
+    notebook.cells.insert(0, nbformat.v4.new_markdown_cell(f"# {title}\n\n*{NOTICE}*"))
+    notebook.metadata["title"] = title
+    notebook.metadata.pop("widgets", None)
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":  # other pages of the book are not beside this one
+            cell.source = re.sub(r"\[([^\]]*)\]\((?!https?:)[^)]*\)", r"\1", cell.source)
+        about = cell.metadata.get("mystnb", {})
+        alt, caption = about.get("image", {}).get("alt"), about.get("figure", {}).get("caption")
+        for output in cell.get("outputs", []):
+            picture = output.get("data", {}).get("image/png")
+            if picture:
+                output.data = {"text/html": _figure(picture, alt or title, caption)}
+    exporter = HTMLExporter(raw_template=TEMPLATE, exclude_input=True)
+    exporter.exclude_input_prompt = exporter.exclude_output_prompt = exporter.exclude_anchor_links = True
+    return exporter.from_notebook_node(notebook)[0]
+
+
+def _figure(picture: str, alt: str, caption: str | None) -> str:
+    """A picture (base64) with its description and caption."""
+    image = f'<img alt="{html.escape(alt)}" src="data:image/png;base64,{picture.strip()}" style="max-width:100%">'
+    below = f"<figcaption><em>{html.escape(caption)}</em></figcaption>" if caption else ""
+    return f'<figure style="margin:0">{image}{below}</figure>'

@@ -1,0 +1,248 @@
+"""A network for the acquisition of one's own data: the work of ``precise train --like``.
+
+From a NIfTI-MRS file come the acquisition (header) and, unless it is given, T2* (a fit of the voxels with signal). From
+them follow the training settings; the finished network goes into the user's model folder, where `precise quantify`
+finds it for every file of the same acquisition.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from precise_lib.errors import InputError
+from precise_lib.estimate import catalog
+from precise_lib.estimate.fit import fit_fids
+from precise_lib.estimate.network import NetworkConfig
+from precise_lib.estimate.sampling import TrainConfig, signal_families
+from precise_lib.estimate.training import train
+from precise_lib.evaluate.accuracy import certify
+from precise_lib.io import nifti_mrs
+from precise_lib.signal.model import Acquisition, Resonance, SignalModel, peak_height
+from precise_lib.signal.mrsi import MRSI
+from precise_lib.signal.presets import parse_metabolites
+
+PROVISIONAL_T2STAR_S = 0.030  # where the fit starts; it goes from nearly undamped to ten times this width
+T2STAR_RANGE_S = (1e-3, 1.0)  # outside, a number was given in other units
+MOST_VOXELS, LOWEST_SNR = 1000, 5.0  # of a measurement of line widths
+
+
+@dataclass(frozen=True)
+class Lines:
+    """Width (FWHM of the lines' common Lorentzian) and frequency shift in each voxel that could be measured.
+
+    width_hz, shift_hz : (V,), Hz
+    """
+
+    width_hz: np.ndarray
+    shift_hz: np.ndarray
+
+    @property
+    def t2star_s(self) -> float:
+        """T2* of the median width, to the millisecond."""
+        return max(0.001, round(1 / (np.pi * float(np.median(self.width_hz))), 3))
+
+
+def signal_model(acquisition: Acquisition, metabolites: str, t2star_s: float) -> SignalModel:
+    """Lines of `parse_metabolites` with one T2* under an acquisition; the reference is water.
+
+    Raises
+    ------
+    InputError : no water, a T2* that is none in seconds, lines beyond the bandwidth or at
+        (nearly) the same place
+    """
+    low, high = T2STAR_RANGE_S
+    if not low <= t2star_s <= high:
+        raise InputError(f"T2* is {t2star_s:g} s: give --t2star in seconds, between {low:g} and {high:g}.")
+    shifts = parse_metabolites(metabolites)
+    if "water" not in shifts:
+        raise InputError(f"The metabolites '{metabolites}' lack water, which concentrations refer to: add it.")
+    model = SignalModel(acquisition, tuple(Resonance(name, ppm, t2star_s) for name, ppm in shifts.items()))
+    beyond = np.abs(model.frequencies_hz) >= acquisition.bandwidth_hz / 2
+    if beyond.any():
+        raise InputError(
+            f"The metabolite {model.names[int(beyond.argmax())]} lies beyond the bandwidth of "
+            f"{acquisition.bandwidth_hz:.4g} Hz: leave it out."
+        )
+    for first, second, gap in close_lines(model, 0.05):
+        raise InputError(
+            f"The metabolites {first} and {second} are {gap:.2g} Hz apart, which no data can tell apart: leave out one."
+        )
+    return model
+
+
+def close_lines(model: SignalModel, share: float) -> list[tuple[str, str, float]]:
+    """Neighboring lines closer than a share of their width: two names and the distance in Hz."""
+    order = np.argsort(model.frequencies_hz)
+    gaps, width = np.diff(model.frequencies_hz[order]), 1 / (np.pi * model.t2star_s.max())
+    names = [model.names[i] for i in order]
+    return [(names[i], names[i + 1], float(gap)) for i, gap in enumerate(gaps) if gap < share * width]
+
+
+def measure_lines(data: MRSI) -> Lines:
+    """Width and shift of the lines in the voxels with signal, by `fit_fids`.
+
+    At most `MOST_VOXELS` voxels are fitted, those of the greatest energy early in the FID; what did not converge, or
+    has water below an SNR of `LOWEST_SNR`, does not count. The width is common to all lines of a voxel, so water,
+    the greatest by far, decides it.
+
+    Raises `InputError` when no voxel is left.
+    """
+    model, fids = data.model, data.fids[data.usable]
+    early = max(2, int(PROVISIONAL_T2STAR_S / model.acquisition.dwell_time_s))
+    energy = np.linalg.norm(fids[:, :early], axis=-1)
+    fids = fids[np.sort(np.argsort(-energy, kind="stable")[:MOST_VOXELS])]
+    if len(fids):
+        fit = fit_fids(fids, model, TrainConfig.for_model(model).shift_range_hz[1] * 1.5)
+        height = fit.amplitudes[:, model.index(model.reference)] * peak_height(model, fit.broadening_hz)
+        snr = height / (fit.sigma * np.sqrt(model.acquisition.n_samples)).clip(1e-30)
+        good = fit.converged & (snr >= LOWEST_SNR)
+        width = fit.broadening_hz + 1 / (np.pi * model.t2star_s[model.index(model.reference)])
+        if good.any():
+            return Lines(width[good], fit.shift_hz[good])
+    raise InputError("No voxel has a water line that can be measured: give --t2star, for example --t2star 0.02.")
+
+
+def settings_for(model: SignalModel, iterations: int | None = None) -> TrainConfig:
+    """Our recipe for any signal model, in about the time that the shipped `dmi_11t7` took (15 minutes on 2 cores).
+
+    The two subspaces of the front end are as large as they have to be for the residual of the training family to
+    stay below 0.2 % and 0.5 %, those of `dmi_11t7` at least; an iteration costs more for longer FIDs and more lines, so
+    there are fewer of them.
+    """
+    config = TrainConfig.for_model(model)
+    size, n = NetworkConfig(), model.acquisition.n_samples
+    ranks = []
+    for family, least, residual in zip(
+        signal_families(config, 1000), (size.rank, size.aligned_rank), (2e-3, 5e-3), strict=True
+    ):
+        smaller = family if len(family) <= n else family.T
+        energy = np.linalg.eigvalsh(smaller @ smaller.conj().T)[::-1].clip(0)
+        left = 1 - np.cumsum(energy) / energy.sum()
+        needed = int(np.argmax(left < residual**2)) + 1
+        ranks.append(min(n, max(least, 4 * -(-needed // 4))))
+    if iterations is None:
+        cost = 0.55 + 0.45 * len(model.names) * n / (4 * 512)  # measured, of an iteration
+        iterations = int(round(min(1.0, 1 / cost) * config.iterations, -3))
+    return replace(config, network=replace(size, rank=ranks[0], aligned_rank=ranks[1]), iterations=iterations)
+
+
+def plan(like, metabolites: str, t2star_s: float | None = None, iterations=None, look=False):
+    """Training settings for the acquisition of a file, and what was found in it.
+
+    Parameters
+    ----------
+    like : NIfTI-MRS file
+    metabolites : see `parse_metabolites`
+    t2star_s : T2* of all lines, s; None measures it, in the first frame of a time course
+    iterations : None for `settings_for`'s
+    look : measure the lines also where T2* is given
+
+    Returns
+    -------
+    `TrainConfig`, and sentences: what the header says, what was measured, and warnings that begin with "Note:"
+    """
+    stored = nifti_mrs.open_mrsi(like)
+    acquisition = stored.acquisition
+    if acquisition.nucleus != "2H":
+        raise InputError(f"{like} holds data of {acquisition.nucleus}: give deuterium (2H) data.")
+    model = signal_model(acquisition, metabolites, PROVISIONAL_T2STAR_S if t2star_s is None else t2star_s)
+    said, lines = [describe(like, acquisition)], None
+    if t2star_s is None or look:
+        lines = measure_lines(nifti_mrs.read_series(stored, model=model)[0])
+        n = len(lines.width_hz)
+        voxels = "the one voxel with signal" if n == 1 else f"the median of {n} voxels"
+        used = "" if t2star_s is not None else f", so T2* is taken as {1e3 * lines.t2star_s:.0f} ms"
+        said.append(f"The water line is {np.median(lines.width_hz):.1f} Hz wide in {voxels}{used}.")
+    if t2star_s is None:
+        model = signal_model(acquisition, metabolites, lines.t2star_s)
+    for first, second, gap in close_lines(model, 0.5):
+        said.append(
+            f"Note: {first} and {second} are {gap:.1f} Hz apart, less than half their width: their sum is measured "
+            "far better than either."
+        )
+    config = settings_for(model, iterations)
+    return config, said + ([] if lines is None else coverage(lines, config))
+
+
+def describe(like, acquisition: Acquisition) -> str:
+    """What the header says, in a sentence."""
+    a = acquisition
+    return (
+        f"{like}: {a.nucleus} at {a.spectrometer_frequency_mhz:.6g} MHz ({a.field_t:.4g} T), {a.n_samples} points of "
+        f"{1e6 * a.dwell_time_s:.4g} us."
+    )
+
+
+def coverage(lines: Lines, config: TrainConfig) -> list[str]:
+    """What of the measured shifts and widths the training covers, in sentences."""
+    width = 1 / (np.pi * float(config.signal_model.t2star_s.max()))
+    said = []
+    for what, values, span in (
+        ("Frequency shifts", lines.shift_hz, config.shift_range_hz),
+        ("Line widths", lines.width_hz, tuple(width + b for b in config.broadening_range_hz)),
+    ):
+        outside = float(np.mean((values < span[0]) | (values > span[1])))
+        low, high = np.percentile(values, (5, 95))
+        said.append(
+            f"{what}: {low:.1f} to {high:.1f} Hz from the 5th to the 95th percentile of the voxels; training covers "
+            f"{span[0]:.1f} to {span[1]:.1f} Hz."
+        )
+        if outside > 0.05:
+            said.append(
+                f"Note: {100 * outside:.0f} % of the voxels are outside this range: check the shift of water "
+                "(water:ppm) and the shim, or train with ranges of your own by --config."
+            )
+    return said
+
+
+def check_storable(config: TrainConfig, name: str | None = None) -> None:
+    """Raise `InputError` where the model folder cannot be written or the name is taken."""
+    key = config.signal_model.hash
+    catalog.check_name(name or key, key)
+    catalog.check_folder()
+
+
+def train_into_folder(config: TrainConfig, name: str | None = None, device="cpu", progress=True):
+    """Train, certify and store a network in the user's model folder; the same call goes on where one was interrupted.
+
+    Parameters
+    ----------
+    name : name on the card; default the hash of the signal model
+
+    Returns
+    -------
+    The `models.Entry`, and whether it is new: a network of the same settings is not trained twice.
+
+    Raises
+    ------
+    InputError : a folder that cannot be written, a name that is taken, a damaged checkpoint
+    """
+    key = config.signal_model.hash
+    check_storable(config, name)
+    for entry in catalog.trained():
+        if entry.hash == key and entry.problem is None and entry.card.get("config") == config.to_dict():
+            return entry, False
+    settings = hashlib.sha256(json.dumps(config.to_dict(), sort_keys=True).encode()).hexdigest()[:8]
+    work = catalog.folder() / f".training-{key}-{settings}"
+    weights = work / f"{key}.safetensors"
+    if not _finished(weights):
+        train(config, work, name=key, device=device, progress=progress)
+    certify(weights, name=name or key)
+    stored = catalog.store(weights)
+    shutil.rmtree(work)
+    return next(entry for entry in catalog.trained() if entry.path == stored), True
+
+
+def _finished(weights: Path) -> bool:
+    """Whether a training ended here but was interrupted before its network was stored."""
+    try:
+        json.loads(weights.with_suffix(".json").read_text())
+    except (OSError, ValueError):
+        return False
+    return weights.is_file() and not weights.with_suffix(".checkpoint.safetensors").exists()

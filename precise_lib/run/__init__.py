@@ -1,0 +1,1 @@
+"""Notebooks run with other parameters: one, or a table of them."""

@@ -1,0 +1,239 @@
+"""Run a notebook over a table of parameters, side by side, and gather what it measured: ``precise sweep``.
+
+Every row is one run in ``OUT/runs/<key>``. The key is a hash of the notebook, the parameters and the version of this
+package, and a run counts as finished when its ``run.json`` is there, which arrives last and whole. So a sweep that was
+interrupted goes on where it stopped, a table that grew runs its new rows only, and the resulting table is the same
+whatever happened on the way. After a change to anything that the key does not know (the package's code under the same
+version, the content of a data file), sweep into another folder.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import time
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+from joblib import Parallel, delayed, parallel_config
+from tqdm import tqdm
+
+from precise_lib import __version__
+from precise_lib.errors import InputError
+from precise_lib.run import notebooks, tables
+
+CELL_TIMEOUT_S = 24 * 3600
+WORKERS_TIMEOUT_S = 24 * 3600
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "LOKY_MAX_CPU_COUNT")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One row of the table: its notebook, parameters and the folder that keeps its result."""
+
+    notebook: Path
+    parameters: dict
+    folder: Path
+
+    @property
+    def finished(self) -> dict | None:
+        """Content of ``run.json``: parameters, what was recorded, time and version; None before the end."""
+        return _read(self.folder / "run.json")
+
+    @property
+    def state(self) -> tuple[str, str]:
+        """("finished", ""), ("failed", the reason) or ("not run", "")."""
+        if self.finished:
+            return "finished", ""
+        failed = _read(self.folder / "failed.json")
+        return ("failed", failed["error"]) if failed else ("not run", "")
+
+
+def _read(path: Path) -> dict | None:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # not there, or damaged: run again
+        return None
+
+
+def _write(path: Path, text: str) -> None:
+    """A whole file or nothing."""
+    handle, part = tempfile.mkstemp(prefix=".", suffix=".part", dir=path.parent)
+    with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
+        file.write(text)
+    os.chmod(part, 0o644)  # mkstemp makes it private
+    os.replace(part, path)
+
+
+def run_key(notebook: Path, parameters: dict) -> str:
+    """Sixteen hexadecimal digits for a notebook's content, its parameters and the version of this package."""
+    content = hashlib.sha256(notebook.read_bytes()).hexdigest()
+    text = json.dumps([content, parameters, __version__], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def collect(**values) -> None:
+    """Called in a notebook: give the table of a sweep a column for each value (number or text).
+
+    Outside a sweep nothing happens. Claims need not be repeated here: `evaluate.claims.record` is gathered too.
+    """
+    path = os.environ.get("PRECISE_SWEEP_VALUES")
+    if path:
+        kept = (_read(Path(path)) or {}) | {k: v.item() if hasattr(v, "item") else v for k, v in values.items()}
+        _write(Path(path), json.dumps(kept))
+
+
+def execute(run: Run, threads: int | None = None, working_folder: str | None = None) -> None:
+    """Do one run and keep its result, or why it failed; other runs are never affected."""
+    started = time.time()
+    run.folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".attempt-", dir=run.folder, ignore_cleanup_errors=True) as attempt:
+        records, values, executed = Path(attempt, "records"), Path(attempt, "values.json"), Path(attempt, "nb.ipynb")
+        environment = {
+            "PRECISE_RECORDS": str(records),
+            "PRECISE_SWEEP_VALUES": str(values),
+            "PRECISE_NOTEBOOK": "".join(c if c.isalnum() or c in "-_" else "_" for c in run.notebook.stem),
+            "PRECISE_SCALE": "sweep",
+            "PRECISE_RUN_FOLDER": str(run.folder),
+        } | (dict.fromkeys(THREADS, str(threads)) if threads else {})
+        try:
+            problem = notebooks.execute(
+                run.notebook, executed, run.parameters, environment, working_folder, CELL_TIMEOUT_S
+            )
+            found = [json.loads(p.read_text(encoding="utf-8")) for p in _in_order(records)]
+        except (InputError, OSError) as error:
+            problem = error
+        about = {"parameters": run.parameters, "version": __version__, "seconds": round(time.time() - started, 1)}
+        name = "failed" if problem else "notebook"
+        if executed.is_file():
+            os.replace(executed, run.folder / f"{name}.ipynb")
+        if problem:
+            _write(run.folder / "failed.json", json.dumps(about | {"error": str(problem)}, indent=1))
+            return
+        about |= {"records": found, "values": _read(values) or {}}
+        _write(run.folder / "run.json", json.dumps(about, indent=1))
+    # left by a failed attempt, or by one that was killed
+    for old in [*run.folder.glob("failed.*"), *run.folder.glob(".attempt-*")]:
+        shutil.rmtree(old, ignore_errors=True) if old.is_dir() else old.unlink(missing_ok=True)
+
+
+def _in_order(records: Path) -> list[Path]:
+    """Records of claims in the order in which the notebook made them."""
+    return sorted(records.glob("[!.]*.json"), key=lambda path: (path.stat().st_mtime_ns, path.name))
+
+
+def measured(run: Run) -> dict:
+    """What a finished run recorded, {column: value}: claims with their spread, then what it gave to `collect`."""
+    done, columns = run.finished, {}
+    for record in done["records"] if done else []:
+        name = f"{record['id']} {record['part'] or ''}".strip()
+        columns[name] = record["holds"] if record["value"] is None else record["value"]
+        if record["spread"] is not None:
+            columns[f"{name} spread"] = record["spread"]
+    return columns | (done["values"] if done else {})
+
+
+def write_table(path: Path, runs: list[Run], parameters: list[str]) -> None:
+    """One line per row of the sweep: number, parameters, state, what was measured, its notebook."""
+    results = [measured(run) for run in runs]
+    columns = list(dict.fromkeys(name for result in results for name in result))
+    with tempfile.TemporaryFile("w+", encoding="utf-8", newline="") as buffer:
+        table = csv.writer(buffer, lineterminator="\n")
+        # a value may have the name of a parameter
+        names = [f"{name} (measured)" if name in parameters else name for name in columns]
+        table.writerow(["run", *parameters, "state", *names, "error", "notebook"])
+        for number, (run, result) in enumerate(zip(runs, results, strict=True), 1):
+            state, error = run.state
+            name = {"finished": "notebook.ipynb", "failed": "failed.ipynb"}.get(state)
+            where = f"runs/{run.folder.name}/{name}" if name and (run.folder / name).is_file() else ""
+            own = [_cell(run.parameters.get(name, "")) for name in parameters]
+            table.writerow([number, *own, state, *[_cell(result.get(name, "")) for name in columns], error, where])
+        buffer.seek(0)
+        _write(path, buffer.read())
+
+
+def _cell(content):
+    return json.dumps(content) if isinstance(content, list | dict | bool) or content is None else content
+
+
+def prepare(notebook, table, out) -> tuple[list[Run], list[str]]:
+    """Runs of a table and the names of its columns; raises `InputError` before anything is run or written."""
+    notebook, out = notebooks.find(notebook), Path(out).resolve()
+    rows = tables.read(table, notebooks.parameters_of(notebook))
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file, not a folder: give another folder to write to.")
+    try:
+        (out / "runs").mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=out / "runs").close()
+    except OSError as error:
+        raise InputError(f"The folder {out} cannot be written ({error.strerror}): give another one.") from error
+    runs = [Run(notebook, row, out / "runs" / run_key(notebook, row)) for row in rows]
+    return runs, list(dict.fromkeys(name for row in rows for name in row))
+
+
+@contextmanager
+def _cluster(address: str):
+    """Dask as the backend of joblib, with the scheduler at `address`."""
+    notebooks.require("distributed", extra="cluster")
+    from distributed import Client
+
+    try:
+        client = Client(address, timeout=15)
+    except (OSError, ValueError, TimeoutError, TypeError) as error:
+        raise InputError(f"No Dask scheduler answers at {address}: start one, or give its address.") from error
+    # a queue may take its time to start the first worker
+    with client, parallel_config(backend="dask", wait_for_workers_timeout=WORKERS_TIMEOUT_S):
+        yield
+
+
+class _Watched(Parallel):
+    """`joblib.Parallel` that moves a progress bar, on any backend."""
+
+    bar: tqdm
+
+    def print_progress(self):
+        self.bar.n = self.n_completed_tasks
+        self.bar.refresh()
+
+
+def sweep(notebook, table, out, jobs: int | None = None, scheduler: str | None = None, progress: bool = True):
+    """Run what is not finished yet, then write ``OUT/table.csv``.
+
+    Parameters
+    ----------
+    notebook : any notebook with a cell tagged ``parameters``, or ``your_data``
+    table : parameters, see `parameter_table.read`
+    out : folder for ``table.csv`` and ``runs/``
+    jobs : runs at a time on this computer, default 1; each gets its share of the cores
+    scheduler : address of a Dask scheduler, which then decides how many run at a time; its workers need this package
+        and this file system
+
+    Returns
+    -------
+    list of `Run`, one per row. A failed run does not stop the others; the next call tries it again.
+
+    Raises
+    ------
+    InputError : notebook, table, folder or scheduler cannot be used; nothing has been run then
+    KeyboardInterrupt : after writing the table of what is finished; the same call goes on from there
+    """
+    if jobs is not None and (scheduler or jobs < 1):
+        raise InputError("--jobs is a positive number of runs on this computer; a scheduler needs none.")
+    runs, parameters = prepare(notebook, table, out)
+    # equal rows are one run
+    waiting = list({run.folder: run for run in runs if not run.finished}.values())
+    threads = None if scheduler else max(1, (os.cpu_count() or 1) // min(jobs or 1, len(waiting) or 1))
+    with _cluster(scheduler) if scheduler else nullcontext():
+        # one run a task: joblib would send several quick ones together
+        workers = _Watched(n_jobs=None if scheduler else jobs or 1, batch_size=1)
+        try:
+            with tqdm(total=len(waiting), unit="run", disable=not progress) as workers.bar:
+                workers(delayed(execute)(run, threads, os.getcwd()) for run in waiting)
+        finally:
+            write_table(Path(out) / "table.csv", runs, parameters)
+    return runs

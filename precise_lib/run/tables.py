@@ -1,0 +1,136 @@
+"""Read a table of parameters, a row a run, from CSV or YAML. What it holds is data: nothing is evaluated."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from pathlib import Path
+
+import yaml
+
+from precise_lib.errors import InputError, reason
+from precise_lib.io.text import read_yaml
+
+INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)")
+NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?|[-+]?inf|nan")
+MOST_DIGITS = 300
+WORDS = {"true": True, "false": False, "none": None, "null": None}
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which 1e-3 is a number, as everywhere else, and 2024-05-01 a text."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [pair for pair in pairs if pair[0] not in ("tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:float")]
+    for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(
+        r"^([-+]?[0-9]+\.[0-9]*([eE][-+]?[0-9]+)?|[-+]?[0-9]+[eE][-+]?[0-9]+"
+        r"|[-+]?\.[0-9]+([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN))$"
+    ),
+    list("-+0123456789."),
+)
+
+
+def read(path, defaults: dict[str, object]) -> list[dict]:
+    """Rows of a table as {parameter: value}, in their order.
+
+    Parameters
+    ----------
+    path : ``.csv`` (first line: names; an empty cell: the default) or ``.yaml`` / ``.yml`` (a list of mappings)
+    defaults : the parameters that exist and their defaults; where a default is text, a cell of a CSV stays text
+
+    A cell of a CSV is otherwise an integer, a number, true, false or none, a JSON list or mapping, or text; a number
+    with leading zeros is text (``007``), and so is anything in JSON quotes.
+
+    Raises
+    ------
+    InputError : not readable, no row, a name that is no parameter or appears twice, a value that is none of these
+    """
+    path = Path(path)
+    if path.suffix.lower() not in (".csv", ".yaml", ".yml"):
+        raise InputError(f"{path} is no table of parameters: give a .csv or .yaml file.")
+    if path.suffix.lower() == ".csv":
+        try:
+            rows = _csv(path, path.read_text(encoding="utf-8-sig"), defaults)
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            raise InputError(f"The table {path} is not readable: {reason(error)}.") from error
+    else:
+        rows = _yaml(path)
+    if not rows:
+        raise InputError(f"The table {path} has no row: give one for each run.")
+    unknown = sorted({name for row in rows for name in row} - set(defaults))
+    if unknown:
+        raise InputError(
+            f"The table {path} has {', '.join(map(repr, unknown))}, which the notebook does not take: "
+            f"its parameters are {', '.join(defaults)}."
+        )
+    return rows
+
+
+def _csv(path: Path, text: str, defaults) -> list[dict]:
+    header = text.partition("\n")[0]
+    # spreadsheets of some countries write semicolons
+    lines = csv.reader(text.splitlines(keepends=True), delimiter=";" if header.count(";") > header.count(",") else ",")
+    names = [name.strip() for name in next(lines, [])]
+    if len(set(names)) < len(names) or "" in names:
+        raise InputError(f"The first line of {path} must name each column once, not {', '.join(names)!r}.")
+    rows = []
+    for cells in lines:
+        if not any(cell.strip() for cell in cells):
+            continue
+        if len(cells) != len(names):
+            raise InputError(f"Line {lines.line_num} of {path} has {len(cells)} cells, the first line {len(names)}.")
+        pairs = [(n, c.strip()) for n, c in zip(names, cells, strict=True) if c.strip()]
+        rows.append({name: value(cell, defaults.get(name)) for name, cell in pairs})
+    # a column may be empty in every row: its name must be a parameter all the same
+    return [dict.fromkeys(set(names) - set(defaults)) | row for row in rows]
+
+
+def value(cell: str, default=None):
+    """What a cell of a CSV means, see `read`."""
+    if isinstance(default, str):
+        return cell
+    if cell.startswith('"') and cell.endswith('"') and len(cell) > 1:
+        return _json(cell)
+    if cell.lower() in WORDS:
+        return WORDS[cell.lower()]
+    if len(cell) > MOST_DIGITS and NUMBER.fullmatch(cell):
+        raise InputError(f"The cell {cell[:20]}... has {len(cell)} digits: give a number of at most {MOST_DIGITS}.")
+    if INTEGER.fullmatch(cell):
+        return int(cell)
+    if NUMBER.fullmatch(cell) and not re.match(r"[-+]?0[0-9]", cell):
+        return float(cell)
+    return _json(cell) if cell[0] in "[{" else cell
+
+
+def _json(cell: str):
+    try:
+        return json.loads(cell)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"The cell {cell[:80]} is not readable as JSON: {reason(error)}.") from error
+
+
+def _yaml(path: Path) -> list[dict]:
+    rows = read_yaml(path, "The table", _Loader)
+    if rows is None:
+        return []
+    if not (isinstance(rows, list) and all(isinstance(row, dict) for row in rows)):
+        raise InputError(f"The table {path} must be a list of mappings, one for each run.")
+    for row in rows:
+        for name, content in row.items():
+            if not isinstance(name, str) or not _plain(content):
+                raise InputError(f"The value of {name} in {path} is neither a number, a text, nor a list of these.")
+    return rows
+
+
+def _plain(content) -> bool:
+    if isinstance(content, list):
+        return all(map(_plain, content))
+    if isinstance(content, dict):
+        return all(isinstance(name, str) and _plain(item) for name, item in content.items())
+    return content is None or isinstance(content, bool | int | float | str)

@@ -1,0 +1,139 @@
+"""Where peers are compared: the ring phantom, the rat and the human brain, and the stored results of all three.
+
+    python -m precise_lib.studies.peer_cases --out data/results
+
+makes them again, a file for each case.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+from scipy import ndimage
+
+from precise_lib.errors import InputError
+from precise_lib.studies.peer_settings import curves, total_rmse
+from precise_lib.studies.peers import Case
+
+RING_SNR, HUMAN_SNR = 12.0, 12.0
+
+
+def rings_case(snr: float = RING_SNR, tumor_size: int = 2) -> Case:
+    """The ring phantom: tumor C in MRI and DMI, tumor B in the DMI only; independent noise, one frequency."""
+    from precise_lib.simulate.phantoms import rings
+
+    phantom = rings(tumor_size)
+    sites = phantom.tumors
+    ring = (phantom.compartments == 2) & ~np.any(list(sites.values()), 0)
+    return Case(phantom, snr, sites["C"], sites["B"], ring)
+
+
+def rat_case() -> Case:
+    """The rat of Fig. 9 (22x11x22 voxels of 2 uL, eight averages): B0, surface coil, point spread, shared noise."""
+    from precise_lib.simulate.rat import rat, snr_of
+
+    phantom, tumor = rat(), rat().tumors["tumor"]
+    around = ndimage.binary_dilation(tumor, np.ones((3, 3, 3)))
+    hiding = rat(tumor_in_mri=False)
+    return Case(phantom, snr_of(2.0, 8), tumor, tumor, phantom.mask & ~around, hiding, weights="dmi_11t7_rat")
+
+
+def human_case(snr: float = HUMAN_SNR) -> Case:
+    """The human brain at 7 T: an enhancing rim that the MRI shows, and the part of the tumor that does not enhance."""
+    from precise_lib.simulate.human import human
+
+    phantom = human(7)
+    lesion = np.any(list(phantom.tumors.values()), 0)
+    healthy = np.isin(phantom.compartments, (1, 2)) & ~ndimage.binary_dilation(lesion, np.ones((3, 3, 3)))
+    return Case(phantom, snr, phantom.tumors["rim"], phantom.tumors["non-enhancing"], healthy, weights="dmi_7t")
+
+
+CASES: dict[str, tuple[Callable[[], Case], int]] = {  # and how many noise realizations
+    "rings": (rings_case, 30),
+    "rat": (rat_case, 12),
+    "human": (human_case, 20),
+}
+
+
+def load(folder) -> dict[str, xr.Dataset]:
+    """Stored results of `main` by case, in the order of `CASES`; those that are not there are left out."""
+    paths = {name: Path(folder) / f"peers_{name}.nc" for name in CASES}
+    found = {name: xr.load_dataset(path) for name, path in paths.items() if path.is_file()}
+    if not found:
+        raise InputError(f"No results in {folder}: run 'python -m precise_lib.studies.peer_cases --out {folder}'.")
+    return found
+
+
+def differences(new: xr.Dataset, kept: xr.Dataset) -> list[str]:
+    """Sentences on settings whose results lie apart by more than chance, or that came or went.
+
+    The contrast of a tumor is compared by its 95 % intervals, which must overlap; the RMSE over the object, a mean of
+    hundreds of voxels, within 5 %.
+    """
+    before, after = ([str(v) for v in t["setting"].values] for t in (kept, new))
+    said = [f"{s}: new" for s in after if s not in before] + [f"{s}: gone" for s in before if s not in after]
+    both = [s for s in after if s in before]
+    a, b = (t.sel(setting=both) for t in (kept, new))
+    old, now = total_rmse(a).values, total_rmse(b).values
+    apart = ((a["contrast_high"] < b["contrast_low"]) | (b["contrast_high"] < a["contrast_low"])).any(
+        ("metabolite", "region")
+    )
+    for setting, was, is_, contrast in zip(both, old, now, apart.values, strict=True):
+        if abs(is_ - was) > 0.05 * was:
+            said.append(f"{setting}: RMSE {was:.3g} -> {is_:.3g} mM")
+        elif contrast:
+            said.append(f"{setting}: the intervals of a contrast do not overlap")
+    return said
+
+
+def compare(new, kept) -> dict[str, list[str]]:
+    """`differences` of all cases of two folders, by case; `InputError` where a folder has none."""
+    before, after = load(kept), load(new)
+    return {name: differences(table, before[name]) for name, table in after.items() if name in before}
+
+
+def main(arguments=None) -> int:
+    """Command line: run the cases and store ``peers_<case>.nc``, or compare two folders (code 1: they differ)."""
+    from tqdm.auto import tqdm
+
+    from precise_lib.estimate import sve
+    from precise_lib.io import atomic
+
+    program = "python -m precise_lib.studies.peer_cases"
+    parser = argparse.ArgumentParser(prog=program, description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, help="folder for peers_<case>.nc")
+    parser.add_argument("--compare", nargs=2, metavar=("NEW", "KEPT"), help="say what differs between two folders")
+    parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES))
+    parser.add_argument("--repeats", type=int, help="noise realizations; default as in `CASES`")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args(arguments)
+    if bool(options.compare) == bool(options.out):
+        parser.error("give either --out or --compare")
+    if options.compare:
+        found = compare(*options.compare)
+        print("\n".join(f"{case}, {text}" for case, said in found.items() for text in said) or "Nothing moved.")
+        return int(any(found.values()))
+    for name in options.cases:
+        build, repeats = CASES[name]
+        case = build()
+        table = curves(case, options.repeats or repeats, options.seed, progress=tqdm)
+        if "precise" in table["peer"].values:
+            table.attrs["weights_sha256"] = sve.resolve(case.weights, case.phantom.model).hash
+        table.attrs["command"] = f"{program} --cases {name} --out data/results"
+        with atomic.staged(options.out) as folder:
+            table.to_netcdf(folder / f"peers_{name}.nc")
+        if table.attrs["left_out"]:
+            print(f"{name}: left out {table.attrs['left_out']}", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except InputError as problem:
+        sys.exit(str(problem))

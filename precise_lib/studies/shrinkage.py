@@ -1,0 +1,259 @@
+r"""Shrinkage of estimates toward the training range: predicted from the bound and the range, and measured.
+
+An estimator of least squared error gives, for one amplitude with an unbiased estimate ``x`` of SD s and a uniform prior
+on [low, high], the mean of the normal distribution cut off to that range (Eq. truncated of the theory page). Averaged
+over the noise it is a function of the truth, and the line of regression through it has a slope below one. In the linear
+limit, far from both ends, that slope is ``1 / (1 + 12 s^2 / width^2)``.
+
+The reverse is a bound. If the mean of an estimate rises by b with the truth, its SD is at least b times the bound for
+b = 1 (Cramer and Rao with bias): noise is lost with contrast, never before it. Where the mean is a curve, its line of
+regression may have a slope up to sqrt(1.2) times SD / CRLB, in the limit of pure noise. Whoever does better has other
+data than the FID.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+from scipy.special import erfcx, ndtr
+
+from precise_lib.errors import InputError
+from precise_lib.evaluate.efficiency import efficient_map
+from precise_lib.proton import brain
+from precise_lib.proton.denoised import linearized
+from precise_lib.proton.scores import marginals
+from precise_lib.proton.spectrum_model import SpectrumModel
+from precise_lib.signal.model import SignalModel, snr_to_sigma
+
+CHUNK = 1000  # FIDs whose Jacobians are in memory together: about 60 MB
+HONEST, MIRAGE = 0.03, 0.9  # largest |slope - 1| of the one, slope that the other stays below
+FROM_THE_FID = 1.2**0.5  # largest slope over SD / CRLB of anything that sees the FID alone
+
+
+def cut_off_mean(estimate, sd, low, high) -> np.ndarray:
+    """Mean of a normal distribution around `estimate` cut off to [low, high]: the posterior mean under that range.
+
+    Arguments broadcast; SD above zero. Exact to rounding far outside of the range, too.
+
+    Example
+    -------
+    >>> cut_off_mean([0.5, -50.0, 0.0], [0.1, 0.1, 1e3], 0.0, 1.0).round(3).tolist()
+    [0.5, 0.0, 0.5]
+    """
+    estimate, sd, low, high = np.broadcast_arrays(*(np.asarray(x, float) for x in (estimate, sd, low, high)))
+    near = np.clip(estimate, low - 1e6 * sd, high + 1e6 * sd)  # beyond, the mean is the end of the range
+    a, b = (low - near) / sd, (high - near) / sd
+    flip = a + b < 0  # work in the tail where probabilities are small, not close to one
+    a, b = np.where(flip, -b, a), np.where(flip, -a, b)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        inside = (np.exp(-(a**2) / 2) - np.exp(-(b**2) / 2)) / np.sqrt(2 * np.pi) / (ndtr(b) - ndtr(a))
+        # both densities and both probabilities over the larger density, so that neither vanishes
+        step = (b - a) * (b + a) / 2
+        tail = -np.expm1(-step) / (erfcx(a / np.sqrt(2)) - np.exp(-step) * erfcx(b / np.sqrt(2)))
+        z = np.where(a > 0, np.sqrt(2 / np.pi) * tail, inside)
+    return np.clip(near + sd * np.where(flip, -z, z), low, high)
+
+
+def expected(truth, sd, low, high, order: int = 41) -> np.ndarray:
+    """Mean over the noise of `cut_off_mean` of an unbiased estimate with SD `sd`; arguments broadcast."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(order)
+    truth, sd = (np.asarray(x, float)[..., None] for x in np.broadcast_arrays(truth, sd))
+    low, high = (np.asarray(x, float)[..., None] for x in (low, high))
+    return cut_off_mean(truth + sd * nodes, sd, low, high) @ (weights / weights.sum())
+
+
+def linear_slope(sd, width) -> np.ndarray:
+    """Slope ``1 / (1 + 12 sd^2 / width^2)`` of the best linear estimate under a uniform range of that width."""
+    return 1 / (1 + 12 * (np.asarray(sd, float) / width) ** 2)
+
+
+def slope_of(truth, estimate) -> np.ndarray:
+    """Slope (M,) of the least-squares line through `estimate` over `truth`, (n, M) both."""
+    t = np.asarray(truth, float) - np.mean(truth, axis=0)
+    return (t * estimate).sum(0) / (t * t).sum(0)
+
+
+@dataclass(frozen=True)
+class RandomFids:
+    """Simulated FIDs of single voxels whose noise is known.
+
+    Attributes
+    ----------
+    model : their `SignalModel`
+    fids : (n, t) complex64
+    truth : (n, M) mM; that of the reference is its known concentration
+    snr, sigma : (n,) SNR of the undistorted reference line, noise SD per real channel
+    bound : (n, M) Cramer-Rao bound on the concentration, mM, first order in the noise
+    error : (n, M) first-order error of an efficient estimate of the concentration for this very noise, mM
+    """
+
+    model: SignalModel
+    fids: np.ndarray
+    truth: np.ndarray
+    snr: np.ndarray
+    sigma: np.ndarray
+    bound: np.ndarray
+    error: np.ndarray
+
+    @property
+    def slope_of_a_ratio(self) -> np.ndarray:
+        """``1 + c^2`` (n,): mean of an unbiased amplitude over an unbiased reference, to second order.
+
+        c is the bound on the reference with all else known, over its amplitude; what the unknown linewidth adds to both
+        amplitudes cancels (Eq. ratio of the theory page).
+        """
+        relative = self.truth / self.model.reference_concentration_mm
+        others = np.arange(relative.shape[1]) != self.model.index(self.model.reference)
+        variance = (self.bound / self.model.reference_concentration_mm) ** 2 / (1 + relative**2)
+        return 1 + variance[:, others].mean(1)
+
+    def take(self, chosen) -> RandomFids:
+        """Some of the FIDs; `chosen` as NumPy indexes rows."""
+        rows = {k: getattr(self, k)[chosen] for k in ("fids", "truth", "snr", "sigma", "bound", "error")}
+        return RandomFids(self.model, **rows)
+
+
+def draw(
+    model: SignalModel, ranges_mm: Mapping[str, tuple[float, float]], n: int, seed: int = 0, snr=(5.0, 40.0),
+    shift_hz=(0.0, 0.0), broadening_hz=(0.0, 0.0),
+) -> RandomFids:  # fmt: skip
+    """Random FIDs as in "Miracle or mirage?": concentrations, SNR, shift and broadening independent and uniform.
+
+    Parameters
+    ----------
+    ranges_mm : metabolite -> (low, high), for every line but the reference, which has its known concentration
+    n : how many; the phase is uniform on the circle
+
+    Raises
+    ------
+    InputError : a metabolite without a range, or a range that is empty
+    """
+    names, w, mm = model.names, model.index(model.reference), model.reference_concentration_mm
+    others = [k for k in range(len(names)) if k != w]
+    if set(ranges_mm) != {names[k] for k in others} or not all(low < high for low, high in ranges_mm.values()):
+        raise InputError(
+            f"Give a range (low, high) in mM for each of {', '.join(names[k] for k in others)}, and no other."
+        )
+    if n < 1 or not 0 < snr[0] <= snr[1]:
+        raise InputError("At least one FID and an SNR above zero are needed.")
+    rng = np.random.default_rng(seed)
+    low, high = np.array([ranges_mm[names[k]] for k in others], float).T
+    truth = np.full((n, len(names)), mm)
+    truth[:, others] = rng.uniform(low, high, (n, len(others)))
+    levels, nuisance = rng.uniform(*snr, n), {}
+    for name, ends in {"shift_hz": shift_hz, "broadening_hz": broadening_hz, "phase_rad": (-np.pi, np.pi)}.items():
+        nuisance[name] = rng.uniform(*ends, n)
+    sigma, amplitudes = snr_to_sigma(model, levels), truth / mm
+    fids = np.empty((n, model.acquisition.n_samples), np.complex64)
+    bound, error = np.empty_like(truth), np.empty_like(truth)
+    for i in range(0, n, CHUNK):
+        part = slice(i, i + CHUNK)
+        a, s, own = amplitudes[part], sigma[part], {k: v[part] for k, v in nuisance.items()}
+        clean = model.fids(a, **own)
+        noise = s[:, None] * rng.standard_normal((*clean.shape, 2)).view(complex)[..., 0]
+        fids[part] = clean + noise
+        weights = efficient_map(model, a, **own)
+        weights = mm * (weights - a[:, None] * weights[..., [w]])  # of the ratio to the reference, which is one
+        error[part] = np.einsum("nt,ntm->nm", noise, weights).real
+        bound[part] = s[:, None] * np.sqrt((np.abs(weights) ** 2).sum(1))
+    return RandomFids(model, fids, truth, levels, sigma, bound, error)
+
+
+def lines(truth, estimate, error=None, names=None, together: int = 1) -> xr.Dataset:
+    """Regression of `estimate` on `truth`, (n, M) each, per metabolite.
+
+    Parameters
+    ----------
+    error : (n, M) first-order error of an efficient estimate for the very noise of the data, where it is known. It has
+        mean zero whatever the truth, so taking it along as a second regressor leaves the slope as it is and takes most
+        of the chance out of it.
+    together : so many rows, one after the other, share their chance (voxels of one phantom); the intervals allow for it
+
+    Returns
+    -------
+    Dataset (metabolite): `slope`, `intercept` and the ends of their 95 % intervals (`slope_low` ..., from the sandwich
+    formula), `spread`, the RMS distance to the line, and `rmse`, the RMS distance to the truth
+    """
+    given = [np.asarray(x, float) for x in (truth, estimate) + (() if error is None else (error,))]
+    if len({x.shape for x in given}) != 1 or given[0].ndim != 2 or len(given[0]) < 4:
+        raise InputError("Truth, estimates and errors are (FIDs, metabolites), of one shape and four FIDs at least.")
+    truth, estimate, *errors = given
+    if together < 1 or len(truth) % together or len(truth) < 2 * together:
+        raise InputError(f"{len(truth)} rows do not make two groups or more of {together} each.")
+    if not all(np.isfinite(x).all() for x in given) or not (np.ptp(truth, axis=0) > 0).all():
+        raise InputError("A regression needs finite values and true concentrations that vary.")
+    design = np.stack([np.ones_like(truth), truth, *errors], -1).swapaxes(0, 1)  # (M, n, 2 or 3)
+    transposed = design.swapaxes(1, 2)
+    inverse = np.linalg.inv(transposed @ design)
+    beta = (inverse @ transposed @ estimate.T[..., None])[..., 0]
+    scores = design * (estimate.T - (design @ beta[..., None])[..., 0])[..., None]
+    (m, n, k), groups = design.shape, len(truth) // together
+    scores = scores.reshape(m, groups, together, k).sum(2)
+    covariance = inverse @ (scores.swapaxes(1, 2) @ scores) @ inverse * groups / (groups - 1) * (n - 1) / (n - k)
+    half = 1.96 * np.sqrt(np.einsum("mkk->mk", covariance))
+    columns = {
+        "spread": np.sqrt(((estimate - beta[:, 0] - beta[:, 1] * truth) ** 2).mean(0)),
+        "rmse": np.sqrt(((estimate - truth) ** 2).mean(0)),
+    }
+    for j, name in enumerate(("intercept", "slope")):
+        columns |= {name: beta[:, j], f"{name}_low": beta[:, j] - half[:, j], f"{name}_high": beta[:, j] + half[:, j]}
+    coordinates = {} if names is None else {"metabolite": list(names)}
+    return xr.Dataset({name: ("metabolite", v) for name, v in columns.items()}, coordinates)
+
+
+def summary(truth, estimate, error, maximum, names=None, together: int = 1, control=None) -> xr.Dataset:
+    """The tests of "Miracle or mirage?" for estimates of concentrations drawn from 0 to `maximum` (M,).
+
+    Parameters
+    ----------
+    truth, estimate, error, together : as of `lines`; the RMS of `error` is that of an efficient, unbiased estimate
+    control : (n, M) takes the place of `error` as regressor, for an estimator that averages voxels
+
+    Returns
+    -------
+    Dataset (metabolite): `lines`, `scores.marginals`, and over that RMS: `rmse_ratio` and `noise_kept` (of the spread);
+    `gain` is the slope over the latter: contrast to noise, one for an efficient estimate
+    """
+    table = lines(truth, estimate, error if control is None else control, names, together)
+    table = table.merge(marginals(estimate, maximum, names))
+    efficient = np.sqrt((np.asarray(error, float) ** 2).mean(0))
+    table["efficient"] = ("metabolite", efficient)
+    table["rmse_ratio"], table["noise_kept"] = table.rmse / efficient, table.spread / efficient
+    table["gain"] = table.slope / table.noise_kept
+    return table
+
+
+def efficient_errors_1h(data: xr.Dataset, points: slice) -> np.ndarray:
+    """First-order errors (n, 16) in mM of an efficient fit of these very spectra, all of its parameters unknown.
+
+    Parameters
+    ----------
+    data : as `brain1h.draw` gives it
+    points : of the plain FFT that the fit sees
+    """
+    model, out = SpectrumModel(brain.brain_basis(), points), []
+    for fisher, gradient in linearized(model, data):
+        out.append(np.linalg.solve(fisher, gradient[..., None])[:, : len(brain.METABOLITES), 0])
+    return np.concatenate(out)
+
+
+def verdict(slope: float, slope_low: float, slope_high: float, rmse_ratio: float, noise_kept: float) -> str:
+    """One word for a slope with its interval, and for RMSE and noise over those of an efficient estimate.
+
+    "honest": within `HONEST` of one. "open": not, but the interval holds one. "traded": contrast was lost, but more
+    noise than the FID alone allows. "mirage": the slope lies below `MIRAGE`, its interval too, the RMSE is the smaller
+    for it, and nothing was learned: contrast to noise is what the FID alone allows. "biased": the same without a
+    smaller RMSE. "pulled" or "stretched" else.
+    """
+    if abs(slope - 1) <= HONEST:
+        return "honest"
+    if slope_low <= 1 <= slope_high:
+        return "open"
+    if slope < 1 and slope_low > FROM_THE_FID * noise_kept:
+        return "traded"
+    if slope_high < MIRAGE:
+        return "mirage" if rmse_ratio < 1 else "biased"
+    return "pulled" if slope < 1 else "stretched"
