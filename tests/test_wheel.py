@@ -20,12 +20,13 @@ import json, sys
 target, commands = sys.argv[1], json.loads(sys.argv[2])
 sys.path.insert(0, target)
 import precise_lib
-from precise_lib import cli, models
-from precise_lib.estimate import denoiser
+from precise_lib import cli
+from precise_lib.estimate import catalog as models
+from precise_lib.proton import weights as denoiser
 from precise_lib.evaluate.claims import load_claims
-from precise_lib.evaluate.results import read_results
-from precise_lib.resources import data_path, notebook_path
-from precise_lib.simulate.spins import load_systems
+from precise_lib.studies.results import read_results
+from precise_lib.io.shipped import data_path, notebook_path
+from precise_lib.proton.spins import load_systems
 used = [precise_lib.__file__, data_path(), data_path("spin_systems.yaml"), notebook_path("your_data.ipynb")]
 used += [entry.path for entry in models.shipped()]
 assert not [entry.problem for entry in models.available() if entry.problem]

@@ -120,7 +120,7 @@ def test_dependencies_cover_package_data_lock_and_measurements(tmp_path, monkeyp
     assert not [path for path in files if "__pycache__" in path]
 
 
-LOADS = "import precise_lib.errors\nfrom importlib import import_module\nimport_module('precise_lib.' + 'plain')"
+LOADS = "import precise_lib.errors\nfrom importlib import import_module\nimport_module('precise_lib.io.' + 'text')"
 STARTS = "import precise_lib.errors, subprocess, sys\nsubprocess.run([sys.executable, '-c', 'pass'], check=True)"
 SPAWNS = "import multiprocessing\nmultiprocessing.get_context('fork').Process(target=print).start()"
 

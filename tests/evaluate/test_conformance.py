@@ -276,7 +276,7 @@ def test_conformance_by_name_from_the_command_line(method, capsys):
 
 def test_pytest_runs_the_checks_on_one_estimator_by_name(method, monkeypatch, capfd):
     monkeypatch.chdir(ROOT)
-    command = ["-q", "-p", "no:cacheprovider", "-k", "scale or phase or unbiased", "tests/test_estimators.py"]
+    command = ["-q", "-p", "no:cacheprovider", "-k", "scale or phase or unbiased", "tests/estimate/test_registry.py"]
     assert pytest.main([*command, f"--estimator={method}:doubled"]) == 1
     said = capfd.readouterr().out
     assert "1 failed, 2 passed" in said

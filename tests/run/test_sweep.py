@@ -20,7 +20,7 @@ DEFAULTS = {"lam": 0.1, "name": "x", "mode": None}
 # Records like a study of the book, and gives a value of its own.
 TOY = """
 import os, time
-from precise_lib import sweep
+from precise_lib.run import sweep
 from precise_lib.evaluate.claims import record
 time.sleep(wait)
 if lam < 0:
