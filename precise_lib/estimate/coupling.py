@@ -7,7 +7,7 @@ weight each. Distances are in voxels of the finest axis, so that a thick slice c
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import sparse
@@ -100,6 +100,11 @@ class Neighbors:
         return cls(pairs, distance, contrast, int(finite.sum()), len(size))
 
     @property
+    def blind(self) -> Neighbors:
+        """The same voxels without an MRI: `bowsher` then chooses the closest."""
+        return replace(self, contrast=np.zeros_like(self.contrast))
+
+    @property
     def most(self) -> int:
         """Touching voxels of an inner voxel: 2, 8 or 26."""
         return 3**self.dimensions - 1
@@ -107,8 +112,7 @@ class Neighbors:
     def bowsher(self, k: int) -> Couplings:
         """Each voxel chooses the `k` neighbors nearest in gray level, the closer one of equals (Bowsher 2004).
 
-        A pair weighs 1 where both choose each other and 1/2 where one does; with `k` of all neighbors the MRI has no
-        say.
+        A pair weighs 1 where both choose each other and 1/2 where one does.
         """
         if int(k) != k or k < 1:
             raise InputError(f"The number of neighbors is {k}; it must be a whole number, one or more.")
