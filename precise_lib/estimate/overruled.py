@@ -1,0 +1,83 @@
+"""Where the data overruled the MRI: groups of voxels that the MRI joins to those around them and the data cut off.
+
+What couplings by the MRI join falls into parts where the data opened them. A part other than the largest is an island
+if a level of its own gains its voxels more chi-squared than noise would give to any of so many groups of voxels, and if
+the MRI shows no edge around it: it couples the island to what is around it at least half as densely as voxels anywhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+from scipy.sparse.csgraph import connected_components
+from scipy.stats import chi2
+
+from precise_lib.estimate.adaptive import Field
+from precise_lib.estimate.coupling import Neighbors
+
+CLOSED = 0.5  # share of a coupling that is left where it counts as closed
+DENSE = 0.5  # couplings around an island over those anywhere
+FALSE_ALARMS = 0.5  # of a data set that are put up with, about
+
+
+@dataclass(frozen=True)
+class Island:
+    """Voxels (n,), their level over that around them (K,), and the chi-squared gained by it."""
+
+    voxels: np.ndarray
+    difference: np.ndarray
+    gain: float
+
+
+def _parts(pairs, n: int) -> np.ndarray:
+    """Number of the connected part of every voxel."""
+    graph = sparse.coo_matrix((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(n, n))
+    return connected_components(graph, directed=False)[1]
+
+
+def _around(pairs, part) -> np.ndarray:
+    """(parts,) how many pairs lead out of each part."""
+    out = part[pairs][part[pairs[:, 0]] != part[pairs[:, 1]]]
+    return np.bincount(out.ravel(), minlength=part.max() + 1)
+
+
+def least_gain(n_voxels: int, n_metabolites: int, size, false_alarms: float = FALSE_ALARMS) -> np.ndarray:
+    """Gain that islands of `size` voxels exceed by chance about `false_alarms` times in a data set, at most.
+
+    Bonferroni over connected groups of voxels, of which there are about 8 times more with each voxel.
+    """
+    groups = n_voxels * 8.0 ** (np.minimum(size, 12) - 1)
+    return chi2.isf(np.minimum(false_alarms / groups, 0.5), n_metabolites)
+
+
+def islands(field: Field, neighbors: Neighbors, false_alarms: float = FALSE_ALARMS) -> list[Island]:
+    """Islands that noise alone would hardly make, the strongest first.
+
+    Parameters
+    ----------
+    field : the maps, see `adaptive`
+    neighbors : that they were made with
+    """
+    problem, n = field.problem, len(field.maps)
+    pairs = problem.couplings.pairs
+    joined, part = _parts(pairs, n), _parts(pairs[field.weights > CLOSED * problem.couplings.weight], n)
+    size = np.bincount(part)
+    whole = joined[np.unique(part, return_index=True)[1]]
+    largest = np.zeros(joined.max() + 1, int)
+    np.maximum.at(largest, whole, size)
+    density = _around(pairs, part) / np.maximum(_around(neighbors.pairs, part), 1)
+    dense = density > DENSE * len(pairs) / max(len(neighbors.pairs), 1)
+    ratios, precision, found = problem.ratios[:, 0], problem.precision, []
+    for number in np.flatnonzero((size < largest[whole]) & dense):
+        inside = part == number
+        ends = inside[pairs]
+        across = pairs[ends.sum(1) == 1][~ends[ends.sum(1) == 1]]
+        weight = precision[inside].sum(0)
+        level = (precision[inside] * ratios[inside]).sum(0) / weight
+        difference = level - field.maps[np.unique(across)].mean(0)
+        gain = float((weight * difference**2).sum())
+        if gain > least_gain(n, ratios.shape[1], size[number], false_alarms):
+            found.append(Island(np.flatnonzero(inside), difference, gain))
+    return sorted(found, key=lambda x: -x.gain)

@@ -1,0 +1,81 @@
+"""Intervals of the adaptive prior, and the places where it says that the data overruled the MRI."""
+
+import numpy as np
+import pytest
+
+from precise_lib.estimate.adaptive import Settings, adaptive
+from precise_lib.estimate.coupling import Neighbors
+from precise_lib.estimate.intervals import REPEATS, intervals
+from precise_lib.estimate.overruled import islands, least_gain
+
+SETTINGS = Settings(10.0, 0.7, 4)
+
+
+@pytest.fixture(scope="module")
+def scene():
+    gray = np.zeros((20, 20, 1))
+    gray[10:] = 1.0
+    flat = (np.zeros((20, 20, 3)) + gray * [1.0, 2.0, 1.0]).reshape(400, 3)
+    lesion = np.zeros((20, 20), bool)
+    lesion[3:6, 8:11] = True
+    truth = flat.copy()
+    truth[lesion.ravel()] += [2.5, -2.5, 2.5]
+    return Neighbors.of(gray), truth, flat, lesion.ravel(), np.full((400, 3), 0.5)
+
+
+def draw(truth, variance, seed, count=REPEATS):
+    rng = np.random.default_rng(seed)
+    noise = rng.standard_normal((1 + count, *truth.shape)) * np.sqrt(variance)
+    return truth + noise[0], noise[1:]
+
+
+def test_intervals_hold_the_truth_about_as_often_as_they_say(scene):
+    neighbors, truth, _, lesion, variance = scene
+    held, size = [], []
+    for seed in range(6):
+        ratios, noise = draw(truth, variance, seed)
+        found = intervals(adaptive(ratios, variance, neighbors, SETTINGS), neighbors, noise)
+        low, high = found.bounds(0.9)
+        held.append((low <= truth) & (truth <= high))
+        size.append((((found.maps - truth) ** 2).mean(), (found.sd**2).mean()))
+    assert np.mean(held) > 0.86
+    error, stated = np.sqrt(np.mean(size, 0))
+    assert 0.8 < stated / error < 1.6
+    assert np.mean(np.array(held)[:, lesion]) > 0.8
+
+
+def test_intervals_scale_with_the_unit_and_the_noise(scene):
+    neighbors, truth, _, _, variance = scene
+    ratios, noise = draw(truth, variance, 1)
+    one = intervals(adaptive(ratios, variance, neighbors, SETTINGS), neighbors, noise)
+    other = intervals(adaptive(10 * ratios, 100 * variance, neighbors, SETTINGS), neighbors, 10 * noise)
+    np.testing.assert_allclose(other.sd, 10 * one.sd, rtol=1e-3)
+    assert (one.sd.mean(0) < 0.6 * np.sqrt(variance[0])).all()
+    low, high = one.bounds(0.95)
+    np.testing.assert_allclose(high - low, 2 * 1.959964 * one.sd)
+
+
+def test_a_lesion_that_the_mri_does_not_show_is_an_island(scene):
+    neighbors, truth, _, lesion, variance = scene
+    for seed in range(4):
+        ratios, _ = draw(truth, variance, seed)
+        found = islands(adaptive(ratios, variance, neighbors, SETTINGS), neighbors)[0]
+        assert lesion[found.voxels].all()
+        assert len(found.voxels) >= 7
+        np.testing.assert_allclose(found.difference, [2.5, -2.5, 2.5], atol=0.8)
+
+
+def test_without_a_lesion_there_is_hardly_an_island(scene):
+    neighbors, _, flat, _, variance = scene
+    counts = []
+    for seed in range(50, 60):
+        field = adaptive(draw(flat, variance, seed)[0], variance, neighbors, SETTINGS)
+        counts.append(len(islands(field, neighbors)))
+    assert np.mean(counts) < 0.5
+
+
+def test_larger_islands_and_more_voxels_need_a_larger_gain():
+    gains = least_gain(1000, 3, np.array([1, 2, 5, 12, 200]))
+    assert (np.diff(gains[:4]) > 0).all()
+    assert gains[4] == gains[3]
+    assert least_gain(10_000, 3, 1) > least_gain(100, 3, 1)
