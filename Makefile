@@ -5,9 +5,6 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 SCALE  ?= paper
 BIN    := .venv/bin
-# Real measurements: this folder, by default shared/data beside the checkout; without one they are downloaded.
-PRECISE_DATA ?= $(shell cd ../shared/data 2>/dev/null && pwd)
-export PRECISE_DATA
 # The stamp is younger than the lock only when everything in the lock is installed.
 STAMP  := .venv/.installed
 

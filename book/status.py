@@ -116,7 +116,7 @@ def page(report: dict, root: Path) -> str:
             f"[{stem}](../notebooks/{stem}.ipynb)",
             f"{run['seconds']:.0f}",
             f"{run['peak_memory_mib']}",
-            "not executed" if run.get("missing") else "reused" if run["reused"] else "fresh",
+            "reused" if run["reused"] else "fresh",
             seeds(root / "notebooks" / f"{stem}.ipynb", run) or "–",
         ]
         for stem, run in sorted(runs.items())

@@ -6,7 +6,6 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-import pytest
 import torch
 from scipy.stats import chi2, norm
 
@@ -93,9 +92,3 @@ def trained_in_parts(train, config, folder) -> tuple[Path, dict]:
     cards = [json.loads(p.with_suffix(".json").read_text()) for p in (whole, parts)]
     assert cards[0]["loss_history"] == cards[1]["loss_history"]
     return parts, cards[1]
-
-
-def skip_without_data(run: dict) -> None:
-    """Skip by name where a notebook could not have its real measurement; any other failure stays one."""
-    if run["missing"]:
-        pytest.skip(run["missing"])

@@ -11,7 +11,7 @@ import pytest
 from precise_lib import NOTICE
 from precise_lib.errors import InputError
 from precise_lib.estimate import checkpoints, sve
-from precise_lib.io import measurements, nifti_mrs
+from precise_lib.io import nifti_mrs
 from precise_lib.io.shipped import data_path
 from precise_lib.proton import quantifiers, weights
 from precise_lib.quantify import page, quantify
@@ -149,15 +149,6 @@ def test_every_reader_of_weights_checks():
         if "checkpoints.restore(" in text:
             assert "checkpoints.read_weights(" in text, path
     assert callable(checkpoints.read_weights)
-
-
-def test_measurements_are_used_only_with_their_hash(tmp_path, monkeypatch):
-    monkeypatch.setenv("PRECISE_DATA", str(tmp_path))
-    for name, entry in measurements.MEASUREMENTS.items():
-        (tmp_path / entry.file).parent.mkdir(exist_ok=True)
-        (tmp_path / entry.file).write_bytes(b"another file")
-        with pytest.raises(InputError, match="is not the published measurement"):
-            measurements.fetch(name)
 
 
 # ---------------------------------------------------------------- words

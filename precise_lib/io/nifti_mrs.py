@@ -15,7 +15,6 @@ import numpy as np
 
 from precise_lib.errors import InputError, reason
 from precise_lib.io.atomic import staged
-from precise_lib.io.measurements import fetch
 from precise_lib.io.nifti import affine_of, check_suffix, load, map_file, read_map, read_volume, write_image, write_maps
 from precise_lib.signal import align
 from precise_lib.signal.model import Acquisition, SignalModel, default_2h_model
@@ -23,7 +22,6 @@ from precise_lib.signal.mrsi import MRSI, Series
 
 __all__ = [
     "check_model",
-    "fetch",
     "map_file",
     "open_mrsi",
     "read_acquisition",

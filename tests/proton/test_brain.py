@@ -169,11 +169,7 @@ def test_macromolecules_resemble_the_measured_spectrum():
 
     from precise_lib.io.measurements import fetch
 
-    try:
-        path = fetch("mm_consensus_3t")
-    except InputError as error:
-        pytest.skip(str(error))
-    file = NIFTI_MRS(str(path))
+    file = NIFTI_MRS(str(fetch("mm_consensus_3t")))
     fid, mhz = np.ravel(file[:]), float(file.spectrometer_frequency[0])
     acquisition = Acquisition(len(fid), float(file.dwelltime), mhz, "1H")
     hz = np.fft.fftfreq(len(fid), acquisition.dwell_time_s)

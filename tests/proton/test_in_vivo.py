@@ -1,8 +1,6 @@
 """A measured 1H spectrum: its preparation and model on constructed signals, the tests without truth, the real file."""
 
-import os
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,9 +13,7 @@ from precise_lib.proton.denoised import spectra_of
 from precise_lib.proton.figures_in_vivo import model_parts
 from precise_lib.proton.fit import fit_spectra
 from precise_lib.signal.model import Acquisition, add_noise, gaussian_decay
-from tests.helpers import ROOT
 
-SHARED = Path(os.environ.get("PRECISE_DATA") or ROOT.parent / "shared" / "data")
 SCANNER = Acquisition(2048, 1 / 2000, 127.75, "1H")  # as the PRESS measurement was sampled
 # mM of a healthy brain, roughly; MM at its normal amplitude
 HEALTHY = {"NAA": 12.0, "tCr": 9.0, "mI": 7.0, "Glu": 10.0, "Gln": 2.5, "GABA": 1.0, "sI": 0.3, "tCho": 1.8, "MM": 1.0}
@@ -33,13 +29,6 @@ def healthy(acquisition: Acquisition):
     """Basis of the metabolites in HEALTHY, and the FID of a brain that holds them, 4 Hz wide."""
     basis = part(brain_basis(acquisition, 0.035, "press"), HEALTHY)
     return basis, basis.signals(list(HEALTHY.values()), 4.0)
-
-
-@pytest.fixture
-def real_data(monkeypatch):
-    if not (SHARED / "in_vivo_1h_3t_press35").is_dir():
-        pytest.skip("needs the measurement: set PRECISE_DATA")
-    monkeypatch.setenv("PRECISE_DATA", str(SHARED))
 
 
 def residual_water(acquisition: Acquisition, size: float) -> np.ndarray:
@@ -240,7 +229,7 @@ def test_without_noise_there_is_no_standard_error():
     assert np.isnan(found.se).all()
 
 
-def test_the_real_spectrum(real_data):
+def test_the_real_spectrum():
     """Not the truth, which nobody knows: what no brain spectrum of a healthy volunteer may miss."""
     measured, water = (nifti_mrs.open_mrsi(measurements.fetch(f"in_vivo_1h_3t_press35{w}")) for w in ("", "_water"))
     fids = [m.fids[0, 0, 0, :, 0].astype(complex) for m in (measured, water)]
@@ -266,7 +255,7 @@ def test_the_real_spectrum(real_data):
     assert 0.12 < cho < 0.35
 
 
-def test_the_measured_macromolecules_are_those_simulated(real_data):
+def test_the_measured_macromolecules_are_those_simulated():
     mm = nifti_mrs.open_mrsi(measurements.fetch("mm_consensus_3t"))
     found = in_vivo.measured_macromolecules(mm.fids[0, 0, 0, :, 0], mm.acquisition, brain_3t())
     inside = (brain_basis().ppm > 0.4) & (brain_basis().ppm < 4.0)

@@ -1,7 +1,6 @@
 """The report on one data set: what it shows against the truth, whatever the grid, and the page it makes."""
 
 import json
-import os
 import re
 import shlex
 import sys
@@ -17,7 +16,7 @@ import typer
 from precise_lib import cli
 from precise_lib.errors import InputError
 from precise_lib.evaluate import crlb
-from precise_lib.io import nifti, nifti_mrs, shipped
+from precise_lib.io import measurements, nifti, nifti_mrs, shipped
 from precise_lib.quantify import figures, report
 from precise_lib.quantify import page as report_page
 from precise_lib.quantify.quantify import quantify
@@ -213,12 +212,8 @@ def test_a_fid_too_short_to_tell_its_noise(tmp_path):
     assert draw_all(found) == {"spectra", "concentrations"}
 
 
-VOXEL = Path(os.environ.get("PRECISE_DATA") or ROOT.parent / "shared" / "data") / "in_vivo_2h_3t_voxel"
-
-
-@pytest.mark.skipif(not VOXEL.is_dir(), reason="needs the measurement: set PRECISE_DATA")
 def test_the_measured_voxel(tmp_path):
-    found = quantified(report.source(VOXEL / "in_vivo_2h_3t_voxel.nii.gz", out=tmp_path))
+    found = quantified(report.source(measurements.fetch("in_vivo_2h_3t_voxel"), out=tmp_path))
     assert draw_all(found) == {"spectra", "concentrations"}
     assert "the last 700 zero-filled" in found.about()
     # without a fit: the highest point of the spectrum over the noise where no line is (a third of it, up field)
