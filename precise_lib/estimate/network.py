@@ -14,7 +14,7 @@ one search over a grid:
 4. whitening with the covariance of the training data conditions the optimization.
 
 Where the signal model has a baseline or lipids, they may be the largest of the FID: the filters of steps 2 and 3 are
-then those of the metabolites less what the family of baseline and lipids can produce: orthogonal to these.
+then those of the metabolites less what the family of baseline and lipids can produce, and so orthogonal to these.
 Where resonances have several lines and overlap, the outputs of step 2 are those of orthonormal filters: their sum of
 squares is the energy in the span of all lines, and no line counts twice.
 

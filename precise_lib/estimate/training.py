@@ -1,16 +1,10 @@
 """One trainer for every network: resumable to the bit, with the weights to keep beside those of the last step.
 
 `SveTrainer` trains the SVE network on new random FIDs in every iteration (Eqs 2 and 3 of PRECISE-DMI). `TrainConfig()`
-holds our recipe, `TrainConfig.papers_recipe()` the paper's, by the same code. Ours differs where theory gives a reason:
-
-* the loss of a FID is divided by the variance that the noise allows (plus a floor): plain MSE is spent on the
-  noisiest FIDs;
-* the target is not the truth but what an efficient estimator would find in the same noise
-  (`Sampler.draw_efficient`): the part of the error that nobody can avoid no longer hides the part that training can;
-* metabolite amplitudes are drawn from below zero up: a network trained with MSE converges to the posterior mean, and
-  a prior that ends at zero pushes small metabolites up as soon as the noise reaches them;
-* the matched front end (`precise_lib.estimate.network`);
-* a one-cycle learning rate and an exponential average of the weights, which take the noise of the last steps away.
+holds our recipe, `TrainConfig.papers_recipe()` the paper's, by the same code. In ours the loss of a FID is divided by
+the variance that its noise allows, the target is an efficient estimate in the same noise (`Sampler.draw_efficient`),
+amplitudes are drawn from below zero up (a prior that ends at zero pushes small ones up), and a one-cycle learning rate
+with an exponential average of the weights removes the noise of the last steps.
 """
 
 from __future__ import annotations
@@ -44,12 +38,16 @@ def learning_rate(config, iteration: int) -> float:
 class Trainer:
     """State of one training: network, weights to keep, optimizer, random generator, history.
 
-    A trainer for a kind of network has its own `build`, `prepare`, `loss` and `keep`.
+    A trainer for a kind of network has four methods of its own: `build` gives the network, from torch's global
+    generator; `prepare` makes what is needed before the first step; `loss` is that of the batch of this iteration;
+    `keep`, called with it after the step, updates `kept` and `history`.
 
     Parameters
     ----------
     config : settings; has `seed`, `learning_rate`, `schedule`, `iterations`, `checkpoint_every` and `to_dict`
     """
+
+    epochs: int | None = None  # that were trained, where there are any
 
     def __init__(self, config, device="cpu"):
         self.config, self.device = config, device
@@ -62,21 +60,6 @@ class Trainer:
         self.kept = self.copied()
         self.iteration, self.wall_time_s, self.summed = 0, 0.0, 0.0
         self.history: list[tuple] = []  # iteration or epoch, and losses
-
-    def build(self) -> torch.nn.Module:
-        """The network, from torch's global generator."""
-        raise NotImplementedError
-
-    def prepare(self):
-        """Data and whatever else the training needs before its first step."""
-
-    def loss(self) -> torch.Tensor:
-        """Of the batch of this iteration."""
-        raise NotImplementedError
-
-    def keep(self, loss: torch.Tensor):
-        """After a step: update `kept` and `history`."""
-        raise NotImplementedError
 
     def copied(self) -> dict[str, torch.Tensor]:
         return {k: v.detach().clone() for k, v in self.network.state_dict().items()}
@@ -94,11 +77,6 @@ class Trainer:
     @property
     def finished(self) -> bool:
         return self.iteration >= self.config.iterations
-
-    @property
-    def epochs(self) -> int | None:
-        """Epochs that were trained, where there are any."""
-        return None
 
     def state(self) -> dict[str, torch.Tensor]:
         """All that a checkpoint holds."""

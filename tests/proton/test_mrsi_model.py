@@ -185,7 +185,7 @@ def test_front_end_aligns_by_metabolites_alone():
         fids = torch.tensor(MODEL.fids(np.tile(amplitudes, (6, 1)), shift, 0.0, rng.uniform(0, 6, 6), 4.0, 6.0))
         _, unit = front.align(front.project(fids.to(torch.complex64)))
         aligned = unit[:, 0].numpy()
-        # the unit is creatine's: deaf to lipids six times as large, at whatever shift
+        # the unit is creatine's: not misled by lipids six times as large, at whatever shift
         np.testing.assert_allclose(aligned, aligned[0], rtol=0.03)
         assert abs(aligned[0] - 1) < 0.35
 
