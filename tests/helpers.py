@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import chi2, norm
+from typer.testing import CliRunner
 
+from precise_lib import cli
 from precise_lib.estimate import catalog
 from precise_lib.estimate.network import NetworkConfig
 from precise_lib.estimate.sampling import TrainConfig
@@ -97,6 +99,30 @@ def sd_bounds(n: int, tests: int = 1, risk: float = 1e-4) -> tuple[float, float]
 def mean_bound(n: int, tests: int = 1, risk: float = 1e-4) -> float:
     """The same for the distance of a mean from the truth, in units of one draw's SD."""
     return norm.isf(risk / tests / 2) / np.sqrt(n)
+
+
+TINY_TRAINING = {"n_train": 60, "n_validation": 20, "batch_size": 16, "epochs": 2, "checkpoint_every": 3}
+TINY_TRAINING |= {"learning_rate": 5e-3}
+
+
+def untrained(config, seed=0) -> torch.nn.Module:
+    """The network on spectra of a configuration, as it starts."""
+    torch.manual_seed(seed)
+    return config.build().eval()
+
+
+def complex_noise(*shape, seed=0) -> torch.Tensor:
+    return torch.randn(*shape, dtype=torch.complex64, generator=torch.Generator().manual_seed(seed))
+
+
+def trained_by_command(command: str, config, folder) -> Path:
+    """Weights of one epoch that the command line trained."""
+    settings, weights = folder / "settings.json", folder / "out" / "mine.safetensors"
+    settings.write_text(json.dumps(config.to_dict()))
+    arguments = [command, "--config", str(settings), "--out", str(weights.parent), "--name", "mine", "--epochs", "1"]
+    result = CliRunner().invoke(cli.app, arguments)
+    assert result.exit_code == 0, result.output
+    return weights
 
 
 def share_of_first_loss(trainer) -> float:

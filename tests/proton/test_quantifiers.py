@@ -1,7 +1,5 @@
 """Networks that quantify 1H spectra: layout, training, files, the estimate of least error, and what they do."""
 
-import json
-
 import numpy as np
 import pytest
 import torch
@@ -17,7 +15,14 @@ from precise_lib.proton.fit import fit_spectra
 from precise_lib.proton.quantifiers import InceptionConfig, ShallowCnnConfig
 from precise_lib.proton.training import QuantifyConfig, Trainer, examples, train
 from precise_lib.proton.weights import Denoiser, Quantifier
-from tests.helpers import share_of_first_loss, trained_in_parts
+from tests.helpers import (
+    TINY_TRAINING,
+    complex_noise,
+    share_of_first_loss,
+    trained_by_command,
+    trained_in_parts,
+    untrained,
+)
 
 TINY_CNN, TINY_INCEPTION = ShallowCnnConfig(width=0.02), InceptionConfig(width=0.02)
 TINY = [TINY_CNN, TINY_INCEPTION]
@@ -26,17 +31,7 @@ STRONG = [METABOLITES.index(name) for name in ("NAA", "tCr", "tCho")]
 
 
 def tiny(network=TINY_INCEPTION, **changes) -> QuantifyConfig:
-    settings = {"n_train": 60, "n_validation": 20, "batch_size": 16, "epochs": 2, "checkpoint_every": 3}
-    return QuantifyConfig(network, **(settings | {"learning_rate": 5e-3} | changes))
-
-
-def untrained(config, seed=0):
-    torch.manual_seed(seed)
-    return config.build().eval()
-
-
-def noise(*shape) -> torch.Tensor:
-    return torch.randn(*shape, dtype=torch.complex64, generator=torch.Generator().manual_seed(0))
+    return QuantifyConfig(network, **(TINY_TRAINING | changes))
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +52,7 @@ def test_shallow_network_has_the_papers_size():
     assert kinds == [*block, *block, "Dropout2d", *block, "Dropout2d", "Flatten", "Linear"]
     assert {m.p for m in network.modules() if isinstance(m, torch.nn.Dropout2d)} == {0.35}
     assert network.stack[-1].out_features == 17
-    assert network.represent(noise(1, 4096)).shape == (1, 2, 32, 128)
+    assert network.represent(complex_noise(1, 4096)).shape == (1, 2, 32, 128)
 
 
 def test_inception_net_has_the_papers_size():
@@ -68,7 +63,7 @@ def test_inception_net_has_the_papers_size():
         assert [m.kernel_size[0] for m in convolutions] == [9, 7, 5, 3, 1, 1]
         assert {m.out_channels for m in convolutions} == {width}
         assert sum(isinstance(m, torch.nn.AvgPool1d) for m in module.modules()) == 1
-    x = network.represent(noise(2, 1024))
+    x = network.represent(complex_noise(2, 1024))
     lengths = [(x := module(x)).shape[-1] for module in modules]
     assert lengths == [1024, 512, 256]
     assert network.stack[-1].out_features == 17
@@ -189,14 +184,8 @@ def test_files_that_do_not_fit_are_refused(trained):
 
 
 def test_command_trains_and_writes_slopes_on_the_card(tmp_path):
-    settings = tmp_path / "settings.json"
-    settings.write_text(json.dumps(tiny(n_train=20, n_validation=4).to_dict()))
-    arguments = ["train-quantifier", "--config", str(settings), "--out", str(tmp_path / "out"), "--name", "mine"]
-    result = CliRunner().invoke(cli.app, [*arguments, "--epochs", "1"])
-    assert result.exit_code == 0, result.output
-    network = Quantifier.load(tmp_path / "out" / "mine.safetensors")
+    network = Quantifier.load(trained_by_command("train-quantifier", tiny(n_train=20, n_validation=4), tmp_path))
     assert network.card.epochs == 1
-    assert network.card.sha256 == network.hash
     assert network.card.accuracy["n_spectra"] == 600
 
 

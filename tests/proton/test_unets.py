@@ -19,23 +19,20 @@ from precise_lib.proton.stft import Spectrogram
 from precise_lib.proton.training import DenoiseConfig, Trainer, train
 from precise_lib.proton.unets import UNet1dConfig, UNet2dConfig
 from precise_lib.proton.weights import Denoiser
-from tests.helpers import share_of_first_loss, trained_in_parts
+from tests.helpers import (
+    TINY_TRAINING,
+    complex_noise,
+    share_of_first_loss,
+    trained_by_command,
+    trained_in_parts,
+    untrained,
+)
 
 TINY_1D, TINY_2D = UNet1dConfig(width=1 / 16), UNet2dConfig(width=2, levels=3, frames=32)
 
 
 def tiny(network=TINY_1D, **changes) -> DenoiseConfig:
-    settings = {"n_train": 60, "n_validation": 20, "batch_size": 16, "epochs": 2, "checkpoint_every": 3}
-    return DenoiseConfig(network, **(settings | {"learning_rate": 5e-3} | changes))
-
-
-def untrained(config, seed=0):
-    torch.manual_seed(seed)
-    return config.build().eval()
-
-
-def noise(*shape, seed=0) -> torch.Tensor:
-    return torch.randn(*shape, dtype=torch.complex64, generator=torch.Generator().manual_seed(seed))
+    return DenoiseConfig(network, **(TINY_TRAINING | changes))
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +46,7 @@ def trained(tmp_path_factory):
 
 @pytest.mark.parametrize(("n", "window", "hop"), [(4096, 128, 31), (500, 32, 9), (64, 16, 16)])
 def test_spectrogram_has_an_exact_inverse_and_keeps_energy(n, window, hop):
-    transform, fids = Spectrogram(n, window, hop), noise(3, n)
+    transform, fids = Spectrogram(n, window, hop), complex_noise(3, n)
     there = transform(fids)
     assert there.shape == (3, window, transform.frames)
     if hop < window:
@@ -70,7 +67,7 @@ def test_the_first_sample_comes_back():
 def test_inverse_is_the_adjoint():
     """So a spectrogram that no FID has goes to the FID whose spectrogram is nearest."""
     transform = Spectrogram(4096)
-    fids, anything = noise(1, 4096), noise(1, 128, transform.frames, seed=1)
+    fids, anything = complex_noise(1, 4096), complex_noise(1, 128, transform.frames, seed=1)
     one = (transform(fids).conj() * anything).sum()
     other = (fids.conj() * transform.inverse(anything)).sum()
     assert abs(one - other) < 1e-4 * abs(one)
@@ -90,7 +87,7 @@ def test_white_noise_stays_white_along_frequency_and_even_in_time():
     full = transform.taper.square().sum(1)
     inside = slice(4, -4)
     assert full[inside].max() / full[inside].min() < 1.001
-    spectrogram = transform(noise(n, 512))[:, :, inside]
+    spectrogram = transform(complex_noise(n, 512))[:, :, inside]
     # frames that do not overlap are independent
     power = spectrogram[:, :, ::4].abs().square().mean((0, 2)) / (full[inside].mean() / 32)
     degrees = 2 * n * spectrogram[:, :, ::4].shape[2]
@@ -105,7 +102,7 @@ def test_white_noise_stays_white_along_frequency_and_even_in_time():
 @pytest.mark.parametrize("config", [TINY_1D, TINY_2D, UNet1dConfig(width=0.25)])
 def test_spectra_in_spectra_out_scaled_with_the_input(config):
     network = untrained(config)
-    noisy = noise(3, network.n_points)
+    noisy = complex_noise(3, network.n_points)
     with torch.no_grad():
         out = network(noisy)
         assert out.shape == noisy.shape
@@ -130,7 +127,7 @@ def test_1d_network_has_the_papers_size():
 
 def test_2d_network_has_the_papers_shape():
     network = untrained(UNet2dConfig())
-    seen = network.represent(noise(1, 4096))
+    seen = network.represent(complex_noise(1, 4096))
     assert seen.shape == (1, 2, 128, 128)
     assert [pair[0][0].out_channels for pair in network.down] == [16, 32, 64, 128, 256]
     assert sum(isinstance(m, torch.nn.Dropout) for m in network.modules()) == 2
@@ -299,14 +296,8 @@ def replace_name(path, stem):
 
 
 def test_command_trains_and_writes_scores_on_the_card(tmp_path):
-    settings = tmp_path / "settings.json"
-    settings.write_text(json.dumps(tiny(n_train=20, n_validation=4).to_dict()))
-    arguments = ["train-denoiser", "--config", str(settings), "--out", str(tmp_path / "out"), "--name", "mine"]
-    result = CliRunner().invoke(cli.app, [*arguments, "--epochs", "1"])
-    assert result.exit_code == 0, result.output
-    network = Denoiser.load(tmp_path / "out" / "mine.safetensors")
+    network = Denoiser.load(trained_by_command("train-denoiser", tiny(n_train=20, n_validation=4), tmp_path))
     assert network.card.epochs == 1
-    assert network.card.sha256 == network.hash
     assert set(network.card.accuracy["SNR 5-10"]) == set(scores.VERSIONS)
 
 
