@@ -15,44 +15,52 @@ METABOLITES = "water,Glc,Glx,Lac"
 SNR = 12.0  # of the accuracy that is printed; the card has more
 
 
+Like = Annotated[
+    Path | None,
+    typer.Option(
+        help="Data as NIfTI-MRS: train for their acquisition and keep the network in the user's model folder, "
+        "where 'precise quantify' finds it."
+    ),
+]
+Metabolites = Annotated[
+    str | None, typer.Option(help=f"With --like: names, or name:ppm, with commas between; default {METABOLITES}.")
+]
+T2star = Annotated[
+    float | None, typer.Option(help="With --like: T2* of the lines in seconds; default: measured in the data.")
+]
+FieldCheck = Annotated[
+    bool,
+    typer.Option(
+        "--field-check",
+        help="With --like: say what field, line widths and frequency shifts the data have and what the training "
+        "would cover, and stop.",
+    ),
+]
+Iterations = Annotated[
+    int | None, typer.Option(help="Fewer are quicker and less accurate; default: about 15 minutes.", min=1)
+]
+Config = Annotated[
+    Path | None, typer.Option(help="YAML training settings instead of --like; default: our recipe at 11.7 T.")
+]
+Out = Annotated[Path | None, typer.Option(help="Folder for weights, card and checkpoint, instead of the model folder.")]
+Name = Annotated[
+    str | None, typer.Option(help="Name of the weights; default: sve with --out, else the hash of the model.")
+]
+Device = Annotated[str, typer.Option(help="Device of torch, for example cpu or cuda.")]
+
+
 def train(
-    like: Annotated[
-        Path | None,
-        typer.Option(
-            help="Data as NIfTI-MRS: train for their acquisition and keep the network in the user's model folder, "
-            "where 'precise quantify' finds it."
-        ),
-    ] = None,
-    metabolites: Annotated[
-        str | None,
-        typer.Option(help=f"With --like: names, or name:ppm, with commas between; default {METABOLITES}."),
-    ] = None,
-    t2star: Annotated[
-        float | None, typer.Option(help="With --like: T2* of the lines in seconds; default: measured in the data.")
-    ] = None,
-    field_check: Annotated[
-        bool,
-        typer.Option(
-            "--field-check",
-            help="With --like: say what field, line widths and frequency shifts the data have and what the training "
-            "would cover, and stop.",
-        ),
-    ] = False,
-    iterations: Annotated[
-        int | None, typer.Option(help="Fewer are quicker and less accurate; default: about 15 minutes.", min=1)
-    ] = None,
-    config: Annotated[
-        Path | None, typer.Option(help="YAML training settings instead of --like; default: our recipe at 11.7 T.")
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder for weights, card and checkpoint, instead of the model folder.")
-    ] = None,
-    name: Annotated[
-        str | None, typer.Option(help="Name of the weights; default: sve with --out, else the hash of the model.")
-    ] = None,
-    device: Annotated[str, typer.Option(help="Device of torch, for example cpu or cuda.")] = "cpu",
+    like: Like = None,
+    metabolites: Metabolites = None,
+    t2star: T2star = None,
+    field_check: FieldCheck = False,
+    iterations: Iterations = None,
+    config: Config = None,
+    out: Out = None,
+    name: Name = None,
+    device: Device = "cpu",
 ):
-    """Train a network; run the same command again after an interruption to go on where it stopped.
+    """Train a network; run the same command again after an interruption to resume it.
 
     An example: precise train --like dmi.nii.gz --metabolites water,Glc,Glx,Lac,acetate,alanine:1.48
     """
@@ -82,21 +90,24 @@ def train(
     if out is None:
         _train_into_folder(settings, name, device, like)
     else:
-        _train_into(out, settings, name or "sve", device)
+        from precise_lib.estimate import training
+        from precise_lib.evaluate import accuracy
+
+        weights = train_into(out, settings, name or "sve", device, training.train, accuracy.certify)
+        typer.echo(f"Wrote {weights} and its card with the accuracy against the bound")
 
 
-def _train_into(out: Path, settings, name: str, device: str):
-    from precise_lib.estimate import training
-    from precise_lib.evaluate.accuracy import certify
+def train_into(out: Path, settings, name: str, device: str, run, certify) -> Path:
+    """Weights trained by `run` in a folder, their card completed by `certify`."""
     from precise_lib.io import atomic
 
-    # enters and leaves a folder at once: an unwritable one is refused now, not after the training
+    # enters and leaves the folder at once: an unwritable one is refused now, not after the training
     with atomic.staged(out):
         pass
     with interruption():
-        weights = training.train(settings, out, name=name, device=device)
+        weights = run(settings, out, name=name, device=device)
         certify(weights)
-    typer.echo(f"Wrote {weights} and its card with the accuracy against the bound")
+    return weights
 
 
 def _train_into_folder(settings, name: str | None, device: str, like: Path):
@@ -133,7 +144,7 @@ def interruption():
     try:
         yield
     except KeyboardInterrupt:
-        typer.echo("Interrupted: the same command goes on from the last checkpoint.", err=True)
+        typer.echo("Interrupted: the same command resumes from the last checkpoint.", err=True)
         raise typer.Exit(130) from None
 
 

@@ -11,18 +11,18 @@ that are damaged or half written are passed over; `Entry.problem` says what is w
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 
 import platformdirs
 
-from precise_lib.errors import InputError
-from precise_lib.io import text
+from precise_lib.errors import InputError, reason
+from precise_lib.estimate.card import Card
+from precise_lib.estimate.sampling import TrainConfig
 from precise_lib.io.atomic import staged
 from precise_lib.io.shipped import data_path
 from precise_lib.signal.model import Acquisition, SignalModel
@@ -30,38 +30,38 @@ from precise_lib.signal.model import Acquisition, SignalModel
 
 @dataclass(frozen=True)
 class Entry:
-    """One network on disk: weights `path`, its `card`, `problem` (None where both files are whole).
+    """One network on disk: weights `path`, its `card` (None where unreadable), `problem` (None where both are whole).
 
     `origin` is "shipped" or "user".
     """
 
     path: Path
-    card: dict
+    card: Card | None
     origin: str
     problem: str | None = None
 
     @property
     def name(self) -> str:
-        return str(self.card.get("name", self.path.stem))
+        return self.card.name if self.card else self.path.stem
 
     @property
     def hash(self) -> str:
         """Hash of the signal model."""
-        return str(self.card.get("signal_model_hash", ""))
+        return str(self.card.signal_model_hash) if self.card else ""
 
     @property
     def is_default(self) -> bool:
         """Whether it is used without being asked for by name: all but shipped ones whose card says no."""
-        return self.problem is None and (self.origin == "user" or self.card.get("default", True) is True)
+        return self.problem is None and (self.origin == "user" or self.card.default is True)
 
     @property
     def signal_model(self) -> SignalModel:
-        return SignalModel.from_dict(self.card["signal_model"])
+        return self.card.config.signal_model
 
     def efficiency(self, snr: float) -> dict[str, float]:
         """SD over the Cramer-Rao bound of each metabolite at an SNR of the card; empty where the card has none."""
         try:
-            accuracy = self.card["accuracy"]
+            accuracy = self.card.accuracy
             i = accuracy["snr"].index(snr)
             return {name: values[i] for name, values in accuracy["sd_over_crlb"].items()}
         except (KeyError, ValueError, TypeError, IndexError, AttributeError):
@@ -82,7 +82,7 @@ def shipped() -> list[Entry]:
 def trained() -> list[Entry]:
     """Networks of the user's model folder, newest first; empty where there is no folder or it cannot be read."""
     found = [_entry(path, "user") for path in sorted(folder().glob("*.safetensors"))]
-    return sorted(found, key=lambda entry: str(entry.card.get("stored", "")), reverse=True)
+    return sorted(found, key=lambda entry: str(entry.card and entry.card.stored), reverse=True)
 
 
 def available() -> list[Entry]:
@@ -176,12 +176,12 @@ def store(weights) -> Path:
     card gives the pair away as no pair. Returns the path of the copy.
     """
     weights = Path(weights)
-    card = json.loads(weights.with_suffix(".json").read_text())
-    card["stored"] = datetime.now(UTC).isoformat(timespec="microseconds")
-    name = card["signal_model_hash"]
+    card = Card.read(weights, TrainConfig)
+    card = replace(card, stored=datetime.now(UTC).isoformat(timespec="microseconds"))
+    name = card.signal_model_hash
     with staged(folder()) as staging:
         shutil.copyfile(weights, staging / f"{name}.safetensors")
-        (staging / f"{name}.json").write_text(json.dumps(card, indent=1) + "\n")
+        (staging / f"{name}.json").write_text(card.to_json())
     return folder() / f"{name}.safetensors"
 
 
@@ -199,20 +199,13 @@ def _entry(path: Path, origin: str) -> Entry:
 @lru_cache(maxsize=256)
 def _read(path: Path, origin: str, _weights_stamp, _card_stamp) -> Entry:
     """The same, read once for each state of the files: estimators look for their network in every batch."""
-    card_path, card = path.with_suffix(".json"), {}
+    card = problem = None
     try:
-        card = text.read_json(card_path)
-        own = SignalModel.from_dict(card["signal_model"]).hash
-        if own != card["signal_model_hash"]:
+        card = Card.read(path, TrainConfig)
+        if card.config.signal_model.hash != card.signal_model_hash:
             problem = "its card contradicts itself"
-        elif "sha256" not in card:
-            problem = "its training was not finished"
-        elif card["sha256"] != hashlib.sha256(path.read_bytes()).hexdigest():
+        elif card.sha256 != hashlib.sha256(path.read_bytes()).hexdigest():
             problem = f"{path.name} is not the file its card describes"
-        else:
-            problem = None
-    except FileNotFoundError:
-        problem = f"its card {card_path.name} is missing"
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        problem = f"its card {card_path.name} is not readable"
-    return Entry(path, card if isinstance(card, dict) else {}, origin, problem)
+    except (InputError, OSError) as error:
+        problem = reason(error)
+    return Entry(path, card, origin, problem)

@@ -14,9 +14,9 @@ one search over a grid:
 4. whitening with the covariance of the training data conditions the optimization.
 
 Where the signal model has a baseline or lipids, they may be the largest of the FID: the filters of steps 2 and 3 are
-then those of the metabolites less what the family of baseline and lipids can produce, so that they are deaf to these.
+then those of the metabolites less what the family of baseline and lipids can produce, and so orthogonal to these.
 Where resonances have several lines and overlap, the outputs of step 2 are those of orthonormal filters: their sum of
-squares is the energy in the span of all lines, not led astray by two metabolites that answer to one line.
+squares is the energy in the span of all lines, and no line counts twice.
 
 A trained bank of filters as long as this input, with PReLU, stands where the paper has its convolutions; the two FC
 layers follow. Its input has no order in time, so kernels of length 3 would have no meaning there.
@@ -33,7 +33,7 @@ from torch import nn
 from precise_lib.signal.model import SignalModel
 
 LARGEST_FRONT = 2e6  # complex numbers in a tenth of the largest table of the matched front; 2e4 at 11.7 T
-DEAF_TO = 3e-3  # of the largest baseline or lipid: smaller components may pass
+NUISANCE = 3e-3  # of the largest baseline or lipid: smaller components may pass
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class MatchedFront(nn.Module):
                 np.linalg.svd(f, full_matrices=False)[2][:k] for f, k in zip(families, ranks, strict=True)
             )
         if model.of_role("baseline", "lipid").any():
-            basis = basis[:, model.of_role("metabolite")] if families is None else _deaf(model, families[1])
+            basis = basis[:, model.of_role("metabolite")] if families is None else _nuisance_free(model, families[1])
             m = basis.shape[1]
         search = np.linspace(low, high, int(np.ceil(positions)) + 1)
         fine = np.linspace(low, high, 10 * (len(search) - 1) + 1)
@@ -117,11 +117,11 @@ class MatchedFront(nn.Module):
         water = basis[:, own]
         # FID = z @ subspace, so whatever acts on a FID acts on z through the subspace
         filters = np.linalg.qr(basis)[0] if any(r.lines for r in model.resonances) else basis
-        combs = [subspace @ (np.exp(-2j * np.pi * s * t)[:, None] * filters.conj()) for s in search]
+        matched = [subspace @ (np.exp(-2j * np.pi * s * t)[:, None] * filters.conj()) for s in search]
         rotations = [(subspace * np.exp(-2j * np.pi * s * t)) @ aligned.conj().T for s in fine]
         for name, value in {
             "projector": subspace.conj().T,
-            "combs": np.concatenate(combs, 1),
+            "matched_filters": np.concatenate(matched, 1),
             "rotations": np.stack(rotations),
             "water": aligned @ water.conj() / np.sum(np.abs(water) ** 2),
         }.items():
@@ -135,8 +135,8 @@ class MatchedFront(nn.Module):
 
     def align(self, z):
         """Projected data -> aligned data (V, aligned_rank) with water about one, and the unit (V, 1)."""
-        combs = (z @ torch.view_as_complex(self.combs)).abs().square()
-        score = combs.view(len(z), self.n_search, self.lines).sum(-1)
+        matched = (z @ torch.view_as_complex(self.matched_filters)).abs().square()
+        score = matched.view(len(z), self.n_search, self.lines).sum(-1)
         best = score[:, 1:-1].argmax(1) + 1
         rows = torch.arange(len(z), device=z.device)
         below, top, above = (score[rows, best + k] for k in (-1, 0, 1))
@@ -162,14 +162,14 @@ class MatchedFront(nn.Module):
         self.whitening.copy_(vectors * values.clamp(min=1e-5 * values[-1]).rsqrt())
 
 
-def _deaf(model: SignalModel, aligned: np.ndarray) -> np.ndarray:
+def _nuisance_free(model: SignalModel, aligned: np.ndarray) -> np.ndarray:
     """Unit lines of the metabolites (t, K) less their projection on what baseline and lipids of a family span.
 
     `aligned` holds FIDs of single lines, one resonance after the other (`signal_families`).
     """
     other = np.tile(model.of_role("baseline", "lipid"), len(aligned) // len(model.names))
     _, size, rows = np.linalg.svd(aligned[other], full_matrices=False)
-    span = rows[size > DEAF_TO * size[0]]
+    span = rows[size > NUISANCE * size[0]]
     lines = model.basis()[:, model.of_role("metabolite")]
     return lines - span.T @ (span.conj() @ lines)
 
@@ -190,16 +190,27 @@ class Network(nn.Module):
                 layers += [nn.Conv1d(width, channels, 3, padding=1), nn.PReLU(channels), nn.MaxPool1d(2)]
                 width, length = channels, length // 2
             layers, n_features = [*layers, nn.Flatten()], width * length
-        self.convolutions = nn.Sequential(*layers)
+        self.backbone = nn.Sequential(*layers)
         self.head = nn.Sequential(
             nn.Linear(n_features, config.hidden), nn.PReLU(config.hidden), nn.Linear(config.hidden, len(model.names))
         )
+
+    @classmethod
+    def of(cls, config) -> Network:
+        """The network of a `TrainConfig`, its buffers to be loaded from a file."""
+        return cls(config.signal_model, config.network, config.shift_range_hz)
+
+    def load_state_dict(self, tensors, *args, **kwargs):
+        """As of every module; files of the first networks have older names of two parts."""
+        old = (("convolutions.", "backbone."), ("front.combs", "front.matched_filters"))
+        named = {k.replace(*old[0]).replace(*old[1]): v for k, v in tensors.items()}
+        return super().load_state_dict(named, *args, **kwargs)
 
     def features(self, z):
         """What the FC layers see, (V, F), and the unit of the output, (V, 1)."""
         with torch.no_grad():
             x, unit = self.front(z)
-        return self.convolutions(x), unit
+        return self.backbone(x), unit
 
     def forward(self, z):
         features, unit = self.features(z)

@@ -24,7 +24,8 @@ from scipy.sparse.linalg import splu
 
 from precise_lib.errors import InputError
 from precise_lib.estimate.conjugate import ConjugateGradients
-from precise_lib.estimate.sve import SveModel, resolve
+from precise_lib.estimate.sve import resolve
+from precise_lib.estimate.weights import SveModel
 from precise_lib.signal import align
 from precise_lib.signal.mrsi import MRSI
 

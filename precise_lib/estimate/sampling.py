@@ -66,7 +66,7 @@ class TrainConfig:
     offset_range_hz: tuple[float, float] = (0.0, 0.0)
 
     @classmethod
-    def plain(cls, **changes) -> TrainConfig:
+    def papers_recipe(cls, **changes) -> TrainConfig:
         """The paper's recipe: MSE, Adam at 1e-3, 128 x 25,000, 20 % noiseless, amplitudes from [0, 2]."""
         settings = {
             "network": NetworkConfig(front="fid"),
@@ -100,7 +100,7 @@ class TrainConfig:
 
     @classmethod
     def from_dict(cls, values: dict) -> TrainConfig:
-        """From plain values (YAML, JSON) or a whole card; `recipe: plain` starts from the paper's settings.
+        """From plain values (YAML, JSON) or a whole card; `recipe: paper` starts from the paper's settings.
 
         Raises `InputError` when they are not readable.
         """
@@ -108,7 +108,7 @@ class TrainConfig:
         recipe = values.pop("recipe", "best")
         known = [f.name for f in fields(cls)]
         unknown = sorted(map(str, set(values) - set(known)))
-        if unknown or recipe not in ("best", "plain"):
+        if unknown or recipe not in ("best", "paper"):
             meant = get_close_matches(unknown[0], known, 1) if unknown else []
             what = f"settings {', '.join(unknown)}" if unknown else f"recipe '{recipe}'"
             hint = f" (did you mean {meant[0]}?)" if meant else ""
@@ -125,7 +125,7 @@ class TrainConfig:
                         raise ValueError(f"{name} must be two numbers")
             if "amplitude_range" in values:
                 values["amplitude_range"] = {k: tuple(v) for k, v in values["amplitude_range"].items()}
-            config = cls.plain(**values) if recipe == "plain" else cls(**values)
+            config = cls.papers_recipe(**values) if recipe == "paper" else cls(**values)
             config._check()
             return config
         except InputError:

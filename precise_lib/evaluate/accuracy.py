@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from precise_lib.estimate.sve import SveModel, load_weights
+from precise_lib.estimate.card import Card, Trained
+from precise_lib.estimate.weights import SveModel, load_weights
 from precise_lib.evaluate import crlb
 from precise_lib.evaluate.montecarlo import amplitude_study
 
@@ -32,8 +32,8 @@ def accuracy(network: SveModel, snrs=SNRS, n_repeats: int = 10_000, seed: int = 
 
     Gaussian width and offset of the lipids, where the model has them, are in the middle of their training range.
     """
-    model, ranges = network.signal_model, network.card["config"]
-    nuisance = {name: float(np.mean(ranges[f"{name[:-3]}_range_hz"])) for name in model.common[3:]}
+    model, config = network.signal_model, network.card.config
+    nuisance = {name: float(np.mean(getattr(config, f"{name[:-3]}_range_hz"))) for name in model.common[3:]}
     amplitudes = typical_amplitudes(model.names)
     study = amplitude_study({"sve": network.amplitudes}, model, amplitudes, snrs, n_repeats, seed, **nuisance)
     study = study.isel(estimator=0)
@@ -49,15 +49,18 @@ def accuracy(network: SveModel, snrs=SNRS, n_repeats: int = 10_000, seed: int = 
     }
 
 
-def certify(path, **fields) -> dict:
-    """Complete the card of trained weights: accuracy, SHA-256, and `fields` such as ``default=True``; returns it."""
-    path = Path(path)
-    card_path = path.with_suffix(".json")
-    card = json.loads(card_path.read_text())
-    card.pop("sha256", None)
-    card |= {"accuracy": accuracy(load_weights(path))} | fields
-    card["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
-    whole = card_path.with_suffix(".tmp")  # an interruption leaves the old card, never half a one
-    whole.write_text(json.dumps(card, indent=1) + "\n")
-    os.replace(whole, card_path)
+def certify(
+    path, load: Callable[[Path], Trained] = load_weights, measure: Callable[[Trained], dict] = accuracy, **fields
+) -> Card:
+    """Complete the card of trained weights by its accuracy and `fields` such as ``default=True``; returns it.
+
+    Parameters
+    ----------
+    path : of the weights
+    load : makes a trained network of it
+    measure : the accuracy of such a network, as plain values
+    """
+    network = load(Path(path))
+    card = replace(network.card, accuracy=measure(network), **fields)
+    card.write(Path(path))
     return card

@@ -65,9 +65,10 @@ MM_LINES = (
     (4.07, 0.018, 8.6),
 )
 WINDOW_POINTS = 1024
+WINDOW = slice(-WINDOW_POINTS, None)  # what the 1D networks see, and all fits that are compared: 4.64 to -3.46 ppm
 
 
-def brain_3t() -> Acquisition:
+def acquisition_3t() -> Acquisition:
     """4096 points at 4 kHz, 123.25 MHz."""
     return Acquisition(4096, 1 / 4000, 123.25, "1H")
 
@@ -76,6 +77,11 @@ def ppm_axis(acquisition: Acquisition, carrier_ppm=CARRIER_PPM) -> np.ndarray:
     """Chemical shifts (n_samples,) of a plain, unshifted FFT."""
     hz = np.fft.fftfreq(acquisition.n_samples, acquisition.dwell_time_s)
     return carrier_ppm + hz / acquisition.spectrometer_frequency_mhz
+
+
+def spectra_of(fids, points: slice = WINDOW) -> np.ndarray:
+    """The points (V, n) of the plain, unshifted FFT of FIDs (V, t), complex128."""
+    return np.fft.fft(np.asarray(fids).astype(complex))[..., points]
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,7 +152,7 @@ def brain_basis(
     acquisition: Acquisition | None = None, te_s=TE_S, timing="semi-laser", carrier_ppm=CARRIER_PPM
 ) -> BasisSet:
     """The 16 metabolites (per mM), "MM" (relative to its normal amplitude) and "water" (the reference, per mM)."""
-    acquisition = brain_3t() if acquisition is None else acquisition
+    acquisition = acquisition_3t() if acquisition is None else acquisition
     if acquisition.nucleus != "1H":
         raise InputError(f"The acquisition is of {acquisition.nucleus}; the basis is of protons (1H).")
     t = acquisition.time_s
@@ -219,20 +225,3 @@ def batches(n: int, seed: int = 0, size: int = 500, **ranges) -> Iterator[xr.Dat
     """The first n spectra of a data set, `size` at a time: memory does not grow with n. Ranges as in `draw`."""
     for start in range(0, n, size):
         yield draw(min(size, n - start), seed, start, **ranges)
-
-
-def window(fids) -> np.ndarray:
-    """Spectra (..., 1024) that the 1D networks see: the last points of the plain, unshifted FFT, 4.64 to -3.46 ppm.
-
-    They ascend in frequency from -1000 Hz to just below the carrier.
-    """
-    return np.fft.fft(fids, axis=-1)[..., -WINDOW_POINTS:]
-
-
-def metabolite_snr(data: xr.Dataset) -> xr.DataArray:
-    """The paper's SNR of a metabolite (spectrum, metabolite): SNR x concentration x its protons below 4.1 ppm."""
-    systems = spins.load_systems()
-    protons = [
-        sum(m.count * m.fraction * sum(0 <= ppm <= 4.1 for ppm in m.ppm) for m in systems[name]) for name in METABOLITES
-    ]
-    return data.snr * data.concentration * xr.DataArray(protons, dims="metabolite")

@@ -137,7 +137,7 @@ def fit_spectra(
 
     Parameters
     ----------
-    points : slice of the unshifted FFT that the spectra hold; ``slice(-1024, None)`` for `brain1h.window`
+    points : slice of the unshifted FFT that the spectra hold; ``slice(-1024, None)`` for `brain.WINDOW`
     non_negative : bound every amplitude by zero
     max_shift_hz : half width of the search for the common shift
     max_iterations : steps at most; a spectrum that needs more is not `converged`

@@ -14,7 +14,7 @@ import xarray as xr
 from scipy.ndimage import distance_transform_edt
 
 from precise_lib.errors import InputError
-from precise_lib.proton.mrsi_model import LIPIDS, brain_3t
+from precise_lib.proton.mrsi_model import LIPIDS, mrsi_3t
 from precise_lib.simulate.anatomy import average, positions, templates
 from precise_lib.simulate.encoding import EncodedNoise, Encoding, grid_affine
 from precise_lib.simulate.human import TEMPLATE_SCALE
@@ -62,26 +62,13 @@ def head(largest_lipid: float = 8.0, matrix: int = 32) -> tuple[Phantom, dict[st
         raise InputError(
             f"A head of {matrix} voxels with lipids of {largest_lipid}: give at least 16, and zero or more."
         )
-    fine, grid = (112, 112, 1), _affine(112)
-    t1, gray, white, brain, affine = templates()
-    inside, t1, *tissue = average(np.stack([brain, t1, gray * brain, white * brain]), affine, fine, grid)
-    brain = inside > 0.5
-    to_surface = distance_transform_edt(brain[..., 0], sampling=2.0)[..., None]
-    distance = distance_transform_edt(~brain[..., 0], sampling=2.0)[..., None]
-    scalp = (distance > SCALP_MM[0]) & (distance <= SCALP_MM[1])
-    x, y, _ = positions(fine, grid)
-    tumor = (np.hypot(x - TUMOR_MM[0], y - TUMOR_MM[1]) < TUMOR_RADIUS_MM) & brain
-    fractions = np.stack([*(np.where(tumor, 0, part) for part in tissue), tumor])
-    mri = np.where(brain, np.clip(t1 * TEMPLATE_SCALE, 0, 1), np.where(scalp, SCALP_GRAY, 0.0))
-    mri[tumor], mri[(distance > 0) & (distance <= SKULL_MM[1])] = TUMOR_GRAY, SKULL_GRAY
-
+    mri, grid, brain, scalp, inner, fractions, to_surface = _anatomy()
     shape, coarse = (matrix, matrix, 1), _affine(matrix)
-    inner = distance <= SCALP_MM[1]
     share, fat, whole, *parts = average(np.stack([brain, scalp, inner, *fractions]).astype(float), grid, shape, coarse)
     parts, depth = np.array(parts), average(to_surface, grid, shape, coarse)
     filled = parts.sum(0)
     mask = (share > 0.5) & (filled > 0.5)
-    model = brain_3t()
+    model = mrsi_3t()
     encoding = Encoding(shape, FIELD_OF_VIEW_MM)
     leak = encoding.encode(scalp[..., None].astype(complex))[..., 0].real
     leak *= largest_lipid / np.abs(leak[mask]).max()
@@ -111,6 +98,29 @@ def head(largest_lipid: float = 8.0, matrix: int = 32) -> tuple[Phantom, dict[st
         clean=model.fids(amplitudes, **fields).astype(np.complex64), noise=EncodedNoise(encoding),
     )  # fmt: skip
     return phantom, regions
+
+
+def _anatomy():
+    """The head in voxels of 2 mm (112, 112, 1).
+
+    Returns
+    -------
+    MRI, affine, masks of brain, scalp and all within the scalp, shares of the `TISSUES` (3, x, y, z), and the distance
+    of brain voxels from the surface in mm
+    """
+    fine, grid = (112, 112, 1), _affine(112)
+    t1, gray, white, brain, affine = templates()
+    inside, t1, *tissue = average(np.stack([brain, t1, gray * brain, white * brain]), affine, fine, grid)
+    brain = inside > 0.5
+    to_surface = distance_transform_edt(brain[..., 0], sampling=2.0)[..., None]
+    distance = distance_transform_edt(~brain[..., 0], sampling=2.0)[..., None]
+    scalp = (distance > SCALP_MM[0]) & (distance <= SCALP_MM[1])
+    x, y, _ = positions(fine, grid)
+    tumor = (np.hypot(x - TUMOR_MM[0], y - TUMOR_MM[1]) < TUMOR_RADIUS_MM) & brain
+    fractions = np.stack([*(np.where(tumor, 0, part) for part in tissue), tumor])
+    mri = np.where(brain, np.clip(t1 * TEMPLATE_SCALE, 0, 1), np.where(scalp, SCALP_GRAY, 0.0))
+    mri[tumor], mri[(distance > 0) & (distance <= SKULL_MM[1])] = TUMOR_GRAY, SKULL_GRAY
+    return mri, grid, brain, scalp, distance <= SCALP_MM[1], fractions, to_surface
 
 
 def _affine(matrix: int) -> np.ndarray:

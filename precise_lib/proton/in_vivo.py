@@ -1,4 +1,4 @@
-"""What a measured 1H brain spectrum holds beyond `brain1h`: a field of its own, more signals, measured macromolecules.
+"""What a measured 1H brain spectrum holds beyond `brain`: a field of its own, more signals, measured macromolecules.
 
 A network that was trained on one grid of chemical shifts sees a measurement of about that field on the same grid when
 the measurement is sampled at a rate in proportion to its frequency (`on_training_grid`). Couplings in ppm and widths
@@ -18,7 +18,7 @@ import numpy as np
 
 from precise_lib.errors import InputError
 from precise_lib.proton import preprocess, spins
-from precise_lib.proton.brain import CARRIER_PPM, T2_S, BasisSet, brain_3t, macromolecules, ppm_axis
+from precise_lib.proton.brain import CARRIER_PPM, T2_S, BasisSet, acquisition_3t, macromolecules, ppm_axis
 from precise_lib.signal.model import Acquisition, gaussian_decay
 
 LIPID_LINES = ((1.28, 30.0), (1.05, 30.0), (0.9, 20.0))  # ppm, FWHM in Hz
@@ -26,8 +26,8 @@ MM_PPM = (0.3, 4.1)  # where macromolecules are, residual water and the 0 ppm re
 
 
 def on_training_grid(acquisition: Acquisition) -> Acquisition:
-    """The sampling under which spectra at this frequency have the chemical shifts of `brain1h.brain_3t`."""
-    trained = brain_3t()
+    """The sampling under which spectra at this frequency have the chemical shifts of `brain.acquisition_3t`."""
+    trained = acquisition_3t()
     mhz = acquisition.spectrometer_frequency_mhz
     if acquisition.nucleus != "1H" or not 0.9 < mhz / trained.spectrometer_frequency_mhz < 1.1:
         raise InputError(f"The data are of {acquisition.nucleus} at {mhz:.1f} MHz; what was trained is 1H at 3 T.")
@@ -59,7 +59,7 @@ def creatine_ch2(acquisition: Acquisition, carrier_ppm=CARRIER_PPM) -> np.ndarra
 
 
 def measured_macromolecules(fid, measured: Acquisition, acquisition: Acquisition, decay_s: float = 0.06) -> np.ndarray:
-    """Macromolecules (n_samples,) for `acquisition` from a measured FID, in the unit of `brain1h.macromolecules`.
+    """Macromolecules (n_samples,) for `acquisition` from a measured FID, in the unit of `brain.macromolecules`.
 
     Chemical shifts and widths in ppm are kept, whatever the field. The sharp reference line is brought to 0 ppm. Noise
     is reduced by an exponential decay, and what lies outside `MM_PPM` (reference, residual water) is left out. Scale

@@ -15,8 +15,8 @@ import numpy as np
 import xarray as xr
 
 from precise_lib.errors import InputError
-from precise_lib.proton.brain import BasisSet
-from precise_lib.proton.denoised import denoised_spectra, spectra_of
+from precise_lib.proton.brain import BasisSet, spectra_of
+from precise_lib.proton.denoised import denoised_spectra
 from precise_lib.proton.fit import fit_spectra
 from precise_lib.proton.weights import Denoiser
 from precise_lib.signal.model import add_noise

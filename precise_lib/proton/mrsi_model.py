@@ -2,7 +2,7 @@
 
 Semi-LASER at TE 35 ms. NAA, creatine, choline, myo-inositol and Glx (glutamate and glutamine 3 : 1) are simulated
 with their couplings by `spins`; transitions closer than 2 Hz, a third of the line width, are merged. Amplitudes are in
-units of creatine's, whose CH3 line has weight one: SNR is the height of that line. The macromolecules of `brain1h` make
+units of creatine's, whose CH3 line has weight one: SNR is the height of that line. The macromolecules of `brain` make
 the baseline, in fixed proportion; amplitude one is their normal amount beside 8 mM of creatine. Lipids have three broad
 lines with amplitudes of their own, of which one is worth creatine's CH3. Weaker metabolites are left out, of the truth
 as well.
@@ -31,7 +31,7 @@ MAIN_PPM = {"NAA": 2.01, "tCr": 3.03, "tCho": 3.21, "mI": 3.56, "Glx": 2.35}
 LIPIDS = {"Lip09": (0.9, 18.0), "Lip13": (1.3, 22.0), "Lip20": (2.05, 25.0)}
 
 
-def acquisition_3t() -> Acquisition:
+def epsi_3t() -> Acquisition:
     """384 points at 1250 Hz, 123.25 MHz: what echo-planar MRSI samples."""
     return Acquisition(384, 1 / 1250, 123.25, "1H")
 
@@ -58,9 +58,9 @@ def merged_lines(parts: dict[str, float], acquisition: Acquisition, te_s: float 
 
 
 @lru_cache
-def brain_3t(terms: bool = True) -> SignalModel:
+def mrsi_3t(terms: bool = True) -> SignalModel:
     """The signal model; without `terms`, metabolites under Lorentzian lines and nothing else."""
-    acquisition = acquisition_3t()
+    acquisition = epsi_3t()
     resonances = [
         Resonance(name, MAIN_PPM[name], T2STAR_S, lines=merged_lines(parts, acquisition))
         for name, parts in PARTS.items()

@@ -23,7 +23,7 @@ THIRDS = ("low", "middle", "high")
 
 
 def bounds(basis: BasisSet, data: xr.Dataset, points: slice) -> xr.DataArray:
-    """Cramer-Rao bound (spectrum, metabolite) at the true values of `brain1h.draw`, all nuisance parameters unknown."""
+    """Cramer-Rao bound (spectrum, metabolite) at the true values of `brain.draw`, all nuisance parameters unknown."""
     n = data.sizes["spectrum"]
     amplitudes = np.column_stack([data.concentration, data.mm, np.full(n, brain.WATER_MM)])
     values = crlb(basis, amplitudes, data.shim_hz.values, data.sigma.values, points)

@@ -23,7 +23,7 @@ ROWS = 512  # of the Hankel matrix: bounds the time, and lines 1/(ROWS dt) apart
 
 
 @dataclass(frozen=True)
-class Lines:
+class DecayingLines:
     """Decaying exponentials ``amplitude * factor**sample``, one of each per line, complex."""
 
     acquisition: Acquisition
@@ -65,7 +65,7 @@ def eddy_current_corrected(fid, water) -> np.ndarray:
     return fid * np.exp(-1j * np.angle(water))
 
 
-def decompose(fid, acquisition: Acquisition, rank: int = 30, skip: int = 0) -> Lines:
+def decompose(fid, acquisition: Acquisition, rank: int = 30, skip: int = 0) -> DecayingLines:
     """The `rank` decaying exponentials that a FID (n_samples,) is made of, most of it.
 
     Parameters
@@ -88,7 +88,7 @@ def decompose(fid, acquisition: Acquisition, rank: int = 30, skip: int = 0) -> L
     # what grows over the whole FID is noise, and would overflow: it is held at constant amplitude
     factor /= np.maximum(np.abs(factor), 1.0)
     exponentials = factor[None] ** np.arange(skip, len(fid))[:, None]
-    return Lines(acquisition, factor, np.linalg.lstsq(exponentials, kept, rcond=None)[0])
+    return DecayingLines(acquisition, factor, np.linalg.lstsq(exponentials, kept, rcond=None)[0])
 
 
 def remove_band(fid, acquisition: Acquisition, band_hz=(-45.0, 45.0), rank: int = 30, skip: int = 0) -> np.ndarray:

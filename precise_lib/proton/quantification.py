@@ -1,7 +1,7 @@
 """How networks quantify single 1H spectra, and what no estimate that knows the training ranges can be better than.
 
 A network trained for the least mean squared error of concentrations drawn from a range comes to give their mean given
-the spectrum and that range, at best. So its slope and its RMSE can be foretold without any network. `least_error` does
+the spectrum and that range, at best. So its slope and its RMSE follow without any network. `least_error` does
 so twice, for the very spectra that are quantified: the best linear estimate, which knows mean and variance of what is
 drawn, and the posterior mean, which knows the ranges themselves. No estimate has a lower expected RMSE than the second,
 and one that comes close to it has its slopes. What a network errs beyond it is its own.
@@ -14,21 +14,19 @@ that relates everything to water.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 import xarray as xr
 
 from precise_lib.errors import InputError
-from precise_lib.estimate import checkpoints
 from precise_lib.estimate.posterior import cut_normal
-from precise_lib.proton import brain, quantifiers
-from precise_lib.proton.brain import MAXIMUM_MM, METABOLITES, WATER_MM, BasisSet
-from precise_lib.proton.denoised import WINDOW, linearized, spectra_of
+from precise_lib.proton import brain
+from precise_lib.proton.brain import MAXIMUM_MM, METABOLITES, WATER_MM, WINDOW, BasisSet, spectra_of
+from precise_lib.proton.denoised import linearized
 from precise_lib.proton.fit import SpectrumFit, fit_spectra
-from precise_lib.proton.quantifiers import Quantifier
 from precise_lib.proton.scores import regression
 from precise_lib.proton.spectrum_model import SpectrumModel
+from precise_lib.proton.weights import Quantifier
 
 MM_RANGE, SHIM_RANGE_HZ = (0.67, 1.33), (2.0, 5.0)
 
@@ -44,7 +42,7 @@ def related(basis: BasisSet, data: xr.Dataset, points: slice) -> tuple[np.ndarra
 
     Returns
     -------
-    Precision matrices (V, M + 4, M + 4) and gradients (V, M + 4) as of `denoising.linearized`, water being known
+    Precision matrices (V, M + 4, M + 4) and gradients (V, M + 4) as of `denoised.linearized`, water being known
     """
     model = SpectrumModel(basis, points)
     amplitudes = np.column_stack([data.concentration, data.mm, np.full(data.sizes["spectrum"], WATER_MM)])
@@ -83,12 +81,12 @@ def crlb_to_water(basis: BasisSet, data: xr.Dataset, points: slice) -> np.ndarra
 
 
 def ranges() -> np.ndarray:
-    """Low and high ends (2, 18) of what `brain1h.draw` draws: concentrations in mM, MM, squared shim in Hz^2."""
+    """Low and high ends (2, 18) of what `brain.draw` draws: concentrations in mM, MM, squared shim in Hz^2."""
     return np.array([*((0.0, top) for top in MAXIMUM_MM.values()), MM_RANGE, np.square(SHIM_RANGE_HZ)]).T
 
 
 def least_error(basis: BasisSet, data: xr.Dataset, points: slice, n_sweeps: int = 800, seed: int = 0) -> xr.Dataset:
-    """Estimates of least error for spectra of `brain1h.draw`, drawn with its own ranges; see the module's text.
+    """Estimates of least error for spectra of `brain.draw`, drawn with its own ranges; see the module's text.
 
     The posterior mean is that of Gibbs draws: each parameter in turn from its normal distribution given the others, cut
     off to its range.
@@ -110,7 +108,7 @@ def least_error(basis: BasisSet, data: xr.Dataset, points: slice, n_sweeps: int 
     truth = np.column_stack([data.concentration, data.mm, data.shim_hz**2])
     if n_sweeps < 1 or (truth < low - 1e-9).any() or (truth > high + 1e-9).any():
         raise InputError(
-            "Least errors are known for spectra drawn with the ranges of brain1h.draw and one sweep or more."
+            "Least errors are known for spectra drawn with the ranges of brain.draw and one sweep or more."
         )
     precision, unbounded = problem(basis, data, points)
     middle, variance = (low + high) / 2, (high - low) ** 2 / 12
@@ -170,7 +168,7 @@ def compared(data: xr.Dataset, networks: Mapping[str, Quantifier], n_sweeps: int
 
     Parameters
     ----------
-    data : as `brain1h.draw` gives it, drawn with its own ranges
+    data : as `brain.draw` gives it, drawn with its own ranges
     networks : by label
     n_sweeps : as in `least_error`
 
@@ -202,12 +200,10 @@ def compared(data: xr.Dataset, networks: Mapping[str, Quantifier], n_sweeps: int
     )
 
 
-def certify(path, n_spectra: int = 600, seed: int = 2000) -> dict:
-    """Complete the card of trained weights: slope and RMSE (mM) of each metabolite, and the SHA-256; returns it."""
-    path = Path(path)
-    network = quantifiers.load(path)
+def accuracy(network: Quantifier, n_spectra: int = 600, seed: int = 2000) -> dict:
+    """Slope and RMSE (mM) of each metabolite on spectra drawn as in the training, as plain values for the card."""
     estimates, truths = [], []
-    for data in brain.batches(n_spectra, seed, 100, **network.card["config"].get("data", {})):
+    for data in brain.batches(n_spectra, seed, 100, **network.card.config.data):
         estimates.append(network.quantify_spectra(spectra_of(data.noisy.values, network.points)))
         truths.append(data.concentration.values)
     truth, estimate = np.concatenate(truths), np.concatenate(estimates)
@@ -217,4 +213,4 @@ def certify(path, n_spectra: int = 600, seed: int = 2000) -> dict:
         line = regression(truth[found], estimate[found], METABOLITES, n_draws=2)
         values = {name: np.round(line[name].values, 4).tolist() for name in ("slope", "rmse")}
         table |= {name: dict(zip(METABOLITES, row, strict=True)) for name, row in values.items()}
-    return checkpoints.complete_card(path, quantification=table)
+    return table

@@ -18,16 +18,14 @@ Choices where the paper is silent:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
 from precise_lib.errors import InputError
-from precise_lib.proton import brain, unets, weights
-from precise_lib.proton.brain import MAXIMUM_MM, METABOLITES, WATER_MM, WINDOW_POINTS, brain_3t
+from precise_lib.proton import brain, unets
+from precise_lib.proton.brain import MAXIMUM_MM, METABOLITES, WATER_MM, WINDOW, WINDOW_POINTS, acquisition_3t
 from precise_lib.proton.stft import Spectrogram
 
 ROWS, FRAMES = slice(32, 64), 128  # of the spectrogram: -1000 to 0 Hz, and no signal after
@@ -53,6 +51,10 @@ class ShallowCnnConfig:
     kernels: tuple[int, ...] = (7, 9, 5)
     dropout: float = 0.35
     kind = "cnn"
+
+    def build(self) -> ShallowCnn:
+        """The network, its weights drawn from torch's global generator."""
+        return ShallowCnn(self)
 
     def __post_init__(self):
         for name in ("filters", "kernels"):
@@ -82,6 +84,10 @@ class InceptionConfig:
     kernels: tuple[int, ...] = (9, 7, 5, 3, 1)
     kind = "inception"
 
+    def build(self) -> InceptionNet:
+        """The network, its weights drawn from torch's global generator."""
+        return InceptionNet(self)
+
     def __post_init__(self):
         for name in ("filters", "kernels"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
@@ -100,14 +106,18 @@ class QuantifyNetwork(unets.SpectrumNetwork):
     def set_unit(self):
         """Take the unit of the outputs: the RMS of the channels of the reference alone, without shim."""
         basis = brain.brain_basis()
-        water = np.fft.fft(WATER_MM * basis.fids[basis.index("water")])[self.points].astype(np.complex64)
-        unit = self.scale(self.represent(torch.from_numpy(water)[None])).reshape(())
+        water = self.spectra(WATER_MM * basis.fids[[basis.index("water")]])
+        unit = self.scale(self.represent(water)).reshape(())
         self.register_buffer("unit", unit, persistent=False)
 
-    def targets(self, concentrations, scale):
+    def truth(self, data):
+        """Concentrations (V, 16) in mM."""
+        return torch.from_numpy(data.concentration.values.astype(np.float32))
+
+    def targets(self, truth, scale):
         """What `layers` should give (V, 17) for concentrations (V, 16) in mM and inputs of that scale (V, 1, ...)."""
-        water = torch.full_like(concentrations[:, :1], WATER_MM)
-        return torch.cat([concentrations, water], 1) / self.maximum_mm * (self.unit / scale.reshape(-1, 1))
+        water = torch.full_like(truth[:, :1], WATER_MM)
+        return torch.cat([truth, water], 1) / self.maximum_mm * (self.unit / scale.reshape(-1, 1))
 
     def forward(self, spectra):
         """Concentrations (V, 16) in mM of spectra (V, n_points), complex; NaN where no water is found."""
@@ -120,7 +130,7 @@ class QuantifyNetwork(unets.SpectrumNetwork):
 class ShallowCnn(QuantifyNetwork):
     """Spectrogram 32 x 128: convolutions with ELU and max pooling, then one dense layer."""
 
-    points, n_points = slice(None), brain_3t().n_samples
+    points, n_points = slice(None), acquisition_3t().n_samples
 
     def __init__(self, config: ShallowCnnConfig):
         super().__init__()
@@ -164,7 +174,7 @@ class _Inception(nn.Module):
 class InceptionNet(QuantifyNetwork):
     """1024 complex points: modules of parallel convolutions, then one dense layer."""
 
-    points, n_points = slice(-WINDOW_POINTS, None), WINDOW_POINTS
+    points, n_points = WINDOW, WINDOW_POINTS
 
     def __init__(self, config: InceptionConfig):
         super().__init__()
@@ -183,54 +193,4 @@ class InceptionNet(QuantifyNetwork):
         return self.stack(x)
 
 
-KINDS = {"cnn": (ShallowCnnConfig, ShallowCnn), "inception": (InceptionConfig, InceptionNet)}
-
-
-def config_from_dict(values: dict) -> ShallowCnnConfig | InceptionConfig:
-    """From plain values with a `kind`, "cnn" or "inception"; raises `InputError` when they are not readable."""
-    return unets.config_from_dict(values, KINDS, "quantification")
-
-
-def build(config: ShallowCnnConfig | InceptionConfig) -> QuantifyNetwork:
-    """The network of a configuration, its weights drawn from torch's global generator."""
-    return KINDS[config.kind][1](config)
-
-
-class Quantifier(weights.Trained):
-    """A trained quantification network and its card."""
-
-    def quantify(self, fids) -> np.ndarray:
-        """Concentrations (V, 16) in mM of FIDs (V, 4096) at 4 kHz, in the order of `brain1h.METABOLITES`.
-
-        They are NaN where the network finds no water reference.
-
-        Raises
-        ------
-        InputError : FIDs of another length, or values that are not finite
-        """
-        return self.of_fids(fids).astype(float)
-
-    def quantify_spectra(self, spectra) -> np.ndarray:
-        """The same for spectra (V, n_points), the `points` of the plain FFT."""
-        return self.of_spectra(spectra).astype(float)
-
-
-def shipped() -> list[str]:
-    """Names of the quantification networks that come with the package."""
-    return weights.names_in("quantify")
-
-
-def load(name_or_path) -> Quantifier:
-    """Load a quantification network by its name (shipped) or by the path of its weights.
-
-    Raises
-    ------
-    InputError : no such network, no card beside it, or a damaged file
-    """
-    path = weights.find(name_or_path, "quantify", "quantification")
-    return _load(path, *weights.stamps(path))
-
-
-@lru_cache(maxsize=4)
-def _load(path: Path, _weights_stamp, _card_stamp) -> Quantifier:
-    return Quantifier(*weights.read(path, config_from_dict, build, "quantification"))
+KINDS = {"cnn": ShallowCnnConfig, "inception": InceptionConfig}

@@ -18,11 +18,12 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
 
+import numpy as np
 import torch
 from torch import nn
 
 from precise_lib.errors import InputError
-from precise_lib.proton.brain import WINDOW_POINTS, brain_3t
+from precise_lib.proton.brain import WINDOW, WINDOW_POINTS, acquisition_3t, spectra_of
 from precise_lib.proton.stft import Spectrogram
 
 
@@ -41,6 +42,10 @@ class UNet1dConfig:
     groups: tuple[tuple[int, ...], ...] = ((32, 64), (32, 64, 128), (48, 128, 256), (64, 256, 512), (80, 512, 256))
     kernel: int = 3
     kind = "1d"
+
+    def build(self) -> UNet1d:
+        """The network, its weights drawn from torch's global generator."""
+        return UNet1d(self)
 
     def __post_init__(self):
         object.__setattr__(self, "groups", tuple(tuple(group) for group in self.groups))
@@ -66,13 +71,17 @@ class UNet2dConfig:
     frames: int = 128
     kind = "2d"
 
+    def build(self) -> UNet2d:
+        """The network, its weights drawn from torch's global generator."""
+        return UNet2d(self)
+
     def __post_init__(self):
         if self.frames % 2 ** (self.levels - 1) or self.kernel % 2 == 0 or self.width < 1 or not 0 <= self.dropout < 1:
             raise InputError("A 2D-UNet needs an odd kernel, dropout in [0, 1) and frames that its levels can halve.")
 
 
 class SpectrumNetwork(nn.Module):
-    """What every net on complex spectra shares: two channels, scaled by the RMS of the input."""
+    """What every net on complex spectra shares: two channels, scaled by the RMS of the input, and how it is trained."""
 
     points: slice  # of the plain, unshifted FFT of a FID that the net takes
     n_points: int
@@ -90,6 +99,18 @@ class SpectrumNetwork(nn.Module):
         """Scaled channels in, scaled output."""
         raise NotImplementedError
 
+    def spectra(self, fids):
+        """Spectra (V, n_points) complex64 that the net takes, of FIDs (V, t)."""
+        return torch.from_numpy(spectra_of(fids, self.points).astype(np.complex64))
+
+    def truth(self, data):
+        """What is to be learned of spectra of `brain.draw`, a row each."""
+        raise NotImplementedError
+
+    def targets(self, truth, scale):
+        """What `layers` should give for that truth, where inputs have that scale."""
+        raise NotImplementedError
+
 
 class UNet(SpectrumNetwork):
     """What both denoising nets share: complex spectra in and out, on the same points."""
@@ -97,6 +118,13 @@ class UNet(SpectrumNetwork):
     def restore(self, channels):
         """The inverse of `represent`."""
         raise NotImplementedError
+
+    def truth(self, data):
+        """Clean spectra (V, n_points)."""
+        return self.spectra(data.clean.values)
+
+    def targets(self, truth, scale):
+        return self.represent(truth) / scale
 
     def forward(self, spectra):
         """Noisy -> denoised spectra (V, n_points), complex."""
@@ -121,7 +149,7 @@ class UNet1d(UNet):
     The first level has no skip: the finest detail has to come through the second.
     """
 
-    points, n_points = slice(-WINDOW_POINTS, None), WINDOW_POINTS
+    points, n_points = WINDOW, WINDOW_POINTS
 
     def __init__(self, config: UNet1dConfig):
         super().__init__()
@@ -165,7 +193,7 @@ class UNet1d(UNet):
 class UNet2d(UNet):
     """Spectrogram 128 x `frames`: convolutions, max pooling and dropout, then upsampling with skips."""
 
-    points, n_points = slice(None), brain_3t().n_samples
+    points, n_points = slice(None), acquisition_3t().n_samples
 
     def __init__(self, config: UNet2dConfig):
         super().__init__()
@@ -207,7 +235,7 @@ class UNet2d(UNet):
         return self.out(x)
 
 
-KINDS = {"1d": (UNet1dConfig, UNet1d), "2d": (UNet2dConfig, UNet2d)}
+KINDS = {"1d": UNet1dConfig, "2d": UNet2dConfig}
 
 
 def config_to_dict(config) -> dict:
@@ -215,20 +243,15 @@ def config_to_dict(config) -> dict:
     return {"kind": config.kind} | asdict(config)
 
 
-def config_from_dict(values: dict, kinds=KINDS, task: str = "denoising"):
+def config_from_dict(values: dict, kinds: dict, task: str):
     """From plain values with a `kind`, one of `kinds`; raises `InputError` when they are not readable."""
     values = dict(values) if isinstance(values, dict) else {}
     kind = values.pop("kind", None)
     if not isinstance(kind, str) or kind not in kinds:
         raise InputError(f"A {task} network is of the kind {' or '.join(map(repr, kinds))}, not '{kind}'.")
-    if unknown := {str(name) for name in values} - {f.name for f in fields(kinds[kind][0])}:
+    if unknown := {str(name) for name in values} - {f.name for f in fields(kinds[kind])}:
         raise InputError(f"A {task} network of the kind '{kind}' has no setting {', '.join(sorted(unknown))}.")
     try:
-        return kinds[kind][0](**values)
+        return kinds[kind](**values)
     except (TypeError, ValueError) as error:
         raise InputError(f"The settings of the {task} network are not readable: {error}.") from error
-
-
-def build(config: UNet1dConfig | UNet2dConfig) -> UNet:
-    """The network of a configuration, its weights drawn from torch's global generator."""
-    return KINDS[config.kind][1](config)

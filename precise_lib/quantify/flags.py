@@ -181,9 +181,7 @@ def network_flags(network, amplitudes, fit: FitResult, sigma: float) -> list[Fla
     fit : of the same FIDs; it can leave the trained ranges where the network cannot
     sigma : noise SD
     """
-    from precise_lib.estimate.sampling import TrainConfig
-
-    model, config = network.signal_model, TrainConfig.from_dict(network.card["config"])
+    model, config = network.signal_model, network.card.config
     water, ranges = model.index(model.reference), config.ranges()
     # in the unit of the network's input: the water of each voxel, or of the data set for the paper's network
     unit = amplitudes[:, [water]]

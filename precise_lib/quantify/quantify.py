@@ -67,9 +67,9 @@ def resolve_model(choice: str | None, estimator: str, acquisition: Acquisition, 
             )
         if choice is None:
             _default_model(dmi, acquisition)  # another nucleus is a matter of the data, not of a missing network
-        from precise_lib.estimate import sve
+        from precise_lib.estimate.weights import find_weights, load_weights
 
-        network = sve.load_weights(sve.find_weights(acquisition, dmi) if choice is None else choice)
+        network = load_weights(find_weights(acquisition, dmi) if choice is None else choice)
         others = [entry.name for entry in catalog.fitting(acquisition)[1:]] if choice is None else []
         notes = [f"The network '{network.name}' was used; --model names another: {', '.join(others)}."]
         return network.signal_model, network, notes if others else []

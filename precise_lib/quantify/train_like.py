@@ -17,6 +17,7 @@ import numpy as np
 
 from precise_lib.errors import InputError
 from precise_lib.estimate import catalog
+from precise_lib.estimate.card import Card
 from precise_lib.estimate.fit import fit_fids
 from precise_lib.estimate.network import NetworkConfig
 from precise_lib.estimate.sampling import TrainConfig, signal_families
@@ -209,7 +210,7 @@ def check_storable(config: TrainConfig, name: str | None = None) -> None:
 
 
 def train_into_folder(config: TrainConfig, name: str | None = None, device="cpu", progress=True):
-    """Train, certify and store a network in the user's model folder; the same call goes on where one was interrupted.
+    """Train, certify and store a network in the user's model folder; the same call resumes where one was interrupted.
 
     Parameters
     ----------
@@ -217,7 +218,7 @@ def train_into_folder(config: TrainConfig, name: str | None = None, device="cpu"
 
     Returns
     -------
-    The `models.Entry`, and whether it is new: a network of the same settings is not trained twice.
+    The `catalog.Entry`, and whether it is new: a network of the same settings is not trained twice.
 
     Raises
     ------
@@ -226,7 +227,7 @@ def train_into_folder(config: TrainConfig, name: str | None = None, device="cpu"
     key = config.signal_model.hash
     check_storable(config, name)
     for entry in catalog.trained():
-        if entry.hash == key and entry.problem is None and entry.card.get("config") == config.to_dict():
+        if entry.hash == key and entry.problem is None and entry.card.config == config:
             return entry, False
     settings = hashlib.sha256(json.dumps(config.to_dict(), sort_keys=True).encode()).hexdigest()[:8]
     work = catalog.folder() / f".training-{key}-{settings}"
@@ -242,7 +243,7 @@ def train_into_folder(config: TrainConfig, name: str | None = None, device="cpu"
 def _finished(weights: Path) -> bool:
     """Whether a training ended here but was interrupted before its network was stored."""
     try:
-        json.loads(weights.with_suffix(".json").read_text())
-    except (OSError, ValueError):
+        Card.read(weights, TrainConfig)
+    except InputError:
         return False
     return weights.is_file() and not weights.with_suffix(".checkpoint.safetensors").exists()

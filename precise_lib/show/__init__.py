@@ -26,6 +26,17 @@ COLORS = {
     "mppca-fit": "#999933",
     "fit-diffusion": "#882255",
     "fit-guided": "#44AA99",
+    # proton spectra
+    "noisy": "#999999",
+    "denoised": "#0072B2",
+    "1D": "#0072B2",
+    "2D": "#CC79A7",
+    "InceptionNet": "#0072B2",
+    "shallow CNN": "#CC79A7",
+    "fit, not negative": "#E69F00",
+    "fit of the true model": "#009E73",
+    "posterior mean": "#444444",
+    "best possible": "#000000",
 }
 MARKERS = {
     "fourier": "s",

@@ -67,6 +67,6 @@ def under(estimator, model):
     Parameters
     ----------
     estimator : callable `MRSI` -> DataArray (metabolite, x, y, z)
-    model : `SignalModel` of the same acquisition, such as ``proton.brain_3t(terms=False)``
+    model : `SignalModel` of the same acquisition, such as ``mrsi_model.mrsi_3t(terms=False)``
     """
     return lambda data: estimator(data.replace(model=model)).reindex(metabolite=data.model.names)

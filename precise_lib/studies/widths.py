@@ -13,8 +13,9 @@ from pathlib import Path
 
 from precise_lib import __version__
 from precise_lib.estimate.network import NetworkConfig
-from precise_lib.estimate.sve import load_weights
-from precise_lib.estimate.training import TrainConfig, shorter, train
+from precise_lib.estimate.sampling import TrainConfig
+from precise_lib.estimate.training import shorter, train
+from precise_lib.estimate.weights import load_weights
 from precise_lib.evaluate.accuracy import accuracy
 from precise_lib.io.shipped import data_path
 
@@ -33,7 +34,7 @@ def plain(factor: float, iterations: int = 5000) -> TrainConfig:
     base = NetworkConfig(front="fid")
     channels = tuple(max(2, round(factor * c)) for c in base.channels)
     network = NetworkConfig(front="fid", channels=channels, hidden=round(factor * base.hidden))
-    return shorter(TrainConfig.plain(network=network), iterations)
+    return shorter(TrainConfig.papers_recipe(network=network), iterations)
 
 
 STUDY = {f"ours {w}": ours(w) for w in (32, 64, 128, 256, 512)} | {f"plain {f:g}": plain(f) for f in (0.5, 1.0, 2.0)}
@@ -43,15 +44,15 @@ def measure(name: str, config: TrainConfig, folder: Path, n_repeats: int = 10_00
     """Train one network, or load it from `folder`, and measure it."""
     stem = name.replace(" ", "_")
     path = folder / f"{stem}.safetensors"
-    if not path.exists() or load_weights(path).card["config"] != config.to_dict():
+    if not path.exists() or load_weights(path).card.config != config:
         train(config, folder, name=stem)
     network = load_weights(path)
     return {
-        "config": network.card["config"]["network"],
+        "config": network.card.config.to_dict()["network"],
         "iterations": config.iterations,
-        "parameters": network.card["parameters"],
-        "wall_time_s": network.card["wall_time_s"],
-        "machine": network.card["machine"],
+        "parameters": network.card.parameters,
+        "wall_time_s": network.card.wall_time_s,
+        "machine": network.card.machine,
         "accuracy": accuracy(network, n_repeats=n_repeats),
     }
 

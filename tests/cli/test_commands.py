@@ -287,6 +287,7 @@ def test_bad_voxels_stay_nan_and_are_counted(precise, tmp_path):
 def test_train_reads_its_configuration(precise, refused, tmp_path, monkeypatch):
     pytest.importorskip("precise_lib.estimate.training")
     from precise_lib.estimate import training
+    from precise_lib.estimate.sampling import TrainConfig
     from precise_lib.evaluate import accuracy
 
     seen = []
@@ -296,7 +297,7 @@ def test_train_reads_its_configuration(precise, refused, tmp_path, monkeypatch):
     config.write_text("iterations: 3\n")
     assert precise("train", "--config", config, "--out", tmp_path / "w")[0] == 0
     assert precise("train", "--out", tmp_path / "w")[0] == 0
-    assert [a[0].iterations for a, _ in seen] == [3, training.TrainConfig().iterations]
+    assert [a[0].iterations for a, _ in seen] == [3, TrainConfig().iterations]
     config.write_text("iterationz: 3\n")
     assert "iterationz" in refused("train", "--config", config, "--out", tmp_path / "w")
     for text in ("a: [1", "- 1\n- 2\n", "\0"):

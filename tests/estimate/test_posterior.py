@@ -7,7 +7,7 @@ from scipy.stats import norm, truncnorm
 from precise_lib.errors import InputError
 from precise_lib.estimate.fit import fit_fids
 from precise_lib.estimate.posterior import PosteriorMean, Prior, cut_normal, posterior
-from precise_lib.estimate.training import TrainConfig
+from precise_lib.estimate.sampling import TrainConfig
 from precise_lib.evaluate.crlb import numeric
 from precise_lib.signal.model import Acquisition, Resonance, SignalModel, add_noise, dmi_11t7, snr_to_sigma
 from precise_lib.simulate.phantoms import rings
@@ -56,7 +56,7 @@ def test_equals_brute_force(model, amplitudes, prior, snr):
         np.testing.assert_array_less(np.abs(mean - reference), 4.5 * np.hypot(error, sd / np.sqrt(effective)))
 
 
-@pytest.mark.parametrize("config", [TrainConfig.plain(), TrainConfig()], ids=["plain", "best"])
+@pytest.mark.parametrize("config", [TrainConfig.papers_recipe(), TrainConfig()], ids=["plain", "best"])
 def test_is_calibrated_over_its_prior(config):
     """Truth and FID drawn from the prior (next to no water among them): no bias, and an SD that means something."""
     n, prior, model, rng = 600, Prior.of(config), dmi_11t7(), np.random.default_rng(1)
@@ -75,7 +75,7 @@ def test_is_calibrated_over_its_prior(config):
 def test_few_draws_suffice():
     sigma = float(snr_to_sigma(dmi_11t7(), 8))
     fids = add_noise(np.tile(dmi_11t7().fids([1, 0.25, 0.3, 0.1], 4.0), (100, 1)), sigma, np.random.default_rng(0))
-    prior = Prior.of(TrainConfig.plain())
+    prior = Prior.of(TrainConfig.papers_recipe())
     few, many = (posterior(fids, dmi_11t7(), sigma, prior, n_samples=n, seed=n) for n in (128, 2048))
     assert np.median(few.effective) > 30
     assert ((few.mean - many.mean) / many.sd).std() < 0.15
@@ -87,7 +87,7 @@ def test_little_noise_gives_the_fit():
     sigma = float(snr_to_sigma(model, 200))
     fids = add_noise(np.tile(model.fids(amplitudes, -6.0, 5.0, 1.0), (50, 1)), sigma, np.random.default_rng(0))
     fit, bound = fit_fids(fids, model).amplitudes, numeric(model, amplitudes, sigma, shift_hz=-6.0, broadening_hz=5.0)
-    for config in (TrainConfig.plain(), TrainConfig()):
+    for config in (TrainConfig.papers_recipe(), TrainConfig()):
         result = posterior(fids, model, sigma, Prior.of(config))
         assert np.abs((result.mean - fit) / bound).mean() < 0.15
         np.testing.assert_allclose(result.sd.mean(0), bound, rtol=0.1)
@@ -113,7 +113,7 @@ def test_unknown_scale_makes_the_estimate_equivariant():
 def test_as_an_estimator_it_finds_the_noise_itself():
     data = rings().measure(12, seed=0)
     data = data.replace(mask=data.mask & (np.arange(32) % 8 == 4)[:, None, None])
-    prior = Prior.of(TrainConfig.plain())
+    prior = Prior.of(TrainConfig.papers_recipe())
     maps = PosteriorMean(prior)(data)
     assert maps.dims == ("metabolite", "x", "y", "z")
     sigma = float(snr_to_sigma(data.model, 12))

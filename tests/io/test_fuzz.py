@@ -23,13 +23,14 @@ from nifti_mrs.create_nmrs import gen_nifti_mrs
 
 from precise_lib.cli.train import _read_settings, read_yaml
 from precise_lib.errors import InputError
-from precise_lib.estimate import catalog, sve
+from precise_lib.estimate import catalog
 from precise_lib.estimate.sampling import TrainConfig
+from precise_lib.estimate.weights import load_weights
 from precise_lib.evaluate import claims
 from precise_lib.io import nifti, nifti_mrs
 from precise_lib.io.shipped import data_path
-from precise_lib.proton import weights as denoiser
 from precise_lib.proton.training import DenoiseConfig
+from precise_lib.proton.weights import Denoiser
 from precise_lib.quantify import quantify
 from precise_lib.run import tables
 from precise_lib.signal.model import Acquisition, dmi_11t7
@@ -373,7 +374,7 @@ def networks(tmp_path_factory):
     return found
 
 
-LOAD = {"sve": sve.load_weights, "denoiser": denoiser.load}
+LOAD = {"sve": load_weights, "denoiser": Denoiser.load}
 
 
 def store(path, content: bytes, card, number: int):
@@ -388,7 +389,7 @@ def store(path, content: bytes, card, number: int):
 def test_cards(networks, kind, monkeypatch):
     path, content, good = networks[kind]
     stamps = iter(range(10**9, 10**12))
-    small = {k: v for k, v in good.items() if k not in ("loss_history", "accuracy", "denoising")}
+    small = {k: v for k, v in good.items() if k not in ("loss_history", "accuracy")}
     monkeypatch.setenv("PRECISE_MODELS", str(path.parent))
 
     @fuzz(30)

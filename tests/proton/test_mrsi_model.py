@@ -14,18 +14,18 @@ from precise_lib.errors import InputError
 from precise_lib.estimate.fit import fit_fids
 from precise_lib.estimate.network import MatchedFront, NetworkConfig
 from precise_lib.estimate.sampling import Sampler, TrainConfig, signal_families
-from precise_lib.estimate.sve import load_weights
+from precise_lib.estimate.weights import load_weights
 from precise_lib.evaluate import crlb
 from precise_lib.evaluate.accuracy import typical_amplitudes
 from precise_lib.evaluate.efficiency import efficiency
 from precise_lib.io.shipped import data_path
 from precise_lib.proton import brain
 from precise_lib.proton.head import head
-from precise_lib.proton.mrsi_model import LIPIDS, brain_3t, without
+from precise_lib.proton.mrsi_model import LIPIDS, mrsi_3t, without
 from precise_lib.signal.model import Acquisition, Resonance, SignalModel, dmi_11t7, snr_to_sigma
 from precise_lib.studies.spill import by_depth, lipid_error, under
 
-MODEL, BLIND = brain_3t(), brain_3t(terms=False)
+MODEL, BLIND = mrsi_3t(), mrsi_3t(terms=False)
 TYPICAL, SHAPE = typical_amplitudes(MODEL.names), {"gaussian_hz": 4.0, "offset_hz": 2.0}
 K = len(BLIND.names)
 
@@ -185,7 +185,7 @@ def test_front_end_aligns_by_metabolites_alone():
         fids = torch.tensor(MODEL.fids(np.tile(amplitudes, (6, 1)), shift, 0.0, rng.uniform(0, 6, 6), 4.0, 6.0))
         _, unit = front.align(front.project(fids.to(torch.complex64)))
         aligned = unit[:, 0].numpy()
-        # the unit is creatine's: deaf to lipids six times as large, at whatever shift
+        # the unit is creatine's: not misled by lipids six times as large, at whatever shift
         np.testing.assert_allclose(aligned, aligned[0], rtol=0.03)
         assert abs(aligned[0] - 1) < 0.35
 

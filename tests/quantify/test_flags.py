@@ -13,7 +13,7 @@ from precise_lib.estimate import noise
 from precise_lib.estimate.fit import fit_fids
 from precise_lib.estimate.prior import ExactSolver, edge_weights, prepare_mri
 from precise_lib.estimate.sampling import TrainConfig
-from precise_lib.estimate.sve import load_weights
+from precise_lib.estimate.weights import load_weights
 from precise_lib.io import nifti, nifti_mrs
 from precise_lib.quantify import flags as trust
 from precise_lib.quantify import lesions
@@ -174,7 +174,7 @@ def test_the_sentence_states_numbers_and_chance():
 def network(**changes):
     """What `network_flags` asks of a network: its card."""
     config = TrainConfig(**changes)
-    return SimpleNamespace(name="test", card={"config": config.to_dict()}, signal_model=config.signal_model)
+    return SimpleNamespace(name="test", card=SimpleNamespace(config=config), signal_model=config.signal_model)
 
 
 def hits(flags):
@@ -200,7 +200,7 @@ def test_flags_of_a_network():
     wide = network(shift_range_hz=(-30, 30), broadening_range_hz=(-5, 30), snr_range=(2, 100))
     assert hits(trust.network_flags(wide, amplitudes, fit, sigma)) == {"range": [3, 4]}
     # the paper's network counts in the water of the data set, water included, from 0 to 2
-    plain = SimpleNamespace(name="p", card={"config": TrainConfig.plain().to_dict()}, signal_model=MODEL)
+    plain = SimpleNamespace(name="p", card=SimpleNamespace(config=TrainConfig.papers_recipe()), signal_model=MODEL)
     amplitudes[0, 0] = 2.5
     assert hits(trust.network_flags(plain, amplitudes, fit, sigma))["range"] == [0, 4, 5]
     # without water there is no unit to count in

@@ -6,10 +6,10 @@ from scipy.stats import truncnorm
 
 from precise_lib.errors import InputError
 from precise_lib.estimate.fit import fit_fids
-from precise_lib.estimate.sve import load_weights
+from precise_lib.estimate.weights import load_weights
 from precise_lib.evaluate import crlb
 from precise_lib.io.shipped import data_path
-from precise_lib.proton import brain, denoised
+from precise_lib.proton import brain
 from precise_lib.proton.fit import fit_spectra
 from precise_lib.signal.model import dmi_11t7
 from precise_lib.studies import shrinkage
@@ -209,8 +209,8 @@ def test_words(numbers, word):
 def test_errors_of_an_efficient_fit_of_proton_spectra():
     """At high SNR the fit errs by just that, strong and weak metabolites alike."""
     data = brain.draw(24, 9, snr=(300, 400))
-    error = shrinkage.efficient_errors_1h(data, denoised.WINDOW)
-    fit = fit_spectra(denoised.spectra_of(data.noisy.values, denoised.WINDOW), brain.brain_basis(), denoised.WINDOW)
+    error = shrinkage.efficient_errors_1h(data, brain.WINDOW)
+    fit = fit_spectra(brain.spectra_of(data.noisy.values, brain.WINDOW), brain.brain_basis(), brain.WINDOW)
     found = fit.amplitudes[:, : error.shape[1]] - data.concentration.values
     assert np.corrcoef(found.ravel() / error.std(), error.ravel() / error.std())[0, 1] > 0.98
     np.testing.assert_allclose(found.std(0), error.std(0), rtol=0.15)
