@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from precise_lib.errors import InputError, MissingMeasurement
+from precise_lib.io.atomic import staged
 
 
 @dataclass(frozen=True)
@@ -130,9 +131,6 @@ def _download_voxel(name: str, entry: Measurement) -> Path:
     if hashlib.sha256(fid.tobytes()).hexdigest() != _VOXEL_SAMPLES_SHA256:
         Path(text).unlink()
         raise InputError(f"What {entry.url} delivered is not the published measurement; try again later.")
-    path = cache / f"{name}.nii.gz"
-    # written under another name first: an interrupted run leaves no half file behind
-    part = cache / f"{name}.{os.getpid()}.part.nii.gz"
-    gen_nifti_mrs(fid[None, None, None], **_VOXEL).save(part)
-    os.replace(part, path)
-    return path
+    with staged(cache) as work:
+        gen_nifti_mrs(fid[None, None, None], **_VOXEL).save(work / f"{name}.nii.gz")
+    return cache / f"{name}.nii.gz"

@@ -8,13 +8,10 @@ from itertools import pairwise
 import matplotlib.pyplot as plt
 import numpy as np
 
+from precise_lib import show
 from precise_lib.proton.brain import MAXIMUM_MM
 
 RANGE_PPM = (4.6, 0.2)
-METHOD_COLORS = {"noisy": "#999999", "truth": "#000000", "fit": "#009E73", "fit, not negative": "#E69F00"}
-METHOD_COLORS |= {"denoised": "#0072B2", "1D": "#0072B2", "2D": "#CC79A7"}
-METHOD_COLORS |= {"fit of the true model": "#009E73", "best possible": "#000000"}
-METHOD_COLORS |= {"InceptionNet": "#0072B2", "shallow CNN": "#CC79A7", "posterior mean": "#444444"}
 MARKS = {"best possible": "_", "posterior mean": "_", "center of the range": "x"}
 
 
@@ -26,7 +23,7 @@ def plot_ppm(ax, ppm, spectra: Mapping[str, np.ndarray], window_ppm=RANGE_PPM, o
     order = np.argsort(ppm)
     inside = order[(ppm[order] >= min(window_ppm)) & (ppm[order] <= max(window_ppm))]
     for k, (label, values) in enumerate(spectra.items()):
-        color = METHOD_COLORS.get(label)
+        color = show.color(label, None)
         ax.plot(ppm[inside], np.real(values)[inside] - k * offset, label=label, color=color, lw=1.0)
     ax.set_xlim(*window_ppm)
     ax.set_yticks([])
@@ -105,7 +102,7 @@ def over_truth_grid(quantified, lines: Mapping, metabolites, blocks: int = 1):
             line = lines[source].sel(metabolite=name)
             drawn = float(line.slope), float(line.intercept)
             lowest = -0.1 if (quantified.estimate >= 0).all() else -0.6
-            plot_over_truth(ax, truth, values, MAXIMUM_MM[name], drawn, METHOD_COLORS[source], lowest)
+            plot_over_truth(ax, truth, values, MAXIMUM_MM[name], drawn, show.color(source), lowest)
             numbers = f"a {line.slope:.2f}, q {line.intercept:.2f}\nR² {line.r2:.2f}, σ {line.rmse:.2f}"
             ax.text(0.03, 0.97, numbers, transform=ax.transAxes, va="top", fontsize=8)
             ax.set_title(f"{name}, {source}", fontsize=9, pad=9.5 * width)
@@ -129,7 +126,7 @@ def plot_by_metabolite(ax, values: Mapping[str, np.ndarray], names, ends: Mappin
         shift = 0.22 * (shown.index(label) - (len(shown) - 1) / 2)
         low, high = (ends or {}).get(label, (v, v))
         reach = np.clip([v - low, high - v], 0, None)
-        ax.errorbar(places + shift, v, reach, fmt="o", ms=4, color=METHOD_COLORS[label], label=label)
+        ax.errorbar(places + shift, v, reach, fmt="o", ms=4, color=show.color(label), label=label)
     ax.set_xticks(places, names, rotation=60)
     return ax
 
@@ -174,7 +171,7 @@ def denoising_examples(ppm, cases: Mapping[str, Mapping[str, np.ndarray]], windo
 def plot_scores(ax, snr, scores: Mapping[str, np.ndarray], edges):
     """Scores (V,) by label over SNR (V,): dots, and the median between neighboring `edges` as steps."""
     for label, values in scores.items():
-        color = METHOD_COLORS.get(label)
+        color = show.color(label, None)
         ax.plot(snr, values, ".", ms=2, alpha=0.35, color=color, rasterized=True)
         medians = [np.median(values[(snr >= a) & (snr < b)]) for a, b in pairwise(edges)]
         ax.stairs(medians, edges, color=color, lw=2, baseline=None, label=label)
