@@ -133,7 +133,7 @@ def interruption():
     try:
         yield
     except KeyboardInterrupt:
-        typer.echo("Interrupted: the same command goes on from the last checkpoint.", err=True)
+        typer.echo("Interrupted: the same command resumes from the last checkpoint.", err=True)
         raise typer.Exit(130) from None
 
 
