@@ -2,8 +2,7 @@
 
 Everything goes to ``OUT/_build``: ``cache/`` (executed notebooks, reused while nothing they depend on
 changes), ``records/`` (what they measured), ``runs.json`` (time and memory), ``src/`` (the staged sources),
-``html/`` (the site) and, at paper scale, ``claims.json`` (the results). Papermill here is the only thing that
-executes a notebook.
+``html/`` (the site) and, at paper scale, ``claims.json`` (the results).
 """
 
 import argparse
@@ -14,7 +13,6 @@ import resource
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -22,15 +20,15 @@ from pathlib import Path
 import citation
 import keys
 import nbformat
-import papermill
 import status
 import verdict
 import yaml
 
-from precise_lib.run.notebooks import failure_of
+from precise_lib.errors import reason
+from precise_lib.io.atomic import write_text
+from precise_lib.run.notebooks import THREADS, execute
 
 ROOT = Path(__file__).resolve().parent.parent
-START_TIMEOUT_S = 120
 CELL_TIMEOUT_S = 1800
 NOT_STAGED = shutil.ignore_patterns("__pycache__", "*.py", "vendor/README.md", ".ipynb_checkpoints")
 
@@ -49,53 +47,28 @@ def load_scale(scale: str, folder: Path) -> dict[str, dict]:
     return yaml.safe_load(path.read_text(encoding="utf-8")) or {}
 
 
-def failed_cell(notebook: Path) -> str:
-    """Where a partly executed notebook stopped: the number of the cell as committed, and its first line."""
-    failure = failure_of(notebook)
-    return failure.cell if failure else "no cell (it did not start)"
-
-
 def execute_one(notebook: Path, parameters: dict, scale: str, folder: Path, threads: int) -> dict:
-    """Execute one notebook into ``folder`` in this process's environment; time, peak memory and any error.
+    """Execute one notebook into ``folder``; time, peak memory and any error.
 
-    Meant for a process of its own: it sets environment variables, and the peak memory is that of the
-    largest process that it started (the kernel).
+    Meant for a process of its own: the peak memory is that of the largest process that it started (the kernel).
     """
-    output, records = folder / "notebook.ipynb", folder / "records"
-    records.mkdir(parents=True)
+    (folder / "records").mkdir(parents=True)
     started = time.perf_counter()
+    environment = {
+        "PRECISE_RECORDS": str(folder / "records"),
+        "PRECISE_NOTEBOOK": notebook.stem,
+        "PRECISE_SCALE": scale,
+    } | dict.fromkeys(THREADS, str(threads))
+    recorder, output = keys.recorder(folder.resolve()), folder / "notebook.ipynb"
     error = None
-    with tempfile.TemporaryDirectory() as own:  # neither the user's Jupyter settings nor a stray kernel
-        for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR"):
-            os.environ[name] = str(Path(own, name.lower()))
-        settings = Path(own, "ipythondir", "profile_default", "ipython_kernel_config.py")
-        settings.parent.mkdir(parents=True)
-        quiet = "c.IPKernelApp.log_level = 50  # neither that it speaks plain TCP nor that it was told to end\n"
-        settings.write_text(quiet + keys.recorder(folder.resolve()), encoding="utf-8")
-        for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "LOKY_MAX_CPU_COUNT"):
-            os.environ[name] = str(threads)
-        os.environ |= {
-            "PRECISE_RECORDS": str(records),
-            "PRECISE_NOTEBOOK": notebook.stem,
-            "PRECISE_SCALE": scale,
-        }
-        try:
-            papermill.execute_notebook(
-                notebook,
-                output,
-                parameters,
-                kernel_name="python3",
-                language="python",
-                cwd=notebook.parent,
-                progress_bar=False,
-                start_timeout=START_TIMEOUT_S,
-                execution_timeout=CELL_TIMEOUT_S,
-            )
-        except papermill.PapermillExecutionError as problem:
-            error = f"{notebook.name}: {failed_cell(output)} failed: {problem.ename}: {problem.evalue}"
-        except Exception as problem:  # a worker hands back a plain message, whatever went wrong
-            first = str(problem).strip().partition("\n")[0]
-            error = f"{notebook.name}: {failed_cell(output)} failed: {first or type(problem).__name__}"
+    try:
+        failure = execute(
+            notebook, output, parameters, environment, notebook.parent, CELL_TIMEOUT_S, recorder, os.getppid()
+        )
+        if failure:
+            error = f"{notebook.name}: {failure.cell} failed: {failure.name}: {failure.message}"
+    except Exception as problem:  # a worker hands back a plain message, whatever went wrong
+        error = f"{notebook.name}: no cell (it did not start) failed: {reason(problem)}"
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
     return {
         "seconds": round(time.perf_counter() - started, 1),
@@ -147,13 +120,13 @@ def execute_all(notebooks: list[Path], scale: str, build: Path, jobs: int = 2) -
             print(f"  {stem}: {state}", flush=True)
             if not runs[stem]["error"]:
                 runs[stem]["loaded"] = keys.loaded(done, package, ROOT)
-                (done / "run.json").write_text(json.dumps(runs[stem], indent=1))
+                write_text(done / "run.json", json.dumps(runs[stem], indent=1))
             runs[stem] |= {"reused": False}
     runs = {notebook.stem: runs[notebook.stem] for notebook in notebooks}
     for run in runs.values():
         run.pop("loaded", None)  # of use in the cache only
     report = {"scale": scale, **status.machine(), "jobs": jobs, "threads_each": threads, "notebooks": runs}
-    (build / "runs.json").write_text(json.dumps(report, indent=1))
+    write_text(build / "runs.json", json.dumps(report, indent=1))
     return runs
 
 

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from precise_lib import __version__
-from precise_lib.cli import quantify, report, scoreboard, simulate, sweep, train, train_denoiser
+from precise_lib.cli import maintain, quantify, report, scoreboard, simulate, sweep, train, train_denoiser
 from precise_lib.errors import InputError
 
 app = typer.Typer(
@@ -34,6 +34,8 @@ for command in (
     scoreboard.scoreboard,
 ):
     app.command()(command)
+for command in (maintain.conformance, maintain.bench, maintain.peers, maintain.results, maintain.widths):
+    app.command(rich_help_panel=maintain.PANEL)(command)
 
 
 def _print_version(wanted: bool):

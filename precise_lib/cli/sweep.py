@@ -13,14 +13,14 @@ def sweep(
         Path, typer.Argument(help="Notebook with a cell tagged 'parameters', or your_data: the report.")
     ],
     table: Annotated[Path, typer.Argument(help="CSV or YAML: a column is a parameter, a row is a run.")],
-    out: Annotated[Path, typer.Option(help="Folder for table.csv and runs/; the same folder again goes on.")],
+    out: Annotated[Path, typer.Option(help="Folder for table.csv and runs/; the same folder again resumes.")],
     jobs: Annotated[int | None, typer.Option(help="Runs at a time on this computer; default 1.")] = None,
     scheduler: Annotated[str | None, typer.Option(help="Address of a Dask scheduler to run on instead.")] = None,
 ):
     """Run a notebook once per row, keep what is finished, and gather what was measured in one table.
 
     Exit code 0: every run finished; 1: some failed (named on stderr, tried again by the next call); 2: the input cannot
-    be used; 130: interrupted (the same command goes on).
+    be used; 130: interrupted (the same command resumes).
     """
     from precise_lib.run.sweep import sweep as run
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import tempfile
 from collections import Counter
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
@@ -28,6 +27,7 @@ from precise_lib.evaluate.records import (
     format_value,
     load_claims,
 )
+from precise_lib.io.atomic import write_text
 from precise_lib.io.text import read_json
 
 __all__ = [
@@ -105,7 +105,7 @@ def record(
         time=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     folder = Path(os.environ.get("PRECISE_RECORDS") or Path("_build", "records"))
-    _write(folder / result.filename, _json(asdict(result)))
+    write_text(folder / result.filename, _json(asdict(result)))
     return result
 
 
@@ -116,20 +116,6 @@ def _json(content) -> str:
         return x.tolist() if hasattr(x, "tolist") else str(x)
 
     return json.dumps(content, indent=1, ensure_ascii=False, default=plain) + "\n"
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a whole file or nothing: a reader never sees half a record."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(temporary, 0o644)  # mkstemp makes it private
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
 
 
 def read_records(folder: str | Path) -> list[Record]:
@@ -155,7 +141,7 @@ def write_results(folder: str | Path, out_json: str | Path) -> None:
         own = [r for r in records if r.id == claim.id]
         measured = [asdict(r) | {"verdict": r.verdict} for r in own]
         claims.append({"id": claim.id, "verdict": claim.verdict(own), "measured": measured})
-    _write(Path(out_json), _json({"version": __version__, "claims": claims}))
+    write_text(out_json, _json({"version": __version__, "claims": claims}))
 
 
 def write_scoreboard(folder: str | Path, out_md: str | Path, notebooks: str = "../notebooks") -> None:
@@ -191,7 +177,7 @@ def write_scoreboard(folder: str | Path, out_md: str | Path, notebooks: str = ".
             f"Made by precise-lib {__version__} from {len(records)} records, the latest of {latest}.",
             "",
         ]
-    _write(Path(out_md), "\n".join(lines))
+    write_text(out_md, "\n".join(lines))
 
 
 def counted(claims: dict[str, Claim], of: dict[str, list[Record]]) -> str:

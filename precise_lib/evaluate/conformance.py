@@ -1,17 +1,13 @@
 """What every estimator must do, as named checks: of the registry, or of your own.
-
-    python -m precise_lib.evaluate.conformance NAME
-
-prints them all; NAME may be ``file.py:factory``, see `precise_lib.estimate.load`. They are about the algebra (units,
-phase, order, what is declared) and about numbers that are known: the truth at high SNR and the Cramer-Rao bound.
+``precise conformance NAME`` prints them all; NAME may be ``file.py:factory``, see `precise_lib.estimate.load`. They are
+about the algebra (units, phase, order, what is declared) and about numbers that are known: the truth at high SNR and
+the Cramer-Rao bound.
 A good result here says that an estimator is one, not that it is a good one.
 """
 
 from __future__ import annotations
 
-import argparse
 import inspect
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -328,24 +324,3 @@ def check(name: str, tolerance: float = 0.05, rounding: float | None = None, **o
         except Violation as problem:
             rows.append((which, False, str(problem)))
     return Table(name, tuple(rows))
-
-
-def main(arguments=None) -> int:
-    """Command line; exit code 1 where a check failed."""
-    parser = argparse.ArgumentParser(
-        prog="python -m precise_lib.evaluate.conformance", description=__doc__.splitlines()[0]
-    )
-    parser.add_argument("name", help="registered name, package.module:factory or file.py:factory (its code is run)")
-    parser.add_argument("--tolerance", type=float, default=0.05, help="largest error without noise in mM")
-    options = parser.parse_args(arguments)
-    table = check(options.name, options.tolerance)
-    print(table)
-    return 0 if table.passed else 1
-
-
-if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except InputError as problem:
-        sys.stderr.write(f"{problem}\n")
-        sys.exit(2)

@@ -18,14 +18,15 @@ from precise_lib.io.atomic import staged
 
 SMALLEST_VOXEL_MM, LARGEST_VOXEL_MM = 1e-4, 1e5  # sides; the standard stores 10 m for data without a position
 FARTHEST_MM = 1e7
+LONGEST_NIFTI1_AXIS = 32_767
 
 
 def load(path, what: str):
     """A nibabel image and its data; `what` names the file in messages."""
     path = Path(path)
-    if path.is_dir():
+    if os.path.isdir(path):  # of os, which says False of a name that is too long
         raise InputError(f"{path} is a folder: give the file of the {what}.")
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise InputError(f"There is no file {path}: check the name of the {what}.")
     try:
         image, size = nib.load(path), _size(path)
@@ -94,7 +95,8 @@ def write_image(path, values, affine, description: str = "") -> None:
     path = Path(path)
     check_suffix(path)
     values = np.asarray(values)
-    image = nib.Nifti1Image(values.astype(np.uint8 if values.dtype == bool else np.float32), affine)
+    kind = nib.Nifti2Image if max(values.shape) > LONGEST_NIFTI1_AXIS else nib.Nifti1Image
+    image = kind(values.astype(np.uint8 if values.dtype == bool else np.float32), affine)
     image.header.set_xyzt_units("mm")
     image.header["descrip"] = description.encode("ascii", "replace")[:79]
     with staged(path.parent) as folder:

@@ -1,4 +1,4 @@
-"""Files in and out: MRSI as NIfTI-MRS, images and maps as NIfTI.
+"""MRSI as NIfTI-MRS, in and out.
 
 NIfTI-MRS stores the conjugate of the FID that has high ppm at positive frequency under a plain FFT;
 `nifti_mrs` conjugates on reading and on writing, so everything in this package sees that FID. Whatever is
@@ -15,26 +15,10 @@ import numpy as np
 
 from precise_lib.errors import InputError, reason
 from precise_lib.io.atomic import staged
-from precise_lib.io.nifti import affine_of, check_suffix, load, map_file, read_map, read_volume, write_image, write_maps
-from precise_lib.signal import align
+from precise_lib.io.companions import overlap, read_mask, read_mri
+from precise_lib.io.nifti import affine_of, check_suffix, load, write_image, write_maps
 from precise_lib.signal.model import Acquisition, SignalModel, default_2h_model
 from precise_lib.signal.mrsi import MRSI, Series
-
-__all__ = [
-    "check_model",
-    "map_file",
-    "open_mrsi",
-    "read_acquisition",
-    "read_map",
-    "read_mrsi",
-    "read_series",
-    "staged",
-    "write_image",
-    "write_maps",
-    "write_mrsi",
-    "write_phantom",
-    "zero_filled",
-]
 
 
 @dataclass(frozen=True)
@@ -115,11 +99,6 @@ def _dwell_time(mrs) -> float:
     return float(str(stored)) if isinstance(stored, np.float32) else float(stored)
 
 
-def read_acquisition(path) -> Acquisition:
-    """What the header of a NIfTI-MRS file says of the acquisition; raises `InputError` as `read_mrsi`."""
-    return open_mrsi(path).acquisition
-
-
 def check_model(model: SignalModel, acquisition: Acquisition, what="The data") -> None:
     """Raise `InputError` naming the difference where data were not acquired as `model` says.
 
@@ -185,7 +164,7 @@ def read_series(path, mri=None, mask=None, model: SignalModel | None = None) -> 
         course; a model, mask or MRI that does not fit the data
     """
     stored = path if isinstance(path, Stored) else open_mrsi(path)
-    path, shape, affine, notes = stored.path, stored.fids.shape[:3], stored.affine, []
+    path, shape, affine = stored.path, stored.fids.shape[:3], stored.affine
     if model is None:
         try:
             model = default_2h_model(stored.acquisition)
@@ -193,57 +172,20 @@ def read_series(path, mri=None, mask=None, model: SignalModel | None = None) -> 
             raise InputError(f"{path} cannot be used without a signal model: {error}") from error
     else:
         check_model(model, stored.acquisition, str(path))
+    mask_values, notes = (None, []) if mask is None else read_mask(mask, shape, affine)
     if stored.frames and stored.frames.startswith("DIM_DYN"):
-        notes.append(
+        notes.insert(
+            0,
             f"Each of the transients {stored.frames} was quantified as a frame of its own; where they are averages of "
-            "one state and no time course, average them first."
+            "one state and no time course, average them first.",
         )
-    mask_values = None if mask is None else _read_mask(mask, shape, affine, notes)
-    mri_values, mri_affine = (None, None) if mri is None else _read_mri(mri)
-    if mri is not None and not _overlap(shape, affine, mask_values, mri_values.shape, mri_affine):
+    mri_values, mri_affine = (None, None) if mri is None else read_mri(mri)
+    if mri is not None and not overlap(shape, affine, mask_values, mri_values.shape, mri_affine):
         raise InputError(
             f"The MRI {mri} does not overlap the MRSI {path} in space: check that both are of the same "
             "session and their affines are right."
         )
     return Series(stored.fids, model, affine, mask_values, mri_values, mri_affine, tuple(notes))
-
-
-def _read_mri(path) -> tuple[np.ndarray, np.ndarray]:
-    values, affine = read_volume(path, "MRI")
-    return values.astype(np.float32), affine
-
-
-def _read_mask(path, shape, affine, notes: list) -> np.ndarray:
-    values, mask_affine = read_volume(path, "mask")
-    mask = np.nan_to_num(values) != 0
-    if not mask.any():
-        raise InputError(f"The mask {path} is empty: no voxel is left to quantify.")
-    if align.same_grid(shape, affine, mask.shape, mask_affine):
-        return mask
-    moved = align.mask_on_grid(mask, mask_affine, shape, affine)
-    if moved is None:
-        raise InputError(f"The mask {path} does not overlap the MRSI in space: check that their affines are right.")
-    if not moved.any():
-        raise InputError(f"The mask {path} holds no voxel of the MRSI by half or more: give a larger one.")
-    notes.append(
-        f"The mask {mask.shape} is on another grid than the MRSI {tuple(shape)}; through both affines it holds "
-        f"{int(moved.sum())} voxels by half or more."
-    )
-    return moved
-
-
-def _overlap(shape, affine, mask, mri_shape, mri_affine) -> bool:
-    """Whether a voxel center of the MRSI lies in the MRI, or the center of the MRI in the MRSI."""
-
-    def inside(points, size):
-        return ((points >= -0.5) & (points <= np.array(size)[:, None] - 0.5)).all(0)
-
-    voxels = np.argwhere(np.ones(shape, bool) if mask is None else mask).T
-    to_mri = np.linalg.inv(mri_affine) @ affine
-    if inside(to_mri[:3, :3] @ voxels + to_mri[:3, 3:], mri_shape).any():
-        return True
-    middle = np.r_[(np.array(mri_shape) - 1) / 2, 1.0]
-    return bool(inside((np.linalg.inv(to_mri) @ middle)[:3, None], shape).all())
 
 
 def zero_filled(fids) -> int:

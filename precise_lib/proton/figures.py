@@ -23,7 +23,7 @@ def plot_ppm(ax, ppm, spectra: Mapping[str, np.ndarray], window_ppm=RANGE_PPM, o
     order = np.argsort(ppm)
     inside = order[(ppm[order] >= min(window_ppm)) & (ppm[order] <= max(window_ppm))]
     for k, (label, values) in enumerate(spectra.items()):
-        color = show.COLORS.get(label)
+        color = show.color(label, None)
         ax.plot(ppm[inside], np.real(values)[inside] - k * offset, label=label, color=color, lw=1.0)
     ax.set_xlim(*window_ppm)
     ax.set_yticks([])
@@ -40,7 +40,7 @@ def spectra_grid(ppm, spectra: Mapping[str, np.ndarray], columns: int = 3, windo
     rows = -(-len(spectra) // columns)
     fig, axes = plt.subplots(rows, columns, figsize=(3.3 * columns, 1.15 * rows + 0.4), sharex=True, squeeze=False)
     for ax, (label, values) in zip(axes.flat, spectra.items(), strict=False):
-        plot_ppm(ax, ppm, {label: values}, window_ppm).lines[0].set_color(show.COLORS["denoised"])
+        plot_ppm(ax, ppm, {label: values}, window_ppm).lines[0].set_color(show.color("denoised"))
         ax.text(0.02, 0.92, label, transform=ax.transAxes, va="top", fontsize=9, weight="bold")
     for ax in axes.flat[len(spectra) :]:
         ax.set_visible(False)
@@ -49,7 +49,7 @@ def spectra_grid(ppm, spectra: Mapping[str, np.ndarray], columns: int = 3, windo
     return fig
 
 
-def plot_over_truth(ax, truth, estimate, maximum: float, line=None, color: str = show.COLORS["fit"], lowest=-0.6):
+def plot_over_truth(ax, truth, estimate, maximum: float, line=None, color: str = show.color("fit"), lowest=-0.6):
     """Estimates over truth (mM) with the identity (dotted), a line (slope, intercept) and both distributions.
 
     Estimates are shown from `lowest` to twice the `maximum` of the truth, `lowest` in units of that maximum; what lies
@@ -102,7 +102,7 @@ def over_truth_grid(quantified, lines: Mapping, metabolites, blocks: int = 1):
             line = lines[source].sel(metabolite=name)
             drawn = float(line.slope), float(line.intercept)
             lowest = -0.1 if (quantified.estimate >= 0).all() else -0.6
-            plot_over_truth(ax, truth, values, MAXIMUM_MM[name], drawn, show.COLORS[source], lowest)
+            plot_over_truth(ax, truth, values, MAXIMUM_MM[name], drawn, show.color(source), lowest)
             numbers = f"a {line.slope:.2f}, q {line.intercept:.2f}\nR² {line.r2:.2f}, σ {line.rmse:.2f}"
             ax.text(0.03, 0.97, numbers, transform=ax.transAxes, va="top", fontsize=8)
             ax.set_title(f"{name}, {source}", fontsize=9, pad=9.5 * width)
@@ -126,7 +126,7 @@ def plot_by_metabolite(ax, values: Mapping[str, np.ndarray], names, ends: Mappin
         shift = 0.22 * (shown.index(label) - (len(shown) - 1) / 2)
         low, high = (ends or {}).get(label, (v, v))
         reach = np.clip([v - low, high - v], 0, None)
-        ax.errorbar(places + shift, v, reach, fmt="o", ms=4, color=show.COLORS[label], label=label)
+        ax.errorbar(places + shift, v, reach, fmt="o", ms=4, color=show.color(label), label=label)
     ax.set_xticks(places, names, rotation=60)
     return ax
 
@@ -171,7 +171,7 @@ def denoising_examples(ppm, cases: Mapping[str, Mapping[str, np.ndarray]], windo
 def plot_scores(ax, snr, scores: Mapping[str, np.ndarray], edges):
     """Scores (V,) by label over SNR (V,): dots, and the median between neighboring `edges` as steps."""
     for label, values in scores.items():
-        color = show.COLORS.get(label)
+        color = show.color(label, None)
         ax.plot(snr, values, ".", ms=2, alpha=0.35, color=color, rasterized=True)
         medians = [np.median(values[(snr >= a) & (snr < b)]) for a, b in pairwise(edges)]
         ax.stairs(medians, edges, color=color, lw=2, baseline=None, label=label)

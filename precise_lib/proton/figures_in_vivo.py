@@ -9,10 +9,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
 
-from precise_lib import show
 from precise_lib.proton.brain import BasisSet
 from precise_lib.proton.denoised import fitted_spectra
 from precise_lib.proton.fit import SpectrumFit
+from precise_lib.show import color
 
 PART_COLORS = {"measured": "#000000", "fit": "#D55E00", "macromolecules": "#CC79A7", "lipids and baseline": "#0072B2"}
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
@@ -64,7 +64,7 @@ def plot_ratios(ax, names, cases: Mapping[str, tuple], width: float = 0.8):
     places = np.arange(len(names))
     for k, (label, (value, error)) in enumerate(cases.items()):
         shift = width * ((k + 0.5) / len(cases) - 0.5)
-        style = {"fmt": MARKERS[k % 7], "color": show.COLORS.get(label, COLORS[k % 7]), "ms": 4, "capsize": 2}
+        style = {"fmt": MARKERS[k % 7], "color": color(label, COLORS[k % 7]), "ms": 4, "capsize": 2}
         ax.errorbar(places + shift, value, error, label=label, lw=1, **style)
     for edge in places[:-1] + 0.5:
         ax.axvline(edge, color="0.85", lw=0.7, zorder=0)

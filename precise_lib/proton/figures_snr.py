@@ -9,13 +9,10 @@ import numpy as np
 import xarray as xr
 from matplotlib.ticker import LogLocator
 
-from precise_lib import show
+from precise_lib.show import color, marker
 
 STYLES = {
-    "noisy": {"color": show.COLORS["noisy"], "marker": "o"},
-    "noisy, unbounded": {"color": show.COLORS["fit"], "marker": "D"},
-    "1D": {"color": show.COLORS["1D"], "marker": "s"},
-    "2D": {"color": show.COLORS["2D"], "marker": "^"},
+    **{name: {"color": color(name), "marker": marker(name)} for name in ("noisy", "noisy, unbounded", "1D", "2D")},
     "Cramér-Rao bound": {"color": "#E69F00", "ls": "--"},
     "best linear (least error)": {"color": "#000000", "ls": "-"},
     "middle of the range": {"color": "#000000", "ls": ":"},

@@ -1,11 +1,10 @@
-"""``python -m precise_lib.studies.bench``: SD / CRLB and speed of the estimators, in one run on this machine.
+"""``precise bench``: SD / CRLB and speed of the estimators, in one run on this machine.
 
 Absolute times depend on the machine and on what else it does; the ratios are measured side by side.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import resource
 import subprocess
@@ -176,27 +175,15 @@ def errors(n_repeats: int) -> None:
     print(f"closed form {closed:.2f} s, Monte Carlo of {n_repeats} repeats {repeated:.1f} s: {ratio:.0f} times")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=200, help="Monte Carlo repeats of the phantom")
-    parser.add_argument("--voxels", type=int, default=20_000, help="voxels of the speed test")
-    parser.add_argument("--decades", type=int, default=5, choices=range(3, 7), help="grow to 10^this many voxels")
-    parser.add_argument("--large", type=int, default=100_000, help="voxels of the whole chain")
-    about = "also yours: package.module:factory or file.py:factory, whose code is run"
-    parser.add_argument("--estimator", action="append", default=[], metavar="NAME", help=about)
-    options = parser.parse_args()
-    others = [estimate.load(name) if ":" in name else estimate.find(name) for name in options.estimator]
-    speed(options.voxels, others)
-    fits(options.voxels)
-    growth([10**k for k in range(3, options.decades + 1)])
-    large_set(options.large)
+def run(repeats: int, voxels: int, decades: int, large: int, others: list[str]) -> None:
+    """Print everything; `others` are further estimators by name."""
+    speed(voxels, others)
+    fits(voxels)
+    growth([10**k for k in range(3, decades + 1)])
+    large_set(large)
     regularization()
-    errors(options.repeats)
+    errors(repeats)
     print("\nTraining")
     training()
     for snr in (8.0, 12.0, 35.0):
-        precision(snr, options.repeats, others)
-
-
-if __name__ == "__main__":
-    main()
+        precision(snr, repeats, others)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import matplotlib.pyplot as plt
 import numpy as np
 
-from precise_lib.show import MARKERS, color
+from precise_lib.show import color, marker
 from precise_lib.studies.peer_settings import oracle, shipped, total_rmse
 
 
@@ -69,6 +69,6 @@ def _peer_lines(ax, table, x, y, low=None, high=None):
             }
             full = bool(table["shipped"].sel(setting=setting))
             fill, label = (mine, name) if full else ("white", None)
-            ax.plot(one["x"], one["y"], MARKERS.get(name, "o"), color=mine, mfc=fill, ms=6.5, label=label)
+            ax.plot(one["x"], one["y"], marker(name), color=mine, mfc=fill, ms=6.5, label=label)
             if low is not None:
                 ax.plot([one["x"]] * 2, [one["low"], one["high"]], color=mine, lw=0.8)

@@ -1,13 +1,12 @@
 """How much the layer widths matter, which PRECISE-DMI does not print: short trainings, each against the bound.
 
-``python -m precise_lib.studies.widths FOLDER`` trains what FOLDER does not hold yet (an interrupted run goes on where
-it stopped) and writes ``data/results/layer_widths.json``, which notebook 02 shows. About 50 minutes on one core.
+``precise widths FOLDER`` trains what FOLDER does not hold yet (an interrupted run resumes) and
+writes ``data/results/layer_widths.json``, which notebook 02 shows. About 50 minutes on one core.
 """
 
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from precise_lib.estimate.sampling import TrainConfig
 from precise_lib.estimate.training import shorter, train
 from precise_lib.estimate.weights import load_weights
 from precise_lib.evaluate.accuracy import accuracy
+from precise_lib.io.atomic import write_text
 from precise_lib.io.shipped import data_path
 
 FILE = ("results", "layer_widths.json")
@@ -62,18 +62,15 @@ def read() -> dict:
     return json.loads(data_path(*FILE).read_text(encoding="utf-8"))["networks"]
 
 
-def main(folder: str) -> None:
-    results = {name: measure(name, config, Path(folder)) for name, config in STUDY.items()}
+def store(folder) -> Path:
+    """Train or load every network of `STUDY` and write their accuracy to ``data/results``; the file."""
     about = {
-        "made_by": "python -m precise_lib.studies.widths FOLDER",
+        "made_by": "precise widths FOLDER",
         "package_version": __version__,
         "seed": TrainConfig().seed,
         "shipped_iterations": FULL,
-        "networks": results,
+        "networks": {name: measure(name, config, Path(folder)) for name, config in STUDY.items()},
     }
     out = data_path("claims.yaml").parent.joinpath(*FILE)
-    out.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+    write_text(out, json.dumps(about, indent=1) + "\n")
+    return out

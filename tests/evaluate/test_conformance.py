@@ -266,12 +266,14 @@ def test_the_command_line_quantifies_with_it(method, tmp_path, precise):
     assert (code, said) == (2, "precise: There is no file gone.py: check its name.\n")
 
 
-def test_conformance_by_name_from_the_command_line(method, capsys):
-    assert conformance.main([f"{method}:doubled"]) == 1
-    assert "FAILED  unbiased-away-from-edges" in capsys.readouterr().out
-    assert conformance.main(["fit"]) == 0
-    with pytest.raises(InputError, match="No estimator 'magic'"):
-        conformance.main(["magic"])
+def test_conformance_by_name_from_the_command_line(method, precise):
+    code, said, _ = precise("conformance", f"{method}:doubled")
+    assert code == 1
+    assert "FAILED  unbiased-away-from-edges" in said
+    assert precise("conformance", "fit")[0] == 0
+    code, _, complaint = precise("conformance", "magic")
+    assert code == 2
+    assert "No estimator 'magic'" in complaint
 
 
 def test_pytest_runs_the_checks_on_one_estimator_by_name(method, monkeypatch, capfd):

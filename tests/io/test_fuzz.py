@@ -258,7 +258,6 @@ def test_header_extension(place, header, frames):
     fids = np.ones((2, 1, 1, 16, *frames), np.complex64)
     path = with_extension(place / "e.nii", json.dumps(header).encode(), fids)
     documented(nifti_mrs.read_series, path)
-    documented(nifti_mrs.read_acquisition, path)
 
 
 @pytest.mark.parametrize("text", [b"", b"\xff\xfe", b"[" * 10**5, b'{"a":' * 10**5, b'{"a": 1', b"NaN", b"null"])

@@ -357,7 +357,7 @@ def test_sign_of_the_2h_voxel():
 
 def test_sign_of_the_1h_spectrum():
     path = measurements.fetch("in_vivo_1h_3t_press35")
-    acquisition = nifti_mrs.read_acquisition(path)
+    acquisition = nifti_mrs.open_mrsi(path).acquisition
     lines = (Resonance("water", 4.68, 0.05), Resonance("NAA", 2.008, 0.05))
     model = SignalModel(acquisition, lines, carrier_ppm=4.68)
     assert "1H" in message(nifti_mrs.read_mrsi, path)

@@ -38,7 +38,7 @@ def test_spectra_run_from_high_to_low_shift_in_their_colors(ax):
     figures.plot_ppm(ax, PPM, {"noisy": lines(), "truth": lines(1)}, offset=2.0)
     assert labels(ax) == ["noisy", "truth"]
     assert ax.get_xlim() == figures.RANGE_PPM
-    assert [line.get_color() for line in ax.lines] == [show.COLORS["noisy"], show.COLORS["truth"]]
+    assert [line.get_color() for line in ax.lines] == [show.color("noisy"), show.color("truth")]
     assert ax.lines[1].get_ydata().mean() < ax.lines[0].get_ydata().mean() - 1
 
 
@@ -126,7 +126,7 @@ def test_deviations_have_a_panel_per_metabolite_and_source(errors):
     assert fig.axes[0].get_ylabel() == "error (mM)"
     assert {ax.get_xlabel() for ax in fig.axes[-2:]} == {"SNR"}
     assert all(len(ax.collections[0].get_offsets()) == 40 for ax in fig.axes)
-    assert to_hex(fig.axes[1].collections[0].get_facecolor()[0]).upper() == show.COLORS["1D"]
+    assert to_hex(fig.axes[1].collections[0].get_facecolor()[0]).upper() == show.color("1D")
 
 
 def test_rmse_is_logarithmic_with_units(errors):
@@ -166,7 +166,7 @@ def test_ratios_side_by_side(ax):
     figures_in_vivo.plot_ratios(ax, NAMES, cases)
     assert [c.get_label() for c in ax.containers] == list(cases)
     assert [t.get_text() for t in ax.get_xticklabels()] == NAMES
-    assert ax.containers[0].lines[0].get_color() == show.COLORS["noisy"]
+    assert ax.containers[0].lines[0].get_color() == show.color("noisy")
 
 
 def test_recovered_shares_have_two_standard_errors(ax):

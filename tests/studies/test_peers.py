@@ -237,19 +237,20 @@ def test_oracle_is_the_setting_of_least_error_of_each_estimator(table):
     np.testing.assert_allclose(errors, expected)
 
 
-def test_results_are_stored_and_found(tmp_path, monkeypatch, case):
+def test_results_are_stored_and_found(tmp_path, monkeypatch, case, precise):
     monkeypatch.setattr(peer_cases, "CASES", {"rings": (lambda: case, 5), "rat": (lambda: case, 5)})
     monkeypatch.setattr(peer_settings, "PEERS", (Peer("fit", "fit"), Peer("fourier", "fourier")))
     with pytest.raises(InputError, match="No results in"):
         load(tmp_path)
-    peer_cases.main(["--out", str(tmp_path), "--cases", "rings", "--repeats", "2"])
+    code, _, said = precise("peers", "--out", tmp_path, "--case", "rings", "--repeats", 2)
+    assert code == 0, said
     (name, table), *rest = load(tmp_path).items()
     assert (name, rest) == ("rings", [])
     assert table.attrs["n_repeats"] == 2
     assert table["setting"].values.tolist() == ["fit", "fourier"]
 
 
-def test_stored_results_that_moved_are_named(table, tmp_path, capsys):
+def test_stored_results_that_moved_are_named(table, tmp_path, precise):
     far = table.copy(deep=True)
     far["rmse"].loc[{"setting": "fit"}] *= 1.1
     far["contrast_low"].loc[{"setting": "fit-guided, eps 1.0"}] += 10
@@ -260,10 +261,10 @@ def test_stored_results_that_moved_are_named(table, tmp_path, capsys):
     for name, stored in {"kept": table, "far": far, "near": near}.items():
         (tmp_path / name).mkdir()
         stored.to_netcdf(tmp_path / name / "peers_rings.nc")
-    assert peer_cases.main(["--compare", str(tmp_path / "near"), str(tmp_path / "kept")]) == 0
-    assert capsys.readouterr().out == "Nothing moved.\n"
-    assert peer_cases.main(["--compare", str(tmp_path / "far"), str(tmp_path / "kept")]) == 1
-    said = capsys.readouterr().out.splitlines()
+    assert precise("peers", "--compare", tmp_path / "near", tmp_path / "kept") == (0, "Nothing moved.\n", "")
+    code, said, _ = precise("peers", "--compare", tmp_path / "far", tmp_path / "kept")
+    assert code == 1
+    said = said.splitlines()
     assert [line.split(":")[0] for line in said] == [
         "rings, fit-diffusion, threshold 5.0",
         "rings, fit",
