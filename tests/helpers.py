@@ -13,7 +13,9 @@ from scipy.stats import chi2, norm
 from precise_lib.estimate.network import NetworkConfig
 from precise_lib.estimate.sve import SveModel, load_weights, shipped_weights
 from precise_lib.estimate.training import TrainConfig, train
-from precise_lib.signal.model import SignalModel, add_noise, dmi_11t7, snr_to_sigma
+from precise_lib.signal.model import SignalModel
+from precise_lib.signal.noise import add_noise, snr_to_sigma
+from precise_lib.signal.presets import dmi_11t7
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))

@@ -209,7 +209,7 @@ def fit_fids(fids, model: SignalModel, max_shift_hz=None, max_iterations=30, tol
 
     Example
     -------
-    >>> from precise_lib.signal.model import dmi_11t7
+    >>> from precise_lib.signal.presets import dmi_11t7
     >>> model = dmi_11t7()
     >>> fit = fit_fids(model.fids([[1.0, 0.3, 0.6, 0.1]], shift_hz=5, phase_rad=1.0), model)
     >>> fit.amplitudes.round(6).tolist()

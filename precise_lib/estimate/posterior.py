@@ -20,8 +20,9 @@ from scipy.stats import qmc
 from precise_lib.errors import InputError
 from precise_lib.estimate.fit import fit_fids
 from precise_lib.signal.information import covariance
-from precise_lib.signal.model import SignalModel, snr_to_sigma
+from precise_lib.signal.model import SignalModel
 from precise_lib.signal.mrsi import MRSI
+from precise_lib.signal.noise import snr_to_sigma
 
 CHUNK = 256  # FIDs together: bounds the memory at about 100 MB
 BLOCK = 32  # samples of a FID summed by one matrix product

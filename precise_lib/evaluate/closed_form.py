@@ -25,7 +25,8 @@ from precise_lib.errors import InputError
 from precise_lib.estimate.fit import FitResult
 from precise_lib.estimate.smoother import diagonal_and_squares, probing_error
 from precise_lib.evaluate.montecarlo import RunningMoments
-from precise_lib.signal.model import SignalModel, add_noise
+from precise_lib.signal.model import SignalModel
+from precise_lib.signal.noise import add_noise
 
 CHUNK = 512  # voxels whose Jacobians are in memory together: about 30 MB
 

@@ -17,7 +17,8 @@ from scipy.stats import norm
 from precise_lib import __version__
 from precise_lib.errors import InputError
 from precise_lib.evaluate import crlb
-from precise_lib.signal.model import SignalModel, add_noise
+from precise_lib.signal.model import SignalModel
+from precise_lib.signal.noise import add_noise
 
 LEVEL = 0.95  # of the intervals whose coverage is counted
 CHUNK = 256  # FIDs whose Jacobians are in memory together

@@ -40,7 +40,7 @@ def numeric(model: SignalModel, amplitudes, sigma, **nuisance) -> np.ndarray:
 
     Example
     -------
-    >>> from precise_lib.signal.model import dmi_11t7
+    >>> from precise_lib.signal.presets import dmi_11t7
     >>> model = dmi_11t7()
     >>> bool((abs(numeric(model, [1, .3, .6, .1], 0.1) / eq6(model, [1, .3, .6, .1], 0.1) - 1) < 0.05).all())
     True

@@ -18,8 +18,9 @@ from precise_lib.io.atomic import staged
 from precise_lib.io.measurements import fetch
 from precise_lib.io.nifti import affine_of, check_suffix, load, map_file, read_map, read_volume, write_image, write_maps
 from precise_lib.signal import align
-from precise_lib.signal.model import Acquisition, SignalModel, default_2h_model
+from precise_lib.signal.model import Acquisition, SignalModel
 from precise_lib.signal.mrsi import MRSI, Series
+from precise_lib.signal.presets import default_2h_model
 
 __all__ = [
     "check_model",

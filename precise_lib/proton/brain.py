@@ -29,7 +29,8 @@ import xarray as xr
 
 from precise_lib.errors import InputError
 from precise_lib.proton import spins
-from precise_lib.signal.model import Acquisition, add_noise, gaussian_decay
+from precise_lib.signal.model import Acquisition, gaussian_decay
+from precise_lib.signal.noise import add_noise
 
 CARRIER_PPM = 4.65
 TE_S = 0.035
@@ -227,12 +228,3 @@ def window(fids) -> np.ndarray:
     They ascend in frequency from -1000 Hz to just below the carrier.
     """
     return np.fft.fft(fids, axis=-1)[..., -WINDOW_POINTS:]
-
-
-def metabolite_snr(data: xr.Dataset) -> xr.DataArray:
-    """The paper's SNR of a metabolite (spectrum, metabolite): SNR x concentration x its protons below 4.1 ppm."""
-    systems = spins.load_systems()
-    protons = [
-        sum(m.count * m.fraction * sum(0 <= ppm <= 4.1 for ppm in m.ppm) for m in systems[name]) for name in METABOLITES
-    ]
-    return data.snr * data.concentration * xr.DataArray(protons, dims="metabolite")

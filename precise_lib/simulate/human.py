@@ -17,7 +17,8 @@ import numpy as np
 import xarray as xr
 
 from precise_lib.errors import InputError
-from precise_lib.signal.model import SignalModel, dmi_4t, dmi_7t
+from precise_lib.signal.model import SignalModel
+from precise_lib.signal.presets import dmi_4t, dmi_7t
 from precise_lib.simulate.anatomy import average, dmi_grid, positions, templates
 from precise_lib.simulate.phantoms import METABOLITES, Phantom
 

@@ -25,8 +25,10 @@ import numpy as np
 import xarray as xr
 
 from precise_lib.errors import InputError
-from precise_lib.signal.model import SignalModel, add_noise, dmi_11t7, snr_to_sigma
+from precise_lib.signal.model import SignalModel
 from precise_lib.signal.mrsi import MRSI
+from precise_lib.signal.noise import add_noise, snr_to_sigma
+from precise_lib.signal.presets import dmi_11t7
 from precise_lib.simulate.fields import gradient_broadening
 
 METABOLITES = ("water", "Glc", "Glx", "Lac")

@@ -19,7 +19,8 @@ import numpy as np
 import xarray as xr
 
 from precise_lib.errors import InputError
-from precise_lib.signal.model import SignalModel, dmi_rat
+from precise_lib.signal.model import SignalModel
+from precise_lib.signal.presets import dmi_rat
 from precise_lib.simulate.encoding import SAMPLINGS, EncodedNoise, Encoding, encode_fids, grid_affine
 from precise_lib.simulate.fields import gradient_broadening
 from precise_lib.simulate.phantoms import METABOLITES, Phantom

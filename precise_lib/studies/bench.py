@@ -24,8 +24,9 @@ from precise_lib.estimate.training import TrainConfig, Trainer
 from precise_lib.evaluate.crlb import ratio_sd
 from precise_lib.evaluate.montecarlo import phantom_study
 from precise_lib.io import nifti, nifti_mrs
-from precise_lib.signal.model import add_noise, dmi_11t7, snr_to_sigma
 from precise_lib.signal.mrsi import MRSI
+from precise_lib.signal.noise import add_noise, snr_to_sigma
+from precise_lib.signal.presets import dmi_11t7
 from precise_lib.simulate.phantoms import rings
 from precise_lib.studies.regularization import closed_form, regularization_study
 from precise_lib.studies.timing import cube, noisy_fids, seconds, seconds_per_fid

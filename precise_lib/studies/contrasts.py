@@ -20,7 +20,7 @@ import xarray as xr
 
 from precise_lib.errors import InputError
 from precise_lib.estimate.prior import OMEGA_MAX, ExactSolver, edge_weights
-from precise_lib.signal.model import add_noise, snr_to_sigma
+from precise_lib.signal.noise import add_noise, snr_to_sigma
 from precise_lib.simulate.phantoms import Phantom, rings
 from precise_lib.studies.regularization import gray_levels
 from precise_lib.studies.shrinkage import lines

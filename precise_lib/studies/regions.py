@@ -17,7 +17,7 @@ from precise_lib.errors import InputError
 from precise_lib.estimate.prior import OMEGA_MAX, ExactSolver, edge_weights
 from precise_lib.evaluate import closed_form
 from precise_lib.evaluate.montecarlo import RunningMoments
-from precise_lib.signal.model import add_noise, snr_to_sigma
+from precise_lib.signal.noise import add_noise, snr_to_sigma
 from precise_lib.simulate.fields import gradient_broadening
 from precise_lib.simulate.phantoms import Phantom
 

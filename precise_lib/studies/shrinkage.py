@@ -26,7 +26,8 @@ from precise_lib.proton import brain
 from precise_lib.proton.denoised import linearized
 from precise_lib.proton.scores import marginals
 from precise_lib.proton.spectrum_model import SpectrumModel
-from precise_lib.signal.model import SignalModel, snr_to_sigma
+from precise_lib.signal.model import SignalModel
+from precise_lib.signal.noise import snr_to_sigma
 
 CHUNK = 1000  # FIDs whose Jacobians are in memory together: about 60 MB
 HONEST, MIRAGE = 0.03, 0.9  # largest |slope - 1| of the one, slope that the other stays below

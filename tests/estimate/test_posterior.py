@@ -9,7 +9,9 @@ from precise_lib.estimate.fit import fit_fids
 from precise_lib.estimate.posterior import PosteriorMean, Prior, cut_normal, posterior
 from precise_lib.estimate.training import TrainConfig
 from precise_lib.evaluate.crlb import numeric
-from precise_lib.signal.model import Acquisition, Resonance, SignalModel, add_noise, dmi_11t7, snr_to_sigma
+from precise_lib.signal.model import Acquisition, Resonance, SignalModel
+from precise_lib.signal.noise import add_noise, snr_to_sigma
+from precise_lib.signal.presets import dmi_11t7
 from precise_lib.simulate.phantoms import rings
 
 ACQUISITION = Acquisition(40, 2e-3, 76.7)

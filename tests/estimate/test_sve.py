@@ -25,7 +25,8 @@ from precise_lib.estimate.training import (
 from precise_lib.evaluate.accuracy import certify
 from precise_lib.evaluate.crlb import covariance, numeric
 from precise_lib.signal.information import jacobian
-from precise_lib.signal.model import Acquisition, Resonance, SignalModel, default_2h_model, dmi_3t, dmi_11t7
+from precise_lib.signal.model import Acquisition, Resonance, SignalModel
+from precise_lib.signal.presets import default_2h_model, dmi_3t, dmi_11t7
 from tests.helpers import (
     AMPLITUDES,
     SHIPPED,

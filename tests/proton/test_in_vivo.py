@@ -14,7 +14,8 @@ from precise_lib.proton.brain import BasisSet, brain_3t, brain_basis, macromolec
 from precise_lib.proton.denoised import spectra_of
 from precise_lib.proton.figures_in_vivo import model_parts
 from precise_lib.proton.fit import fit_spectra
-from precise_lib.signal.model import Acquisition, add_noise, gaussian_decay
+from precise_lib.signal.model import Acquisition, gaussian_decay
+from precise_lib.signal.noise import add_noise
 from tests.helpers import ROOT
 
 SHARED = Path(os.environ.get("PRECISE_DATA") or ROOT.parent / "shared" / "data")

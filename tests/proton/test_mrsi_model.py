@@ -22,7 +22,9 @@ from precise_lib.io.shipped import data_path
 from precise_lib.proton import brain
 from precise_lib.proton.head import head
 from precise_lib.proton.mrsi_model import LIPIDS, brain_3t, without
-from precise_lib.signal.model import Acquisition, Resonance, SignalModel, dmi_11t7, snr_to_sigma
+from precise_lib.signal.model import Acquisition, Resonance, SignalModel
+from precise_lib.signal.noise import snr_to_sigma
+from precise_lib.signal.presets import dmi_11t7
 from precise_lib.studies.spill import by_depth, lipid_error, under
 
 MODEL, BLIND = brain_3t(), brain_3t(terms=False)

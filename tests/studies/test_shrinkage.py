@@ -11,7 +11,7 @@ from precise_lib.evaluate import crlb
 from precise_lib.io.shipped import data_path
 from precise_lib.proton import brain, denoised
 from precise_lib.proton.fit import fit_spectra
-from precise_lib.signal.model import dmi_11t7
+from precise_lib.signal.presets import dmi_11t7
 from precise_lib.studies import shrinkage
 from precise_lib.studies.shrinkage_figures import table_of_tests
 from tests.helpers import SHIPPED
