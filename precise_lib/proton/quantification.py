@@ -29,6 +29,7 @@ from precise_lib.proton.fit import SpectrumFit, fit_spectra
 from precise_lib.proton.quantifiers import Quantifier
 from precise_lib.proton.scores import regression
 from precise_lib.proton.spectrum_model import SpectrumModel
+from precise_lib.signal.information import inverse
 
 MM_RANGE, SHIM_RANGE_HZ = (0.67, 1.33), (2.0, 5.0)
 
@@ -76,9 +77,7 @@ def crlb_to_water(basis: BasisSet, data: xr.Dataset, points: slice) -> np.ndarra
     known = basis.index("water")
     unknown = [k for k in range(len(basis.names) + 4) if k != known]
     precision = related(basis, data, points)[0][:, unknown][:, :, unknown]
-    scale = np.sqrt(np.einsum("vii->vi", precision))
-    inverse = np.linalg.inv(precision / (scale[:, :, None] * scale[:, None]))
-    bound = np.sqrt(np.einsum("vii->vi", inverse)) / scale
+    bound = np.sqrt(np.einsum("vii->vi", inverse(precision)))
     return bound[:, [unknown.index(basis.index(name)) for name in METABOLITES]]
 
 

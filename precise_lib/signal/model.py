@@ -239,11 +239,9 @@ class SignalModel:
     def from_dict(cls, values: dict) -> SignalModel:
         """Inverse of `to_dict`; raises `InputError` on a missing or unknown field."""
         try:
-            acquisition, resonances = (
-                Acquisition(**values["acquisition"]),
-                [Resonance(**r) for r in values["resonances"]],
-            )
-            return cls(**dict(values) | {"acquisition": acquisition, "resonances": tuple(resonances)})
+            parts = {"acquisition": Acquisition(**values["acquisition"])}
+            parts["resonances"] = tuple(Resonance(**r) for r in values["resonances"])
+            return cls(**dict(values) | parts)
         except (KeyError, TypeError) as error:
             raise InputError(f"The signal model is not readable: {reason(error)}.") from error
 
