@@ -85,7 +85,7 @@ def over_truth_grid(quantified, lines: Mapping, metabolites, blocks: int = 1):
     Parameters
     ----------
     quantified : as `evaluate.denoising.quantified` gives it
-    lines : source -> `evaluate.scores.regression` of its estimates
+    lines : source -> `evaluate.regression.line` of its estimates
 
     Returns
     -------

@@ -20,14 +20,13 @@ import numpy as np
 import xarray as xr
 
 from precise_lib.errors import InputError
-from precise_lib.estimate import checkpoints
-from precise_lib.estimate.posterior import cut_normal
+from precise_lib.estimate import checkpoints, truncated_normal
+from precise_lib.evaluate import regression
 from precise_lib.proton import brain, quantifiers
 from precise_lib.proton.brain import MAXIMUM_MM, METABOLITES, WATER_MM, BasisSet
 from precise_lib.proton.denoised import WINDOW, linearized, spectra_of
 from precise_lib.proton.fit import SpectrumFit, fit_spectra
 from precise_lib.proton.quantifiers import Quantifier
-from precise_lib.proton.scores import regression
 from precise_lib.proton.spectrum_model import SpectrumModel
 from precise_lib.signal.information import inverse
 
@@ -154,7 +153,7 @@ def _gibbs(precision, center, low, high, n_sweeps, rng) -> np.ndarray:
             s = spread[:, j]
             middle = now[:, j] + pull[:, j] * s**2
             u = rng.uniform(1e-12, 1 - 1e-12, len(now))
-            new = middle + s * cut_normal(u, (low[j] - middle) / s, (high[j] - middle) / s)[0]
+            new = middle + s * truncated_normal.quantile(u, (low[j] - middle) / s, (high[j] - middle) / s)[0]
             pull -= precision[:, :, j] * (new - now[:, j])[:, None]
             now[:, j] = new
         if sweep >= before:
@@ -213,7 +212,7 @@ def certify(path, n_spectra: int = 600, seed: int = 2000) -> dict:
     found = np.isfinite(estimate).all(1)  # a network that hardly trained may see no water
     table = {"n_spectra": n_spectra, "without_water": int((~found).sum()), "seed": seed}
     if found.sum() > 2:
-        line = regression(truth[found], estimate[found], METABOLITES, n_draws=2)
+        line = regression.line(truth[found], estimate[found], METABOLITES, n_draws=2)
         values = {name: np.round(line[name].values, 4).tolist() for name in ("slope", "rmse")}
         table |= {name: dict(zip(METABOLITES, row, strict=True)) for name, row in values.items()}
     return checkpoints.complete_card(path, quantification=table)

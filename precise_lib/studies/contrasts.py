@@ -20,10 +20,10 @@ import xarray as xr
 
 from precise_lib.errors import InputError
 from precise_lib.estimate.prior import OMEGA_MAX, ExactSolver, edge_weights
+from precise_lib.evaluate.regression import controlled_line
 from precise_lib.signal.noise import add_noise, snr_to_sigma
 from precise_lib.simulate.phantoms import Phantom, rings
 from precise_lib.studies.regularization import gray_levels
-from precise_lib.studies.shrinkage import lines
 
 TISSUE, SHOWN, HIDDEN, ALL = "tissue", "shown", "hidden", "all voxels"
 SHOWN_SITES = ("C", "D")
@@ -120,7 +120,7 @@ class Measured:
     """Random phantoms as measured: truth and estimates by name (n, V, M) in mM, and first-order errors alike.
 
     The error is what the noise at hand does to an efficient ratio to the reference (a common linewidth cancels there),
-    under the map of that name; see `shrinkage.lines` for what it is good for.
+    under the map of that name; see `regression.controlled_line` for what it is good for.
     """
 
     truth: np.ndarray
@@ -174,8 +174,8 @@ def measure(
 
 
 def contrast_lines(scene: Scene, view: str, truth, estimate, error=None, names=None) -> xr.Dataset:
-    """`shrinkage.lines` of the contrasts that a view reads from maps (n, V, M), phantoms as groups."""
+    """`regression.controlled_line` of the contrasts that a view reads from maps (n, V, M), phantoms as groups."""
     q = scene.views[view]
     given = [truth, estimate] + ([] if error is None else [error])
     rows = [(q @ np.asarray(x)).reshape(-1, np.shape(x)[-1]) for x in given]
-    return lines(*rows, names=names, together=len(q))
+    return controlled_line(*rows, names=names, together=len(q))

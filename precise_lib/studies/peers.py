@@ -18,11 +18,13 @@ from scipy.stats import t as student
 from precise_lib import __version__
 from precise_lib.errors import InputError
 from precise_lib.evaluate.montecarlo import phantom_study
+from precise_lib.evaluate.regression import kept
 from precise_lib.signal.mrsi import MRSI
 from precise_lib.simulate.phantoms import Phantom
 
 REGIONS = ("object", "tumor in the MRI", "tumor not in the MRI")
 LEAST_SNR = 5.0  # the paper's range ends there
+LEAST_STEP_MM = 0.2  # between tumor and reference: with less there is no contrast to keep
 
 
 @dataclass(frozen=True)
@@ -77,15 +79,14 @@ class Case:
     def contrast(self, maps: np.ndarray) -> np.ndarray:
         """Tumor minus reference over what it truly is, of maps (M, x, y, z): (M, 2) for `shown` and `hidden`.
 
-        NaN where a tumor truly differs by less than 0.2 mM.
+        NaN where a tumor truly differs by `LEAST_STEP_MM` or less.
         """
         sites, seen = list(self.regions.values())[1:], self.regions["object"] & self.reference
 
         def step(values):
             return np.stack([np.nanmean(values[:, s], -1) - np.nanmean(values[:, seen], -1) for s in sites], -1)
 
-        true = step(self.truth)
-        return step(np.asarray(maps)) / np.where(np.abs(true) < 0.2, np.nan, true)
+        return kept(step(np.asarray(maps)), step(self.truth), least=LEAST_STEP_MM)
 
 
 class _Watched:

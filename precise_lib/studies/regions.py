@@ -17,13 +17,14 @@ from precise_lib.errors import InputError
 from precise_lib.estimate.prior import OMEGA_MAX, ExactSolver, edge_weights
 from precise_lib.evaluate import closed_form
 from precise_lib.evaluate.montecarlo import RunningMoments
+from precise_lib.evaluate.regression import kept
 from precise_lib.signal.noise import add_noise, snr_to_sigma
 from precise_lib.simulate.fields import gradient_broadening
 from precise_lib.simulate.phantoms import Phantom
 
 
 class Contrast:
-    """Share of a true difference that maps still show: ``sum w (map - baseline) / sum w (truth - baseline)``.
+    """Share of a true difference that maps still show, see `regression.kept`; levels are weighted sums of a map.
 
     Parameters
     ----------
@@ -36,12 +37,11 @@ class Contrast:
         self.weights = np.asarray(weights, float)[mask]
         truth = phantom.concentrations.values[:, mask]
         self.baseline = self.weights @ (np.zeros_like(truth) if baseline is None else baseline[:, mask]).T
-        step = self.weights @ truth.T - self.baseline
-        self.step = np.where(np.abs(step) > 1e-9, step, np.nan)  # no contrast, no share of it
+        self.full = self.weights @ truth.T
 
     def __call__(self, maps: np.ndarray) -> np.ndarray:
         """Maps (..., V, M) in mM to shares (..., M)."""
-        return (np.einsum("v,...vm->...m", self.weights, maps) - self.baseline) / self.step
+        return kept(np.einsum("v,...vm->...m", self.weights, maps), self.full, self.baseline)
 
 
 def region_contrast(phantom: Phantom, region, healthy: Phantom) -> Contrast:

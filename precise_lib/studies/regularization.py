@@ -17,6 +17,7 @@ from precise_lib.errors import InputError
 from precise_lib.estimate.prior import OMEGA_MAX, ExactSolver, edge_weights, prepare_mri
 from precise_lib.evaluate import closed_form as errors
 from precise_lib.evaluate.montecarlo import RunningMoments
+from precise_lib.evaluate.regression import kept
 from precise_lib.signal.noise import add_noise, snr_to_sigma
 from precise_lib.simulate.phantoms import RING_MM, TUMOR_MM, Phantom
 
@@ -52,8 +53,7 @@ def contrast(phantom: Phantom, maps) -> np.ndarray:
     """
     ring, tumor = RING_MM[2], TUMOR_MM
     level = np.stack([np.asarray(maps)[..., mask].mean(-1) for mask in phantom.tumors.values()], -1)
-    step = np.where(tumor == ring, np.nan, tumor - ring)
-    return (level - ring[:, None]) / step[:, None]
+    return kept(level, tumor[:, None], ring[:, None])
 
 
 def _dataset(phantom: Phantom, lams, omega_maxs, snr, attrs, **variables) -> xr.Dataset:
