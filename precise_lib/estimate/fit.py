@@ -7,7 +7,7 @@ can go wrong, and is finished by Levenberg-Marquardt steps on the full normal eq
 ``sum_t t^p conj(e_k) e_l`` and ``sum_t t^p conj(e_k) x``: nothing of the size of a Jacobian is ever formed.
 All voxels advance together.
 
-Signal models with a Gaussian width or lipids go on from there, see `fit_terms`.
+Signal models with a Gaussian width or lipids are refined from there, see `fit_terms`.
 
 Theory says the estimate attains the Cramer-Rao bound and is unbiased once the noise is small against the signal;
 the tests hold it to that.
@@ -20,8 +20,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from joblib import Parallel, delayed
 
-from precise_lib.estimate.fit_terms import CHUNK as CHUNK_TERMS
-from precise_lib.estimate.fit_terms import refine
+from precise_lib.estimate import fit_terms
 from precise_lib.estimate.least_squares import levenberg_marquardt
 from precise_lib.signal.information import LineMoments
 from precise_lib.signal.model import SignalModel
@@ -164,8 +163,8 @@ class _Problem:
         common = np.stack([first.shift_hz, first.broadening_hz, first.phase_rad, *np.zeros((more, len(x)))], 1)
         start = np.concatenate([first.amplitudes / unit[:, None], common], 1)
         limits = {"shift_hz": (self.low[0], self.high[0]), "broadening_hz": (self.low[1], self.high[1])}
-        parts = [slice(i, i + CHUNK_TERMS) for i in range(0, len(x), CHUNK_TERMS)]
-        fits = [refine(x[p] / unit[p, None], self.model, start[p], limits) for p in parts]
+        parts = [slice(i, i + fit_terms.CHUNK) for i in range(0, len(x), fit_terms.CHUNK)]
+        fits = [fit_terms.refine(x[p] / unit[p, None], self.model, start[p], limits) for p in parts]
         theta, left, converged = (np.concatenate(values) for values in zip(*fits, strict=True))
         sigma = np.sqrt(left / (2 * x.shape[1] - theta.shape[1])) * unit
         shift, broadening, phase = theta[:, m : m + 3].T

@@ -36,7 +36,7 @@ CHUNK = 512  # voxels whose Jacobians are in memory together: about 30 MB
 class ErrorMaps:
     """Errors of each voxel and metabolite in mM, (V, M): SD, signed bias (None without a prior), its noise (SD).
 
-    `probing_error` is the relative error of the SD where the linear map was probed, see `linear_map`; 0 where not.
+    `probing_error` is the relative error of the SD where the linear map was probed, see `smoother`; 0 where not.
     """
 
     sd: np.ndarray
@@ -106,7 +106,7 @@ def closed_form(model: SignalModel, amplitudes, covariance, solvers=None, lattic
         linear map and the work on it
     covariance : (..., V, M, M) of SVE, see `sve_covariance`
     solvers : an `ExactSolver`, or one for each metabolite and the water under it; None for SVE itself
-    lattice : for many voxels, see `linear_map`
+    lattice : for many voxels, see `smoother`
     """
     s, cov, w = np.asarray(amplitudes, float), np.asarray(covariance, float), model.index(model.reference)
     m = s.shape[-1]

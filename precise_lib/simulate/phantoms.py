@@ -57,7 +57,7 @@ class Phantom:
     model : `SignalModel`
     b0_hz, b1 : (x, y, z) frequency shift and factor on the signal that `measure` applies unless given others, or None
     clean : (x, y, z, t) noiseless FIDs where the phantom was encoded with a point spread function and these fields,
-        see `encoding`; None where they follow from the concentrations
+        see `simulate.encoding`; None where they follow from the concentrations
     noise : callable (generator, number of samples) -> (x, y, z, t) noise of SD 1 per real channel, for noise that
         neighbors share; None for white noise
     blurred : like `concentrations`, after the point spread function alone; None without one

@@ -46,10 +46,10 @@ class Scene:
     patterns: dict[str, np.ndarray]
     views: dict[str, np.ndarray]
 
-    def linear_map(self, lam: float, omega_max: float = OMEGA_MAX, blind: bool = False) -> np.ndarray:
-        """The exact minimizer of Eq. 4 as a dense matrix (V, V); `blind` with an MRI that shows no edge at all."""
+    def linear_map(self, lam: float, omega_max: float = OMEGA_MAX, without_edges: bool = False) -> np.ndarray:
+        """The exact minimizer of Eq. 4 as a dense matrix (V, V); `without_edges` as if the MRI were uniform."""
         gray = gray_levels(self.phantom)
-        solver = ExactSolver(edge_weights(0 * gray if blind else gray, omega_max), lam)
+        solver = ExactSolver(edge_weights(0 * gray if without_edges else gray, omega_max), lam)
         return solver.rows(np.arange(solver.size))
 
     def slope(self, h, view: str) -> float:

@@ -76,8 +76,8 @@ PEERS = (
 )
 
 
-class Shared:
-    """An estimator that works once for all who ask about the same data: the filters of one fit share it."""
+class Cached:
+    """An estimator that works once for all who ask about the same data: the filters of one fit."""
 
     def __init__(self, estimator: Callable):
         self.estimator, self.name = estimator, estimator.name
@@ -98,7 +98,7 @@ def curves(case: Case, n_repeats: int, seed: int = 0, peers: Iterable[Peer] | No
     `parameter` and `shipped` for each, and `cpu_seconds` of the shipped settings alone, median of five calls, each with
     its own fit. A network that does not exist for the case is left out and named in the attribute `left_out`.
     """
-    shared, made, missing = Shared(estimate.make("fit")), [], []
+    shared, made, missing = Cached(estimate.make("fit")), [], []
     data = case.measure(np.random.default_rng([seed, 0]))
     for peer in PEERS if peers is None else peers:
         try:

@@ -61,7 +61,7 @@ class Case:
         """Where errors are counted. The object is that part whose water has an SNR of at least `LEAST_SNR`.
 
         Unless `masked` is False all estimators are given this part alone, as a user would mask it. Where there is
-        hardly any water the ratio to it is no number, and a filter of finished maps would spread it.
+        hardly any water the ratio to it is undefined, and a filter of finished maps would spread it.
         """
         b1 = 1.0 if self.phantom.b1 is None else self.phantom.b1
         seen = self.phantom.mask & (self.snr * b1 >= LEAST_SNR)
@@ -89,8 +89,8 @@ class Case:
         return kept(step(np.asarray(maps)), step(self.truth), least=LEAST_STEP_MM)
 
 
-class _Watched:
-    """An estimator that takes notes: contrast and seconds of each measurement."""
+class _Recording:
+    """An estimator that records the contrast and the seconds of each measurement."""
 
     def __init__(self, estimator: Callable, case: Case):
         self.estimator, self.case = estimator, case
@@ -160,11 +160,11 @@ def study(
 
 def _run(estimators, case, phantom, n_repeats, seed, progress) -> dict:
     """label -> (mean (M, x, y, z), sd, contrasts (N, M, 2), seconds (N,), finite (x, y, z))."""
-    watched = {name: _Watched(e, case) for name, e in estimators.items()}
-    maps = phantom_study(watched, phantom, case.snr, n_repeats, seed, case.mask, progress)
+    recording = {name: _Recording(e, case) for name, e in estimators.items()}
+    maps = phantom_study(recording, phantom, case.snr, n_repeats, seed, case.mask, progress)
     return {
         name: (maps["mean"].values[i], maps["sd"].values[i], np.array(w.contrasts), np.array(w.seconds))
-        for i, (name, w) in enumerate(watched.items())
+        for i, (name, w) in enumerate(recording.items())
     }
 
 

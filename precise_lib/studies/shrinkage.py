@@ -162,7 +162,7 @@ def efficient_errors_1h(data: xr.Dataset, points: slice) -> np.ndarray:
 
     Parameters
     ----------
-    data : as `brain1h.draw` gives it
+    data : as `brain.draw` gives it
     points : of the plain FFT that the fit sees
     """
     model, out = SpectrumModel(brain.brain_basis(), points), []

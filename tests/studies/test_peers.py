@@ -14,7 +14,7 @@ from precise_lib.quantify.quantify import quantify
 from precise_lib.signal.noise import snr_to_sigma
 from precise_lib.studies import peer_cases, peer_settings
 from precise_lib.studies.peer_cases import load, rings_case
-from precise_lib.studies.peer_settings import PEERS, Peer, Shared, curves, markdown, oracle, shipped, total_rmse
+from precise_lib.studies.peer_settings import PEERS, Cached, Peer, curves, markdown, oracle, shipped, total_rmse
 from precise_lib.studies.peers import REGIONS, Case, study
 from tests.helpers import sd_bounds
 
@@ -194,7 +194,7 @@ def test_filters_share_one_fit(case):
         return fit(data)
 
     counting.name = "fit"
-    shared, data = Shared(counting), case.phantom.measure(case.snr, 0)
+    shared, data = Cached(counting), case.phantom.measure(case.snr, 0)
     made = [Peer("x", name).make(base=shared) for name in ("fit", "fit-diffusion", "fit-guided")]
     for estimator, name in zip(made, ("fit", "fit-diffusion", "fit-guided"), strict=True):
         xr.testing.assert_equal(estimator(data), estimate.make(name)(data))
