@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import tempfile
 from collections import Counter
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
@@ -28,6 +27,7 @@ from precise_lib.evaluate.records import (
     format_value,
     load_claims,
 )
+from precise_lib.io import atomic
 from precise_lib.io.text import read_json
 
 __all__ = [
@@ -62,25 +62,21 @@ def record(
 
     Parameters
     ----------
-    id : claim of ``data/claims.yaml``, such as ``"P1"``
-    value : the number that the tolerance bounds; a short text or nothing for a claim judged in words
-    spread : half-width, or (low, high); ``spread_meaning`` says of what, for example ``"95 % CI"``
-    unit : unit of the value; the claim's own unless given
+    id : claim of ``data/claims.yaml``, such as ``"P1"``; `part` : which of its values, for example ``"SVE, SNR 12"``
+    value : the number that the tolerance bounds; a short text or nothing for a claim judged in words; `unit` : of it
+    spread : half-width, or (low, high); `spread_meaning` says of what, for example ``"95 % CI"``
     parameters : what the value depends on (number of repeats, SNR, seed), as a dict
-    figure : label of the figure that shows it, for example ``"fig-precision-vs-snr"``
-    note : a remark for the scoreboard
+    figure : label of the figure that shows it; `note` : a remark for the scoreboard
     holds : True or False for a claim judged in words; False also fails a claim with bounds
     notebook : stem of the notebook; the environment variable ``PRECISE_NOTEBOOK`` unless given
-    part : which of several values under this claim, for example ``"SVE"`` or ``"SVE, SNR 12"``
     differs : why a value outside its tolerance was measured on other terms than the paper's; the verdict then
         reads "differs" and gives this reason, never "reproduced"
 
     Returns
     -------
     Record
-        Kept as ``<notebook>__<id>.json`` (with the part, where there is one) in the folder that the
-        environment variable ``PRECISE_RECORDS`` names, by default ``_build/records``. A later value of the
-        same notebook, claim and part replaces it.
+        Kept as ``<notebook>__<id>.json`` (with the part, where there is one) in the folder that ``PRECISE_RECORDS``
+        names, by default ``_build/records``, in place of an earlier one of the same notebook, claim and part.
 
     Raises
     ------
@@ -120,16 +116,8 @@ def _json(content) -> str:
 
 def _write(path: Path, text: str) -> None:
     """Write a whole file or nothing: a reader never sees half a record."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(temporary, 0o644)  # mkstemp makes it private
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    with atomic.staged(path.parent) as folder:
+        (folder / path.name).write_text(text, encoding="utf-8")
 
 
 def read_records(folder: str | Path) -> list[Record]:

@@ -56,7 +56,7 @@ def repeat_until(
     n_measured : samples that hold a measurement; later ones are zero-filled and carry no noise
     batch, most : realizations that are drawn together, and at most in all
     widened : name -> (M,) factors on the stated interval, for an estimator known to stay above the bound
-        (`errors.excess_over_bound`); one otherwise
+        (`closed_form.excess_over_bound`); one otherwise
 
     Returns
     -------
@@ -76,7 +76,7 @@ def repeat_until(
     amplitudes = np.asarray(amplitudes, float)
     n_samples = model.acquisition.n_samples if n_measured is None else n_measured
     # what bounds the errors are the measured samples
-    seen = _shortened(model, n_samples)
+    seen = replace(model, acquisition=replace(model.acquisition, n_samples=n_samples))
     water = model.index(model.reference)
     others = [k for k in range(len(amplitudes)) if k != water]
     truth = (amplitudes / amplitudes[water])[others]
@@ -95,29 +95,28 @@ def repeat_until(
             held[name].append(np.abs(ratio - truth) <= half)
         total += batch
         reached = max(sd_standard_error(np.concatenate(r)).max() for r in ratios.values()) <= largest_error
-    draws = np.stack([np.concatenate(r) for r in ratios.values()], 1)
-    coverage = np.stack([np.concatenate(h) for h in held.values()], 1).mean(0)
-    sd = draws.std(0, ddof=1)
+    draws, inside = (np.stack([np.concatenate(r) for r in each.values()], 1) for each in (ratios, held))
+    dataset = _summary(draws, inside, truth).assign_coords(
+        estimator=list(methods), metabolite=[model.names[k] for k in others]
+    )
+    dataset["truth"] = ("metabolite", truth)
+    dataset["crlb"] = ("metabolite", crlb.ratio_sd(seen, amplitudes, sigma, **nuisance)[others])
+    dataset.attrs = {
+        "n_repeats": total, "reached": int(reached), "sigma": float(sigma), "seed": seed, "level": LEVEL,
+        "signal_model": model.hash, "package_version": __version__,
+    }  # fmt: skip
+    return dataset
+
+
+def _summary(draws, held, truth) -> xr.Dataset:
+    """What draws (n, estimator, metabolite) say: SD, bias and coverage, each with its standard error."""
+    n, sd, coverage = len(draws), draws.std(0, ddof=1), held.mean(0)
     values = {
         "sd": sd,
         "sd_error": sd_standard_error(draws),
         "bias": draws.mean(0) - truth,
-        "bias_se": sd / np.sqrt(total),
+        "bias_se": sd / np.sqrt(n),
         "coverage": coverage,
-        "coverage_se": np.sqrt(coverage * (1 - coverage) / total),
+        "coverage_se": np.sqrt(coverage * (1 - coverage) / n),
     }
-    dataset = xr.Dataset(
-        {name: (("estimator", "metabolite"), value) for name, value in values.items()},
-        coords={"estimator": list(methods), "metabolite": [model.names[k] for k in others]},
-        attrs={
-            "n_repeats": total, "reached": int(reached), "sigma": float(sigma), "seed": seed, "level": LEVEL,
-            "signal_model": model.hash, "package_version": __version__,
-        },
-    )  # fmt: skip
-    dataset["truth"] = ("metabolite", truth)
-    dataset["crlb"] = ("metabolite", crlb.ratio_sd(seen, amplitudes, sigma, **nuisance)[others])
-    return dataset
-
-
-def _shortened(model: SignalModel, n_samples: int) -> SignalModel:
-    return replace(model, acquisition=replace(model.acquisition, n_samples=n_samples))
+    return xr.Dataset({name: (("estimator", "metabolite"), value) for name, value in values.items()})

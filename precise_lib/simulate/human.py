@@ -18,6 +18,7 @@ import xarray as xr
 
 from precise_lib.errors import InputError
 from precise_lib.signal.model import SignalModel
+from precise_lib.signal.mrsi import to_maps
 from precise_lib.signal.presets import dmi_4t, dmi_7t
 from precise_lib.simulate.anatomy import average, dmi_grid, positions, templates
 from precise_lib.simulate.phantoms import METABOLITES, Phantom
@@ -173,15 +174,10 @@ def human(
     share = fractions.sum(0)
     mask = share >= MASK_SHARE
     levels = np.array([CONCENTRATIONS_MM[name] for name in TISSUES])
-    with np.errstate(invalid="ignore"):
-        mean = np.einsum("tm,txyz->mxyz", levels, fractions) / np.where(mask, share, np.nan)
-    maps = xr.DataArray(
-        mean, dims=("metabolite", "x", "y", "z"), coords={"metabolite": list(METABOLITES)}, name="truth",
-        attrs={"units": "mM"},
-    )  # fmt: skip
+    mean = np.einsum("tm,txyz->xyzm", levels, fractions) / np.where(mask, share, np.nan)[..., None]
     b0, b1 = _fields(affine, fine.sum(0) > 0, shape, grid, model) if inhomogeneous else (None, 1.0)
     return Phantom(
-        maps,
+        to_maps(mean, METABOLITES, "truth"),
         np.where(mask, 1 + fractions.argmax(0), 0),
         {name: mask & (fractions[TISSUES.index(name)] >= 0.5 * share) for name in LESIONS},
         mri,

@@ -7,16 +7,15 @@ then it says what, leaves KEPT alone and ends with code 1. ``--accept`` replaces
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import sys
-import tempfile
 import textwrap
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 from precise_lib.errors import InputError, reason
 from precise_lib.evaluate.records import PAPERS, SYMBOLS, Record, load_claims
+from precise_lib.io import atomic
 from precise_lib.io.shipped import data_path
 from precise_lib.io.text import read_json
 
@@ -132,10 +131,8 @@ def replace(new: Path, kept: Path, accept: bool = False) -> tuple[list[Differenc
             said = [Difference(f"{kept} could not be read and is not compared")]
     if not accept and any(d.decide for d in said):
         return said, False
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=kept.parent, prefix=".results-") as own:  # a whole file or nothing
-        shutil.copyfile(new, Path(own, kept.name))
-        os.replace(Path(own, kept.name), kept)
+    with atomic.staged(kept.parent) as folder:
+        shutil.copyfile(new, folder / kept.name)
     return said, True
 
 

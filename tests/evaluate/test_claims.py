@@ -157,7 +157,7 @@ def test_a_failed_write_leaves_the_old_record(folder, monkeypatch):
         raise OSError("disk full")
 
     monkeypatch.setattr(os, "replace", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(InputError, match="could not be moved"):
         claims.record("P1", 1.8)
     assert [r.value for r in claims.read_records(folder)] == [1.6]
     assert len(list(folder.iterdir())) == 1
