@@ -61,18 +61,19 @@ def repeat_until(
     Returns
     -------
     Dataset, dims (estimator, metabolite) without the reference: `sd` with `sd_error` (its standard error, relative),
-    `bias` with `bias_se`, and `coverage`, the share of realizations whose interval (estimate +- 1.96 times the CRLB at
-    that estimate) holds the truth, with `coverage_se`; `crlb` and `truth` (metabolite). Attributes: `n_repeats`, and
-    `reached`, 0 where `most` came before `largest_error`.
+    `bias` with `bias_se`, `coverage`, the share of realizations whose interval (estimate +- 1.96 times the CRLB at that
+    estimate) holds the truth, with `coverage_se`; `crlb` and `truth` (metabolite). Attribute `reached` is 0 where
+    `most` came before `largest_error`.
 
     Raises
     ------
     InputError : an error or a number of realizations that is not positive
     """
-    if not largest_error > 0:
-        raise InputError(f"largest_error is {largest_error}; it must be positive.")
-    if batch < 2 or most < batch:
-        raise InputError(f"batch is {batch} and most is {most}; draw at least two at once, and no more than most.")
+    if not (largest_error > 0 and 2 <= batch <= most):
+        raise InputError(
+            f"largest_error is {largest_error}, batch {batch}, most {most}: the first must be positive, and at least "
+            "two draws are made at once, and no more than most."
+        )
     amplitudes = np.asarray(amplitudes, float)
     n_samples = model.acquisition.n_samples if n_measured is None else n_measured
     # what bounds the errors are the measured samples
@@ -88,11 +89,9 @@ def repeat_until(
         noisy[:, n_samples:] = 0
         for name, method in methods.items():
             a = method(noisy.astype(np.complex64), model)
-            ratio = (a / a[:, [water]])[:, others]
-            half = _half_widths(seen, a, sigma, nuisance.get("broadening_hz", 0.0))[:, others]
-            half = half * np.asarray(widened.get(name, np.ones(len(amplitudes))))[others]
-            ratios[name].append(ratio)
-            held[name].append(np.abs(ratio - truth) <= half)
+            half = _half_widths(seen, a, sigma, nuisance.get("broadening_hz", 0.0)) * widened.get(name, 1.0)
+            ratios[name].append((a / a[:, [water]])[:, others])
+            held[name].append(np.abs(ratios[name][-1] - truth) <= half[:, others])
         total += batch
         reached = max(sd_standard_error(np.concatenate(r)).max() for r in ratios.values()) <= largest_error
     draws, inside = (np.stack([np.concatenate(r) for r in each.values()], 1) for each in (ratios, held))

@@ -1,14 +1,10 @@
 """A human head in numbers: MNI152 anatomy, the metabolism of a DMI study, a heterogeneous tumor and a cavity.
 
-The anatomy is real: the MNI152 T1 template and its gray- and white-matter maps, which nilearn carries in its own wheel
-(2 mm; nothing is downloaded). They are averages of 152 heads, so the cortex is blurrier than in one person. What is not
-gray or white matter inside the brain mask counts as CSF. Skull and scalp are left out, and so is the point spread of
-the encoding: every DMI voxel is the exact average of the 2 mm maps over its own box.
-
-Metabolism is assumed, by tissue (`CONCENTRATIONS_MM`), and so are the lesions, which the healthy template does not
-have: an enhancing rim of viable tumor around a necrotic core, a part of the same tumor that does not enhance and looks
-like the healthy tissue it grew into, and a resection cavity. That is the patient whom the authors of PRECISE-DMI name
-as a limit of their work: human tumors during therapy look less homogeneous in the MRI than the rat model that they had.
+The anatomy is the MNI152 T1 template with its gray- and white-matter maps (2 mm, in nilearn's own wheel): averages of
+152 heads, with a cortex blurrier than in one person. What is not gray or white matter inside the brain mask counts as
+CSF; skull, scalp and the point spread of the encoding are left out. Metabolism by tissue (`CONCENTRATIONS_MM`) and
+lesions are assumed: an enhancing rim of viable tumor around a necrotic core, a part of the same tumor that does not
+enhance, and a resection cavity: the patient whom the authors of PRECISE-DMI name as a limit of their work.
 """
 
 from __future__ import annotations
