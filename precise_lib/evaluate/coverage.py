@@ -69,15 +69,10 @@ def repeat_until(
     ------
     InputError : an error or a number of realizations that is not positive
     """
-    if not (largest_error > 0 and 2 <= batch <= most):
-        raise InputError(
-            f"largest_error is {largest_error}, batch {batch}, most {most}: the first must be positive, and at least "
-            "two draws are made at once, and no more than most."
-        )
+    _check(largest_error, batch, most)
     amplitudes = np.asarray(amplitudes, float)
     n_samples = model.acquisition.n_samples if n_measured is None else n_measured
-    # what bounds the errors are the measured samples
-    seen = replace(model, acquisition=replace(model.acquisition, n_samples=n_samples))
+    seen = replace(model, acquisition=replace(model.acquisition, n_samples=n_samples))  # what bounds the errors
     water = model.index(model.reference)
     others = [k for k in range(len(amplitudes)) if k != water]
     truth = (amplitudes / amplitudes[water])[others]
@@ -95,9 +90,8 @@ def repeat_until(
         total += batch
         reached = max(sd_standard_error(np.concatenate(r)).max() for r in ratios.values()) <= largest_error
     draws, inside = (np.stack([np.concatenate(r) for r in each.values()], 1) for each in (ratios, held))
-    dataset = _summary(draws, inside, truth).assign_coords(
-        estimator=list(methods), metabolite=[model.names[k] for k in others]
-    )
+    coordinates = {"estimator": list(methods), "metabolite": [model.names[k] for k in others]}
+    dataset = _summary(draws, inside, truth, coordinates)
     dataset["truth"] = ("metabolite", truth)
     dataset["crlb"] = ("metabolite", crlb.ratio_sd(seen, amplitudes, sigma, **nuisance)[others])
     dataset.attrs = {
@@ -107,7 +101,14 @@ def repeat_until(
     return dataset
 
 
-def _summary(draws, held, truth) -> xr.Dataset:
+def _check(largest_error, batch, most) -> None:
+    if not largest_error > 0:
+        raise InputError(f"largest_error is {largest_error}; it must be positive.")
+    if batch < 2 or most < batch:
+        raise InputError(f"batch is {batch} and most is {most}; draw at least two at once, and no more than most.")
+
+
+def _summary(draws, held, truth, coordinates) -> xr.Dataset:
     """What draws (n, estimator, metabolite) say: SD, bias and coverage, each with its standard error."""
     n, sd, coverage = len(draws), draws.std(0, ddof=1), held.mean(0)
     values = {
@@ -118,4 +119,4 @@ def _summary(draws, held, truth) -> xr.Dataset:
         "coverage": coverage,
         "coverage_se": np.sqrt(coverage * (1 - coverage) / n),
     }
-    return xr.Dataset({name: (("estimator", "metabolite"), value) for name, value in values.items()})
+    return xr.Dataset({name: (("estimator", "metabolite"), value) for name, value in values.items()}, coordinates)

@@ -189,9 +189,8 @@ def measured(
             each.add(values[None])
         squares.append(np.swapaxes(inside @ (maps - truth) ** 2, -1, -2))
         shares.append(_kept(contrasts, maps))
-    shape, (squares, shares) = (len(priors), len(lams)), (np.stack(squares), np.stack(shares))
+    shape, zero, squares, shares = (len(priors), len(lams)), lams.index(0), np.stack(squares), np.stack(shares)
     mean, sd = (np.stack([getattr(m, key) for m in moments]) for key in ("mean", "sd"))
-    zero = lams.index(0)
 
     def split(values):
         return values.reshape(*values.shape[:-3], *shape, *values.shape[-2:])
