@@ -20,7 +20,6 @@ SCIENCE = [
     "nifti-mrs",
     "matplotlib",
     "nilearn",
-    "SimpleITK",
 ]
 SITE = ["papermill", "ipywidgets", "jupyter-book", "sphinx", "myst-nb", "sphinx-book-theme"]
 

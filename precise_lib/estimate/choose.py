@@ -109,7 +109,7 @@ def curves(weights, sve, water: int, ratio_sd, lams=None, lattice=None, truth=No
     water : index of the reference
     ratio_sd : (..., V, M) SD of amplitude / water by SVE, for example from the bound
     lams : (L,) ascending, beginning with zero; default `GRID`
-    lattice : for many voxels, see `linear_map`; only sums over voxels count
+    lattice : for many voxels, see `smoother`; only sums over voxels count
     truth : (V, M) true ratios, for the error that nobody knows of real data
 
     Returns

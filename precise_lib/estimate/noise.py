@@ -19,7 +19,7 @@ def noise_sd(fids, model: SignalModel, zero_filled: int = 0, per_voxel: bool = F
     Parameters
     ----------
     fids : (V, t) complex
-    zero_filled : points at the end that hold no measurement, see `io.zero_filled`; they do not count
+    zero_filled : points at the end that hold no measurement, see `io.nifti_mrs`; they do not count
     per_voxel : (V,) instead of one number; with few samples a voxel's own estimate is itself noisy
     method : "late" (after six T2*), "subspace" (what no FID of the model can be, over its shifts and widths), or
         "auto": late where enough samples are, else subspace

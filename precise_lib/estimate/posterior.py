@@ -14,21 +14,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import log_ndtr, ndtr, ndtri
+from scipy.special import ndtri
 from scipy.stats import qmc
 
 from precise_lib.errors import InputError
+from precise_lib.estimate import truncated_normal
 from precise_lib.estimate.fit import fit_fids
 from precise_lib.signal.information import covariance
-from precise_lib.signal.model import SignalModel, snr_to_sigma
+from precise_lib.signal.model import SignalModel
 from precise_lib.signal.mrsi import MRSI
+from precise_lib.signal.noise import snr_to_sigma
 
 CHUNK = 256  # FIDs together: bounds the memory at about 100 MB
 BLOCK = 32  # samples of a FID summed by one matrix product
 
 
 @dataclass(frozen=True)
-class Prior:
+class TrainingPrior:
     """Uniform ranges of everything unknown.
 
     Parameters
@@ -61,7 +63,7 @@ class Prior:
             raise InputError("Every range of the prior needs a lower end below its upper end.")
 
     @classmethod
-    def of(cls, config) -> Prior:
+    def of(cls, config) -> TrainingPrior:
         """The prior of a `TrainConfig`."""
         relative = config.network.front == "matched"
         c = config
@@ -80,7 +82,7 @@ class Posterior:
 class _Tables:
     """Everything that depends on the broadening alone, on a grid to interpolate in."""
 
-    def __init__(self, model: SignalModel, prior: Prior, order, size: int = 1500):
+    def __init__(self, model: SignalModel, prior: TrainingPrior, order, size: int = 1500):
         t, basis = model.acquisition.time_s, model.basis()[:, order]
         m = len(order)
         self.low, high = prior.broadening_hz
@@ -136,25 +138,8 @@ def _propose(points, center, covariance, prior):
     return draws, np.where(inside, density, np.inf)
 
 
-def cut_normal(u, low, high):
-    """Quantile `u` of the standard normal cut off to [low, high], and the log of the probability that it leaves."""
-    flip = low > 0  # work in the tail where probabilities are small, not close to one
-    low, high = np.where(flip, -high, low), np.where(flip, -low, high)
-    u = np.where(flip, 1 - u, u)
-    log_b = log_ndtr(high)
-    with np.errstate(invalid="ignore"):
-        below = np.nan_to_num(np.exp(np.minimum(log_ndtr(low) - log_b, 0)))
-    u = below + u * (1 - below)
-    with np.errstate(divide="ignore"):
-        # beyond 30 SD the distribution function vanishes in floating point; its logarithm is -x^2 / 2 and small change
-        far = -np.sqrt(np.maximum(high, -1e150) ** 2 - 2 * np.log(u))
-        value = np.clip(np.where(high < -30, far, ndtri(u * ndtr(high))), low, high)
-        log_mass = log_b + np.log1p(-below)
-    return np.where(flip, -value, value), log_mass
-
-
 def posterior(
-    fids, model: SignalModel, sigma, prior: Prior, n_samples: int = 256, seed: int = 0, fit=None
+    fids, model: SignalModel, sigma, prior: TrainingPrior, n_samples: int = 256, seed: int = 0, fit=None
 ) -> Posterior:
     """Posterior mean and SD of the amplitudes.
 
@@ -206,7 +191,7 @@ def posterior(
 class PosteriorMean:
     """The posterior mean as an estimator; callable `MRSI` -> DataArray (metabolite, x, y, z) in mM."""
 
-    prior: Prior
+    prior: TrainingPrior
     n_samples: int = 128
     seed: int = 0
     name: str = "posterior mean"
@@ -236,7 +221,7 @@ def _amplitudes(x, model, sigma, prior, tables, order, draws, u):
             floor = prior.lowest_snr * sigma[:, None] / snr_to_sigma(model, 1.0)
             low, high = (floor, np.inf) if k == 0 else (low * values[..., 0], high * values[..., 0])
         scale = root[..., k, k]
-        steps[..., k], log_mass = cut_normal(u[..., k], (low - middle) / scale, (high - middle) / scale)
+        steps[..., k], log_mass = truncated_normal.quantile(u[..., k], (low - middle) / scale, (high - middle) / scale)
         values[..., k] = middle + scale * steps[..., k]
         log_weight = log_weight + log_mass
     if prior.relative:

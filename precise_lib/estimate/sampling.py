@@ -14,7 +14,9 @@ import torch
 
 from precise_lib.errors import InputError, reason
 from precise_lib.estimate.network import NetworkConfig
-from precise_lib.signal.model import GAUSSIAN, SignalModel, dmi_11t7, snr_to_sigma
+from precise_lib.signal.model import GAUSSIAN, SignalModel
+from precise_lib.signal.noise import snr_to_sigma
+from precise_lib.signal.presets import dmi_11t7
 
 _RANGES = ("shift_range_hz", "broadening_range_hz", "gaussian_range_hz", "offset_range_hz")
 _CHOICES = {

@@ -62,25 +62,21 @@ def record(
 
     Parameters
     ----------
-    id : claim of ``data/claims.yaml``, such as ``"P1"``
-    value : the number that the tolerance bounds; a short text or nothing for a claim judged in words
-    spread : half-width, or (low, high); ``spread_meaning`` says of what, for example ``"95 % CI"``
-    unit : unit of the value; the claim's own unless given
+    id : claim of ``data/claims.yaml``, such as ``"P1"``; `part` : which of its values, for example ``"SVE, SNR 12"``
+    value : the number that the tolerance bounds; a short text or nothing for a claim judged in words; `unit` : of it
+    spread : half-width, or (low, high); `spread_meaning` says of what, for example ``"95 % CI"``
     parameters : what the value depends on (number of repeats, SNR, seed), as a dict
-    figure : label of the figure that shows it, for example ``"fig-precision-vs-snr"``
-    note : a remark for the scoreboard
+    figure : label of the figure that shows it; `note` : a remark for the scoreboard
     holds : True or False for a claim judged in words; False also fails a claim with bounds
     notebook : stem of the notebook; the environment variable ``PRECISE_NOTEBOOK`` unless given
-    part : which of several values under this claim, for example ``"SVE"`` or ``"SVE, SNR 12"``
     differs : why a value outside its tolerance was measured on other terms than the paper's; the verdict then
         reads "differs" and gives this reason, never "reproduced"
 
     Returns
     -------
     Record
-        Kept as ``<notebook>__<id>.json`` (with the part, where there is one) in the folder that the
-        environment variable ``PRECISE_RECORDS`` names, by default ``_build/records``. A later value of the
-        same notebook, claim and part replaces it.
+        Kept as ``<notebook>__<id>.json`` (with the part, where there is one) in the folder that ``PRECISE_RECORDS``
+        names, by default ``_build/records``, in place of an earlier one of the same notebook, claim and part.
 
     Raises
     ------

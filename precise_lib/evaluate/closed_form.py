@@ -25,7 +25,9 @@ from precise_lib.errors import InputError
 from precise_lib.estimate.fit import FitResult
 from precise_lib.estimate.smoother import diagonal_and_squares, probing_error
 from precise_lib.evaluate.montecarlo import RunningMoments
-from precise_lib.signal.model import SignalModel, add_noise
+from precise_lib.signal.information import LineMoments, inverse
+from precise_lib.signal.model import SignalModel
+from precise_lib.signal.noise import add_noise
 
 CHUNK = 512  # voxels whose Jacobians are in memory together: about 30 MB
 
@@ -34,7 +36,7 @@ CHUNK = 512  # voxels whose Jacobians are in memory together: about 30 MB
 class ErrorMaps:
     """Errors of each voxel and metabolite in mM, (V, M): SD, signed bias (None without a prior), its noise (SD).
 
-    `probing_error` is the relative error of the SD where the linear map was probed, see `linear_map`; 0 where not.
+    `probing_error` is the relative error of the SD where the linear map was probed, see `smoother`; 0 where not.
     """
 
     sd: np.ndarray
@@ -49,35 +51,15 @@ class ErrorMaps:
 
 
 def sve_covariance(model: SignalModel, amplitudes, sigma, broadening_hz=0.0) -> np.ndarray:
-    """Covariance (V, M, M) of unbiased, efficient amplitudes at (V, M): the numeric bound, for noise sigma (V,).
-
-    The entries of the Fisher matrix (`crlb.covariance` has it for every parameter) are moments
-    ``sum_t t^p exp(-2 pi b t) conj(e_k) e_l`` of the unit lines; phase and shift drop out of all but their own.
-    """
+    """Covariance (V, M, M) of unbiased, efficient amplitudes at (V, M): the numeric bound, for noise sigma (V,)."""
     amplitudes = np.asarray(amplitudes, float)
     n, m = amplitudes.shape
     sigma, broadening_hz = (np.broadcast_to(np.asarray(x, float), n) for x in (sigma, broadening_hz))
-    t, basis = model.acquisition.time_s, model.basis()
-    products = (basis.conj()[:, :, None] * basis[:, None, :]).reshape(len(t), m * m)
-    products = np.hstack([t[:, None] ** p * products for p in range(3)])
-    out = np.empty((n, m, m))
+    moments, out = LineMoments(model), np.empty((n, m, m))
     for i in range(0, n, CHUNK):
         part = slice(i, i + CHUNK)
-        a = amplitudes[part]
-        gram = (np.exp(-2 * np.pi * broadening_hz[part, None] * t) @ products).reshape(-1, 3, m, m)
-        ga = np.einsum("vpkl,vl->vpk", gram, a)
-        aga = np.einsum("vpk,vk->vp", ga, a).real
-        fisher = np.zeros((len(a), m + 3, m + 3))
-        fisher[:, :m, :m] = gram[:, 0].real
-        cross = np.stack([-2 * np.pi * ga[:, 1].imag, -np.pi * ga[:, 1].real, -ga[:, 0].imag], -1)
-        fisher[:, :m, m:], fisher[:, m:, :m] = cross, cross.swapaxes(1, 2)
-        # shift, broadening, phase; broadening is orthogonal to the two others
-        fisher[:, m, m], fisher[:, m + 1, m + 1] = 4 * np.pi**2 * aga[:, 2], np.pi**2 * aga[:, 2]
-        fisher[:, m + 2, m + 2] = aga[:, 0]
-        fisher[:, m, m + 2] = fisher[:, m + 2, m] = 2 * np.pi * aga[:, 1]
-        unit = np.sqrt(np.einsum("vkk->vk", fisher))
-        unit = unit[:, :, None] * unit[:, None, :]
-        out[part] = (np.linalg.inv(fisher / unit) / unit)[:, :m, :m] * sigma[part, None, None] ** 2
+        fisher = moments.fisher(moments.gram(broadening_hz[part]), amplitudes[part])
+        out[part] = inverse(fisher)[:, :m, :m] * sigma[part, None, None] ** 2
     return out
 
 
@@ -124,7 +106,7 @@ def closed_form(model: SignalModel, amplitudes, covariance, solvers=None, lattic
         linear map and the work on it
     covariance : (..., V, M, M) of SVE, see `sve_covariance`
     solvers : an `ExactSolver`, or one for each metabolite and the water under it; None for SVE itself
-    lattice : for many voxels, see `linear_map`
+    lattice : for many voxels, see `smoother`
     """
     s, cov, w = np.asarray(amplitudes, float), np.asarray(covariance, float), model.index(model.reference)
     m = s.shape[-1]

@@ -20,8 +20,9 @@ from scipy.stats import chi2
 from precise_lib import estimate
 from precise_lib.errors import InputError
 from precise_lib.evaluate import crlb
-from precise_lib.signal.model import add_noise, dmi_11t7, snr_to_sigma
 from precise_lib.signal.mrsi import MRSI
+from precise_lib.signal.noise import add_noise, snr_to_sigma
+from precise_lib.signal.presets import dmi_11t7
 from precise_lib.simulate.phantoms import rings
 
 # amplitudes, water = 1: the innermost ring of the phantom, and its tumors

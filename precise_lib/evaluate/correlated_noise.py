@@ -5,7 +5,7 @@ as neighbors have the same shift and width). With ``H = (I + 2 lambda L)^-1`` an
 
     Var r_v = sum_uu' H_vu t_u R_uu' t_u' H_vu' / c_water,v^2,     t_u^2 = S_u,kk - 2 r_v S_u,kw + r_v^2 S_u,ww ,
 
-which is `errors.closed_form` for R = 1. H is a low pass and so is R: the prior takes out less than it would of
+which is `closed_form.closed_form` for R = 1. H is a low pass and so is R: the prior takes out less than it would of
 independent noise of the same level.
 """
 
@@ -45,7 +45,7 @@ def closed_form_sd(model: SignalModel, amplitudes, covariance, correlation, solv
     Parameters
     ----------
     amplitudes : (V, M) by SVE, or the true ones
-    covariance : (V, M, M) of SVE, see `errors.sve_covariance`
+    covariance : (V, M, M) of SVE, see `closed_form.sve_covariance`
     correlation : (V, V)
     solver : `ExactSolver`
     """

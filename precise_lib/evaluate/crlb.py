@@ -40,7 +40,7 @@ def numeric(model: SignalModel, amplitudes, sigma, **nuisance) -> np.ndarray:
 
     Example
     -------
-    >>> from precise_lib.signal.model import dmi_11t7
+    >>> from precise_lib.signal.presets import dmi_11t7
     >>> model = dmi_11t7()
     >>> bool((abs(numeric(model, [1, .3, .6, .1], 0.1) / eq6(model, [1, .3, .6, .1], 0.1) - 1) < 0.05).all())
     True
@@ -61,26 +61,26 @@ def ratio_sd(model: SignalModel, amplitudes, sigma, **nuisance) -> np.ndarray:
     return np.sqrt(np.einsum("...ka,...ab,...kb->...k", gradient, cov, gradient)) / np.abs(water)
 
 
-def blind_bias(model: SignalModel, blind: SignalModel, amplitudes, **nuisance) -> np.ndarray:
-    """Bias (..., K) of an efficient estimator that believes in another model, to first order in what it is blind to.
+def misspecified_bias(model: SignalModel, assumed: SignalModel, amplitudes, **nuisance) -> np.ndarray:
+    """Bias (..., K) of an efficient estimator under a misspecified model, to first order in what that model lacks.
 
-    The signal that the `blind` model lacks, ``n``, is projected on the slopes of those parameters that it has:
+    The signal that the `assumed` model lacks, ``n``, is projected on the slopes of those parameters that it has:
     ``F^-1 Re(J^H n)`` with its Jacobian and Fisher matrix at the truth. What no estimate can absorb stays in the
     residual; the rest of the signal is taken for metabolites.
 
     Parameters
     ----------
-    model, blind : the truth, and the belief; the resonances of `blind` are among those of `model`
+    model, assumed : the true model, and the one assumed, whose resonances are among those of `model`
     amplitudes : (..., M) truth under `model`
     nuisance : truth of shift_hz, broadening_hz, phase_rad and so on
     """
     amplitudes = np.asarray(amplitudes, float)
-    own = amplitudes[..., [model.index(name) for name in blind.names]]
-    believed = {name: value for name, value in nuisance.items() if name in blind.common}
-    missed = model.fids(amplitudes, **nuisance) - blind.fids(own, **believed)
-    slopes, inverse = jacobian(blind, own, **believed), covariance(blind, own, 1.0, **believed)
+    own = amplitudes[..., [model.index(name) for name in assumed.names]]
+    shared = {name: value for name, value in nuisance.items() if name in assumed.common}
+    missed = model.fids(amplitudes, **nuisance) - assumed.fids(own, **shared)
+    slopes, inverse = jacobian(assumed, own, **shared), covariance(assumed, own, 1.0, **shared)
     projected = np.einsum("...at,...t->...a", slopes.conj(), missed).real
-    return np.einsum("...ab,...b->...a", inverse, projected)[..., : len(blind.names)]
+    return np.einsum("...ab,...b->...a", inverse, projected)[..., : len(assumed.names)]
 
 
 def overlap_cost(model: SignalModel, amplitudes, linewidths_hz, apart: float = 4.0) -> np.ndarray:

@@ -15,8 +15,8 @@ import numpy as np
 import xarray as xr
 
 from precise_lib import __version__
-from precise_lib.evaluate import crlb
 from precise_lib.evaluate.montecarlo import RunningMoments
+from precise_lib.signal import information
 from precise_lib.signal.model import SignalModel
 
 BATCH = 2048  # FIDs together: bounds the memory, and small arrays are not handed back to the system every time
@@ -25,10 +25,10 @@ BATCH = 2048  # FIDs together: bounds the memory, and small arrays are not hande
 def efficient_map(model: SignalModel, amplitudes, **nuisance) -> np.ndarray:
     """``J F^-1`` (V, t, M) complex64: ``Re(noise @ it)`` is the first-order error of an efficient estimator.
 
-    Amplitudes (V, M); `nuisance` as of `crlb.covariance`.
+    Amplitudes (V, M); `nuisance` as of `information.covariance`.
     """
-    covariance = crlb.covariance(model, amplitudes, 1.0, **nuisance)
-    jacobian = crlb.jacobian(model, amplitudes, **nuisance)
+    covariance = information.covariance(model, amplitudes, 1.0, **nuisance)
+    jacobian = information.jacobian(model, amplitudes, **nuisance)
     m = np.shape(amplitudes)[-1]
     return (np.swapaxes(jacobian.conj(), -1, -2) @ covariance[..., :m]).astype(np.complex64)
 
@@ -52,7 +52,7 @@ def efficiency(
     """
     amplitudes = np.atleast_2d(np.asarray(amplitudes, float))
     (v, m), clean = amplitudes.shape, model.fids(amplitudes, **nuisance)
-    covariance = crlb.covariance(model, amplitudes, 1.0, **nuisance)
+    covariance = information.covariance(model, amplitudes, 1.0, **nuisance)
     to_error = efficient_map(model, amplitudes, **nuisance)
     to_error = np.broadcast_to(to_error, (v, *to_error.shape[-2:]))
     bound = sigma * np.sqrt(np.einsum("...aa->...a", covariance)[..., :m])

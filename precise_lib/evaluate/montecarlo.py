@@ -11,8 +11,9 @@ import numpy as np
 import xarray as xr
 
 from precise_lib import __version__
-from precise_lib.signal.model import SignalModel, add_noise, snr_to_sigma
+from precise_lib.signal.model import SignalModel
 from precise_lib.signal.mrsi import MRSI
+from precise_lib.signal.noise import add_noise, snr_to_sigma
 from precise_lib.simulate.phantoms import Phantom
 
 

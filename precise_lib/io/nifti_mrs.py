@@ -17,8 +17,9 @@ from precise_lib.errors import InputError, reason
 from precise_lib.io.atomic import staged
 from precise_lib.io.companions import overlap, read_mask, read_mri
 from precise_lib.io.nifti import affine_of, check_suffix, load, write_image, write_maps
-from precise_lib.signal.model import Acquisition, SignalModel, default_2h_model
+from precise_lib.signal.model import Acquisition, SignalModel
 from precise_lib.signal.mrsi import MRSI, Series
+from precise_lib.signal.presets import default_2h_model
 
 
 @dataclass(frozen=True)

@@ -82,7 +82,7 @@ def over_truth_grid(quantified, lines: Mapping, metabolites, blocks: int = 1):
     Parameters
     ----------
     quantified : as `denoised.quantified` gives it
-    lines : source -> `scores.regression` of its estimates
+    lines : source -> `evaluate.regression.line` of its estimates
 
     Returns
     -------

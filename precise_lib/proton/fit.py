@@ -17,6 +17,7 @@ import numpy as np
 from joblib import Parallel, delayed
 
 from precise_lib.errors import InputError
+from precise_lib.estimate.least_squares import levenberg_marquardt
 from precise_lib.proton.brain import BasisSet
 from precise_lib.proton.spectrum_model import CHUNK, SpectrumModel, standard_deviations
 
@@ -73,26 +74,22 @@ def fit_chunk(model: SpectrumModel, spectra, bounded, max_shift_hz, max_iteratio
     unit = np.linalg.norm(x, axis=-1)
     unit[unit == 0] = 1.0
     x = x / unit[:, None]
-    n, m = len(x), len(model.basis.names)
+    m = len(model.basis.names)
     freedom = x.shape[1] - m - 4
-    theta = start(model, x, max_shift_hz, upright)
-    state = model.evaluate(x, theta, bounded)
-    damping, converged, active = np.full(n, 1e-3), np.zeros(n, bool), np.arange(n)
-    for _ in range(max_iterations):
-        step, gain = _step(model, state, theta, active, damping[active], bounded)
-        trial = np.clip(theta[active] + step, model.low, model.high)
-        new = model.evaluate(x[active], trial, bounded)
-        better = new.cost <= state.cost[active] * (1 + 1e-13)
+
+    def propose(rows, theta, state, damping):
+        step, gain = _step(model, state, theta, damping, bounded)
         # done when a full step would change chi-square by less than the tolerance
-        done = better & (gain < tolerance * np.maximum(state.cost[active] / freedom, 1e-18))
-        k = active[better]
-        theta[k] = trial[better]
-        state.keep(k, new, better)
-        damping[active] = np.where(better, damping[active] / 10, damping[active] * 10)
-        converged[active[done]] = True
-        active = np.flatnonzero(~converged & (damping < 1e6))
-        if not len(active):
-            break
+        done = gain < tolerance * np.maximum(state.cost / freedom, 1e-18)
+        return np.clip(theta + step, model.low, model.high), done
+
+    theta, state, converged = levenberg_marquardt(
+        start(model, x, max_shift_hz, upright),
+        lambda rows, theta: model.evaluate(x[rows], theta, bounded),
+        propose,
+        max_iterations,
+        most_damping=1e6,
+    )
     sigma = np.sqrt(state.cost / freedom)
     phase = np.angle(np.exp(1j * theta[:, 3]))
     columns = (theta[:, 0], theta[:, 1], np.sqrt(theta[:, 2]), phase, sigma * unit)
@@ -100,18 +97,17 @@ def fit_chunk(model: SpectrumModel, spectra, bounded, max_shift_hz, max_iteratio
     return SpectrumFit(state.amplitudes * unit[:, None], crlb * unit[:, None], *columns, converged)
 
 
-def _step(model, state, theta, rows, damping, bounded):
+def _step(model, state, now, damping, bounded):
     """Levenberg-Marquardt step (V, 4) in theta and the decrease of the cost that it predicts."""
-    normal, gradient = state.normal[rows].copy(), state.gradient[rows].copy()
+    normal, gradient = state.normal, state.gradient
     m = normal.shape[1] - 4
-    now, pull = theta[rows], gradient[:, m:]
+    pull = gradient[:, m:]
     held = ((now <= model.low) & (pull < 0)) | ((now >= model.high) & (pull > 0))
-    zero = (state.amplitudes[rows] <= 0) & bounded
+    zero = (state.amplitudes <= 0) & bounded
     fixed = np.concatenate([zero, held], axis=1)
     scale = np.sqrt(np.einsum("vii->vi", normal))
     scale[scale == 0] = 1.0
-    normal /= scale[:, :, None] * scale[:, None, :]
-    gradient /= scale
+    normal, gradient = normal / (scale[:, :, None] * scale[:, None, :]), gradient / scale
     normal[fixed[:, :, None] | fixed[:, None, :]] = 0.0
     gradient[fixed] = 0.0
     diagonal = np.einsum("vii->vi", normal)

@@ -19,7 +19,7 @@ from precise_lib.proton.brain import BasisSet, spectra_of
 from precise_lib.proton.denoised import denoised_spectra
 from precise_lib.proton.fit import fit_spectra
 from precise_lib.proton.weights import Denoiser
-from precise_lib.signal.model import add_noise
+from precise_lib.signal.noise import add_noise
 
 NOTHING = "nothing"
 UPRIGHT = ("NAA", "tCr", "tCho")  # what tells the phase: no spectrum of a brain has their sum below zero

@@ -19,14 +19,15 @@ import numpy as np
 import xarray as xr
 
 from precise_lib.errors import InputError
-from precise_lib.estimate.posterior import cut_normal
+from precise_lib.estimate import truncated_normal
+from precise_lib.evaluate import regression
 from precise_lib.proton import brain
 from precise_lib.proton.brain import MAXIMUM_MM, METABOLITES, WATER_MM, WINDOW, BasisSet, spectra_of
 from precise_lib.proton.denoised import linearized
 from precise_lib.proton.fit import SpectrumFit, fit_spectra
-from precise_lib.proton.scores import regression
 from precise_lib.proton.spectrum_model import SpectrumModel
 from precise_lib.proton.weights import Quantifier
+from precise_lib.signal.information import inverse
 
 MM_RANGE, SHIM_RANGE_HZ = (0.67, 1.33), (2.0, 5.0)
 
@@ -74,9 +75,7 @@ def crlb_to_water(basis: BasisSet, data: xr.Dataset, points: slice) -> np.ndarra
     known = basis.index("water")
     unknown = [k for k in range(len(basis.names) + 4) if k != known]
     precision = related(basis, data, points)[0][:, unknown][:, :, unknown]
-    scale = np.sqrt(np.einsum("vii->vi", precision))
-    inverse = np.linalg.inv(precision / (scale[:, :, None] * scale[:, None]))
-    bound = np.sqrt(np.einsum("vii->vi", inverse)) / scale
+    bound = np.sqrt(np.einsum("vii->vi", inverse(precision)))
     return bound[:, [unknown.index(basis.index(name)) for name in METABOLITES]]
 
 
@@ -153,7 +152,7 @@ def _gibbs(precision, center, low, high, n_sweeps, rng) -> np.ndarray:
             s = spread[:, j]
             middle = now[:, j] + pull[:, j] * s**2
             u = rng.uniform(1e-12, 1 - 1e-12, len(now))
-            new = middle + s * cut_normal(u, (low[j] - middle) / s, (high[j] - middle) / s)[0]
+            new = middle + s * truncated_normal.quantile(u, (low[j] - middle) / s, (high[j] - middle) / s)[0]
             pull -= precision[:, :, j] * (new - now[:, j])[:, None]
             now[:, j] = new
         if sweep >= before:
@@ -210,7 +209,7 @@ def accuracy(network: Quantifier, n_spectra: int = 600, seed: int = 2000) -> dic
     found = np.isfinite(estimate).all(1)  # a network that hardly trained may see no water
     table = {"n_spectra": n_spectra, "without_water": int((~found).sum()), "seed": seed}
     if found.sum() > 2:
-        line = regression(truth[found], estimate[found], METABOLITES, n_draws=2)
+        line = regression.line(truth[found], estimate[found], METABOLITES, n_draws=2)
         values = {name: np.round(line[name].values, 4).tolist() for name in ("slope", "rmse")}
         table |= {name: dict(zip(METABOLITES, row, strict=True)) for name, row in values.items()}
     return table

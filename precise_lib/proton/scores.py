@@ -3,11 +3,8 @@
 A denoising score compares what is left of the noise with what there was; 1 is no denoising, 0 is perfect. A fit of the
 true model with K parameters leaves K of the 2 n noise channels of n complex points, so the spectrum that it draws has
 DS = sqrt(K / 2 n) at any SNR: 0.10 for 22 parameters and 1024 points. That is what knowing the model is worth; scores
-below it come from knowing the ranges of the parameters, and `best_possible` says how far that goes.
-
-Regression of
-the estimates on the truth tells bias apart from noise: an unbiased estimate has slope 1 whatever its noise, an estimate
-that falls back on the middle of the training range has a slope below 1, and its marginal distribution piles up there.
+below it come from knowing the ranges of the parameters, and `best_possible` says how far that goes. Of estimates,
+changes of slope and RMSE are scored (`evaluate.regression` has the lines), and where their values pile up.
 """
 
 from __future__ import annotations
@@ -19,6 +16,7 @@ from scipy.stats import chi2
 
 from precise_lib.errors import InputError
 from precise_lib.evaluate.montecarlo import bootstrap_interval
+from precise_lib.evaluate.regression import checked, slope, table
 from precise_lib.proton import brain
 from precise_lib.proton.brain import BasisSet, spectra_of
 from precise_lib.proton.denoised import linearized
@@ -67,51 +65,6 @@ def denoising_score(denoised, truth, noisy, weights=None, inside=None) -> np.nda
     return np.sqrt((w * _channels(denoised - truth) ** 2).sum(-1) / noise)
 
 
-def _line(pairs) -> np.ndarray:
-    """Slope, intercept, squared correlation and RMSE (4, M) of pairs (n, 2, M) of truth and estimate."""
-    truth, estimate = pairs[:, 0], pairs[:, 1]
-    mean_t, mean_e = truth.mean(0), estimate.mean(0)
-    t, e = truth - mean_t, estimate - mean_e
-    tt, te, ee = (t * t).sum(0), (t * e).sum(0), (e * e).sum(0)
-    slope = te / tt
-    with np.errstate(invalid="ignore", divide="ignore"):
-        r2 = te**2 / (tt * ee)
-    return np.array([slope, mean_e - slope * mean_t, r2, np.sqrt(((estimate - truth) ** 2).mean(0))])
-
-
-def _pairs(truth, *estimates) -> np.ndarray:
-    arrays = [np.asarray(a, float) for a in (truth, *estimates)]
-    if len({a.shape for a in arrays}) != 1 or arrays[0].ndim != 2 or len(arrays[0]) < 3:
-        raise InputError("Truth and estimates are (spectra, metabolites), of one shape and three spectra at least.")
-    if not all(np.isfinite(a).all() for a in arrays):
-        raise InputError("Truth or estimates hold values that are not finite; leave those spectra out.")
-    if not (np.ptp(arrays[0], axis=0) > 0).all():
-        raise InputError("The true concentrations do not vary; a regression on them needs that.")
-    return np.stack(arrays, axis=1)
-
-
-def regression(truth, estimate, names=None, n_draws: int = 400, seed: int = 0) -> xr.Dataset:
-    """Least-squares line of the estimate on the truth, per metabolite.
-
-    Parameters
-    ----------
-    truth, estimate : (spectra, metabolites)
-    names : of the metabolites
-    n_draws : bootstrap draws among the spectra
-
-    Returns
-    -------
-    Dataset (metabolite): `slope`, `intercept`, `r2`, `rmse` and the ends `slope_low` ... `rmse_high` of their 95 %
-    intervals. `rmse` is the paper's sigma: the distance to the truth, not to the line.
-    """
-    pairs = _pairs(truth, estimate)
-    low, high = bootstrap_interval(_line, pairs, n_draws, seed)
-    columns = {}
-    for name, *values in zip(("slope", "intercept", "r2", "rmse"), _line(pairs), low, high, strict=True):
-        columns |= {name + end: ("metabolite", v) for end, v in zip(("", "_low", "_high"), values, strict=True)}
-    return xr.Dataset(columns, _coordinate(names))
-
-
 def slope_error(truth, sd) -> np.ndarray:
     """Standard error (M,) of the slope that unbiased estimates of SD `sd` (spectra, metabolites) will have."""
     t = np.asarray(truth, float) - np.mean(truth, axis=0)
@@ -120,10 +73,10 @@ def slope_error(truth, sd) -> np.ndarray:
 
 def _compared(name, statistic, truth, before, after, names, n_draws, seed) -> xr.Dataset:
     """A statistic (M,) of triples (n, 3, M) and the ends of its interval, the triples drawn together."""
-    triples = _pairs(truth, before, after)
+    triples = np.stack(checked(truth, before, after), axis=1)
     values = (statistic(triples), *bootstrap_interval(statistic, triples, n_draws, seed))
     ends = (name, f"{name}_low", f"{name}_high")
-    return xr.Dataset({k: ("metabolite", v) for k, v in zip(ends, values, strict=True)}, _coordinate(names))
+    return table(dict(zip(ends, values, strict=True)), names)
 
 
 def slope_change(truth, before, after, names=None, n_draws: int = 400, seed: int = 0) -> xr.Dataset:
@@ -135,7 +88,8 @@ def slope_change(truth, before, after, names=None, n_draws: int = 400, seed: int
     """
 
     def change(draws):
-        return _line(draws[:, [0, 2]])[0] - _line(draws[:, [0, 1]])[0]
+        truth, before, after = np.moveaxis(draws, 1, 0)
+        return slope(truth, after) - slope(truth, before)
 
     return _compared("change", change, truth, before, after, names, n_draws, seed)
 
@@ -195,11 +149,7 @@ def marginals(estimate, maximum, names=None) -> xr.Dataset:
         "above_maximum": estimate > maximum,
         "not_above_zero": estimate <= 0,
     }
-    return xr.Dataset({k: ("metabolite", v.mean(0)) for k, v in shares.items()}, _coordinate(names))
-
-
-def _coordinate(names) -> dict:
-    return {} if names is None else {"metabolite": list(names)}
+    return table({k: v.mean(0) for k, v in shares.items()}, names)
 
 
 def autocorrelation(residual, lags: int = 20) -> np.ndarray:

@@ -8,7 +8,7 @@ for (s, b, g, phi). Derivatives by theta are Fourier transforms of ``S``, ``t S`
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.fft import fft
@@ -17,6 +17,7 @@ from scipy.optimize import nnls
 
 from precise_lib.errors import InputError
 from precise_lib.proton.brain import BasisSet
+from precise_lib.signal.information import fisher, inverse
 from precise_lib.signal.model import GAUSSIAN
 
 CHUNK = 16  # spectra that advance together: about 60 MB per thread
@@ -31,10 +32,6 @@ class State:
     cost: np.ndarray  # (V,)
     normal: np.ndarray  # (V, M + 4, M + 4)
     gradient: np.ndarray  # (V, M + 4)
-
-    def keep(self, rows, better: State, which):
-        for f in fields(self):
-            getattr(self, f.name)[rows] = getattr(better, f.name)[which]
 
 
 class SpectrumModel:
@@ -89,8 +86,7 @@ class SpectrumModel:
             amplitudes = non_negative(gram, h) if bounded else np.linalg.solve(gram, h[..., None])[..., 0]
         jacobian = np.concatenate([unit, self.nuisance_columns(amplitudes, envelope)], axis=1)
         residual = x - (amplitudes[:, None] @ unit)[:, 0]
-        normal = jacobian @ jacobian.swapaxes(1, 2)
-        return State(amplitudes, (residual**2).sum(-1), normal, (jacobian @ residual[..., None])[..., 0])
+        return State(amplitudes, (residual**2).sum(-1), fisher(jacobian), (jacobian @ residual[..., None])[..., 0])
 
 
 def non_negative(gram, h) -> np.ndarray:
@@ -106,12 +102,9 @@ def standard_deviations(normal, sigma) -> np.ndarray:
 
     Where the signal is zero, shift, width and phase mean nothing: their bound is infinite and costs the others nothing.
     """
-    scale = np.sqrt(np.einsum("vii->vi", normal))
-    void = scale == 0
-    scale = np.where(void, 1.0, scale)
-    unity = void[:, :, None] * np.eye(void.shape[1])
-    inverse = np.linalg.inv(normal / (scale[:, :, None] * scale[:, None, :]) + unity)
-    return np.where(void, np.inf, np.sqrt(np.einsum("vii->vi", inverse)) / scale * np.asarray(sigma)[:, None])
+    void = np.einsum("vii->vi", normal) == 0
+    known = np.sqrt(np.einsum("vii->vi", inverse(normal)))
+    return np.where(void, np.inf, known * np.asarray(sigma)[:, None])
 
 
 def crlb(basis: BasisSet, amplitudes, shim_hz, sigma, points: slice = slice(None)) -> np.ndarray:

@@ -35,7 +35,8 @@ from scipy.stats import poisson
 from precise_lib.estimate import noise
 from precise_lib.estimate.fit import FitResult
 from precise_lib.evaluate import crlb
-from precise_lib.signal.model import SignalModel, peak_height
+from precise_lib.signal.model import SignalModel
+from precise_lib.signal.noise import peak_height
 
 FALSE_ALARM = 1e-3  # chance that noise alone raises the residual flag of a voxel
 NEAR = 0.05  # share of the training range that counts as near its end

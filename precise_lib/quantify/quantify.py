@@ -19,8 +19,9 @@ from precise_lib.estimate.prior import OMEGA_MAX
 from precise_lib.io import atomic, nifti, nifti_mrs, text
 from precise_lib.quantify import errors as uncertainty
 from precise_lib.quantify import outcome
-from precise_lib.signal.model import Acquisition, SignalModel, default_2h_model
+from precise_lib.signal.model import Acquisition, SignalModel
 from precise_lib.signal.mrsi import LARGEST, SMALLEST, Series
+from precise_lib.signal.presets import default_2h_model
 
 CLOSED_FORM = ("fit", "sve", "precise")  # estimators whose errors need no repetition
 

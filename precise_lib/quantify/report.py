@@ -19,8 +19,9 @@ from precise_lib.errors import InputError
 from precise_lib.estimate import noise
 from precise_lib.estimate.fit import FitResult, fit_fids
 from precise_lib.io import nifti, nifti_mrs
-from precise_lib.signal.model import DEUTERIUM_MHZ_PER_T, SignalModel, peak_height
+from precise_lib.signal.model import DEUTERIUM_MHZ_PER_T, SignalModel
 from precise_lib.signal.mrsi import MRSI, Series
+from precise_lib.signal.noise import peak_height
 
 SIMULATED = "simulated rings"
 EXAMPLE_SNR = 12.0

@@ -24,8 +24,9 @@ from precise_lib.estimate.sampling import TrainConfig, signal_families
 from precise_lib.estimate.training import train
 from precise_lib.evaluate.accuracy import certify
 from precise_lib.io import nifti_mrs
-from precise_lib.signal.model import Acquisition, Resonance, SignalModel, peak_height
+from precise_lib.signal.model import Acquisition, Resonance, SignalModel
 from precise_lib.signal.mrsi import MRSI
+from precise_lib.signal.noise import peak_height
 from precise_lib.signal.presets import parse_metabolites
 
 PROVISIONAL_T2STAR_S = 0.030  # where the fit starts; it goes from nearly undamped to ten times this width

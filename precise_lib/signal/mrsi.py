@@ -19,6 +19,13 @@ from precise_lib.signal.model import SignalModel
 SMALLEST, LARGEST = 1e-15, 1e12
 
 
+def to_maps(values, names, name: str, units: str = "mM") -> xr.DataArray:
+    """Values (x, y, z, M) or (x, y, z, frame, M) as a DataArray with the metabolites first."""
+    values = np.moveaxis(np.asarray(values, float), -1, 0)
+    dims = ("metabolite", "x", "y", "z", "frame")[: values.ndim]
+    return xr.DataArray(values, dims=dims, coords={"metabolite": list(names)}, name=name, attrs={"units": units})
+
+
 @dataclass(frozen=True)
 class MRSI:
     """FIDs of every voxel, with optional anatomy.
@@ -99,13 +106,7 @@ class MRSI:
 
     def to_maps(self, values, name: str, units: str = "mM") -> xr.DataArray:
         """Values (x, y, z, M) as a DataArray (metabolite, x, y, z)."""
-        return xr.DataArray(
-            np.moveaxis(np.asarray(values, float), -1, 0),
-            dims=("metabolite", "x", "y", "z"),
-            coords={"metabolite": self.model.names},
-            name=name,
-            attrs={"units": units},
-        )
+        return to_maps(values, self.model.names, name, units)
 
 
 @dataclass(frozen=True)
@@ -187,11 +188,4 @@ class Series:
 
     def to_maps(self, values, name: str, units: str = "mM") -> xr.DataArray:
         """Values (N, M) of the voxel-frames as a DataArray (metabolite, x, y, z) or (metabolite, x, y, z, frame)."""
-        grid = self.on_grid(np.asarray(values, float))
-        return xr.DataArray(
-            np.moveaxis(grid, -1, 0),
-            dims=("metabolite", "x", "y", "z", "frame")[: grid.ndim],
-            coords={"metabolite": self.model.names},
-            name=name,
-            attrs={"units": units},
-        )
+        return to_maps(self.on_grid(np.asarray(values, float)), self.model.names, name, units)

@@ -1,18 +1,14 @@
 r"""Phase encoding of a fine object in k-space, its point spread function, and the noise that comes with it.
 
-PRECISE-DMI encodes 3D DMI on a sphere of k-space (Methods, "In vivo experiments"): of the positions of the DMI matrix
-only those inside the inscribed ellipsoid are measured, about pi/6 = 52 %. Three things follow, all modeled here:
+PRECISE-DMI measures only the positions inside the inscribed ellipsoid of k-space, about pi/6 = 52 %:
 
-* The point spread function is that of a ball, ``3 (sin x - x cos x) / x^3`` with ``x = pi r / voxel``. Its full width
-  at half maximum is 1.59 voxels, against 1.21 for a full cube; its sum is one, so that total signal is kept.
-* The corners of k-space hold no noise. At equal noise in each encoding the variance of a voxel is the share of
-  positions measured, pi/6 of a full cube's.
-* What noise there is correlates between voxels: by ``PSF(d) / PSF(0)``, ``3 / pi^2 = 0.30`` for direct neighbors.
-  A prior that averages neighbors gains less than it would from independent voxels.
+* The point spread function is that of a ball, ``3 (sin x - x cos x) / x^3`` with ``x = pi r / voxel``: a full width at
+  half maximum of 1.59 voxels, against 1.21 for a full cube, and a sum of one.
+* At equal noise in each encoding the variance of a voxel is pi/6 of a full cube's.
+* That noise correlates between voxels, by ``PSF(d) / PSF(0)``: ``3 / pi^2 = 0.30`` for direct neighbors.
 
-A field gradient acts like one more encoding: it moves the signal through k-space while the FID runs. Lines are not
-broadened by a linear one of g Hz per voxel; instead the FID ends when its signal leaves the measured sphere, at 1 / 2g.
-What is left to broaden lines is the curvature of the field and its spread within an object point.
+A field gradient acts like one more encoding: a linear one of g Hz per voxel does not broaden lines, but the FID ends
+when its signal leaves the measured sphere, at 1 / 2g. Curvature, and spread within an object point, broaden them.
 """
 
 from __future__ import annotations

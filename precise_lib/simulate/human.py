@@ -1,14 +1,10 @@
 """A human head in numbers: MNI152 anatomy, the metabolism of a DMI study, a heterogeneous tumor and a cavity.
 
-The anatomy is real: the MNI152 T1 template and its gray- and white-matter maps, which nilearn carries in its own wheel
-(2 mm; nothing is downloaded). They are averages of 152 heads, so the cortex is blurrier than in one person. What is not
-gray or white matter inside the brain mask counts as CSF. Skull and scalp are left out, and so is the point spread of
-the encoding: every DMI voxel is the exact average of the 2 mm maps over its own box.
-
-Metabolism is assumed, by tissue (`CONCENTRATIONS_MM`), and so are the lesions, which the healthy template does not
-have: an enhancing rim of viable tumor around a necrotic core, a part of the same tumor that does not enhance and looks
-like the healthy tissue it grew into, and a resection cavity. That is the patient whom the authors of PRECISE-DMI name
-as a limit of their work: human tumors during therapy look less homogeneous in the MRI than the rat model that they had.
+The anatomy is the MNI152 T1 template with its gray- and white-matter maps (2 mm, in nilearn's own wheel): averages of
+152 heads, with a cortex blurrier than in one person. What is not gray or white matter inside the brain mask counts as
+CSF; skull, scalp and the point spread of the encoding are left out. Metabolism by tissue (`CONCENTRATIONS_MM`) and
+lesions are assumed: an enhancing rim of viable tumor around a necrotic core, a part of the same tumor that does not
+enhance, and a resection cavity: the patient whom the authors of PRECISE-DMI name as a limit of their work.
 """
 
 from __future__ import annotations
@@ -17,7 +13,9 @@ import numpy as np
 import xarray as xr
 
 from precise_lib.errors import InputError
-from precise_lib.signal.model import SignalModel, dmi_4t, dmi_7t
+from precise_lib.signal.model import SignalModel
+from precise_lib.signal.mrsi import to_maps
+from precise_lib.signal.presets import dmi_4t, dmi_7t
 from precise_lib.simulate.anatomy import average, dmi_grid, positions, templates
 from precise_lib.simulate.phantoms import METABOLITES, Phantom
 
@@ -172,15 +170,10 @@ def human(
     share = fractions.sum(0)
     mask = share >= MASK_SHARE
     levels = np.array([CONCENTRATIONS_MM[name] for name in TISSUES])
-    with np.errstate(invalid="ignore"):
-        mean = np.einsum("tm,txyz->mxyz", levels, fractions) / np.where(mask, share, np.nan)
-    maps = xr.DataArray(
-        mean, dims=("metabolite", "x", "y", "z"), coords={"metabolite": list(METABOLITES)}, name="truth",
-        attrs={"units": "mM"},
-    )  # fmt: skip
+    mean = np.einsum("tm,txyz->xyzm", levels, fractions) / np.where(mask, share, np.nan)[..., None]
     b0, b1 = _fields(affine, fine.sum(0) > 0, shape, grid, model) if inhomogeneous else (None, 1.0)
     return Phantom(
-        maps,
+        to_maps(mean, METABOLITES, "truth"),
         np.where(mask, 1 + fractions.argmax(0), 0),
         {name: mask & (fractions[TISSUES.index(name)] >= 0.5 * share) for name in LESIONS},
         mri,

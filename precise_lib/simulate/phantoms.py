@@ -25,8 +25,11 @@ import numpy as np
 import xarray as xr
 
 from precise_lib.errors import InputError
-from precise_lib.signal.model import SignalModel, add_noise, dmi_11t7, snr_to_sigma
-from precise_lib.signal.mrsi import MRSI
+from precise_lib.signal.model import SignalModel
+from precise_lib.signal.mrsi import MRSI, to_maps
+from precise_lib.signal.noise import add_noise, snr_to_sigma
+from precise_lib.signal.presets import dmi_11t7
+from precise_lib.simulate.encoding import grid_affine
 from precise_lib.simulate.fields import gradient_broadening
 
 METABOLITES = ("water", "Glc", "Glx", "Lac")
@@ -55,7 +58,7 @@ class Phantom:
     model : `SignalModel`
     b0_hz, b1 : (x, y, z) frequency shift and factor on the signal that `measure` applies unless given others, or None
     clean : (x, y, z, t) noiseless FIDs where the phantom was encoded with a point spread function and these fields,
-        see `encoding`; None where they follow from the concentrations
+        see `simulate.encoding`; None where they follow from the concentrations
     noise : callable (generator, number of samples) -> (x, y, z, t) noise of SD 1 per real channel, for noise that
         neighbors share; None for white noise
     blurred : like `concentrations`, after the point spread function alone; None without one
@@ -151,14 +154,6 @@ class Phantom:
         return self.model.fids(amplitudes, shift, broadening_hz, phase_rad)
 
 
-def _grid_affine(matrix: int, field_of_view_mm: float, slice_mm: float) -> np.ndarray:
-    """Affine that centers a matrix x matrix x 1 grid on the origin."""
-    step = field_of_view_mm / matrix
-    affine = np.diag([step, step, slice_mm, 1.0])
-    affine[:2, 3] = -field_of_view_mm / 2 + step / 2
-    return affine
-
-
 def _compartments(matrix: int) -> np.ndarray:
     position = (np.arange(matrix) + 0.5) / matrix - 0.5
     radius = np.hypot(position[:, None], position[None, :])
@@ -213,20 +208,13 @@ def rings(
     fine = _tumor_masks(mri_matrix, tumor_size, matrix)
     for site in IN_MRI:
         mri[fine[site]] = TUMOR_GRAY
-    slice_mm = field_of_view_mm / matrix
-    maps = xr.DataArray(
-        np.moveaxis(concentrations, -1, 0),
-        dims=("metabolite", "x", "y", "z"),
-        coords={"metabolite": list(METABOLITES)},
-        name="truth",
-        attrs={"units": "mM"},
-    )
+    field = (field_of_view_mm, field_of_view_mm, field_of_view_mm / matrix)
     return Phantom(
-        maps,
+        to_maps(concentrations, METABOLITES, "truth"),
         compartments,
         tumors,
         mri,
-        _grid_affine(mri_matrix, field_of_view_mm, slice_mm),
-        _grid_affine(matrix, field_of_view_mm, slice_mm),
+        grid_affine((mri_matrix, mri_matrix, 1), field),
+        grid_affine((matrix, matrix, 1), field),
         model,
     )

@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-import xarray as xr
 
 from precise_lib.errors import InputError
-from precise_lib.signal.model import SignalModel, dmi_rat
+from precise_lib.signal.model import SignalModel
+from precise_lib.signal.mrsi import to_maps
+from precise_lib.signal.presets import dmi_rat
 from precise_lib.simulate.encoding import SAMPLINGS, EncodedNoise, Encoding, encode_fids, grid_affine
 from precise_lib.simulate.fields import gradient_broadening
 from precise_lib.simulate.phantoms import METABOLITES, Phantom
@@ -187,7 +188,7 @@ def _object(matrix, field_of_view_mm, sampling, model: SignalModel) -> dict:
     amplitudes = mm / model.reference_concentration_mm * b1(points)[..., None]
     shift = b0(points)
     out = {
-        "concentrations": _maps(truth, "truth"),
+        "concentrations": to_maps(truth, METABOLITES, "truth"),
         "compartments": compartments,
         "tumors": {"tumor": tumor},
         "affine": grid_affine(matrix, field_of_view_mm),
@@ -202,19 +203,9 @@ def _object(matrix, field_of_view_mm, sampling, model: SignalModel) -> dict:
         out |= {
             "clean": encode_fids(encoding, model, amplitudes, shift, gradient_broadening(shift)),
             "noise": EncodedNoise(encoding),
-            "blurred": _maps(ratio, "blurred truth"),
+            "blurred": to_maps(ratio, METABOLITES, "blurred truth"),
         }
     return out
-
-
-def _maps(values, name) -> xr.DataArray:
-    return xr.DataArray(
-        np.moveaxis(values, -1, 0),
-        dims=("metabolite", "x", "y", "z"),
-        coords={"metabolite": list(METABOLITES)},
-        name=name,
-        attrs={"units": "mM"},
-    )
 
 
 def rat(

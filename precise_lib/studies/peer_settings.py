@@ -77,7 +77,7 @@ PEERS = (
 
 
 class Cached:
-    """An estimator that works once for all who ask about the same data: the filters of one fit share it."""
+    """An estimator that works once for all who ask about the same data: the filters of one fit."""
 
     def __init__(self, estimator: Callable):
         self.estimator, self.name = estimator, estimator.name

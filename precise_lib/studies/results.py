@@ -100,7 +100,7 @@ def differences(new: list[Record], kept: list[Record]) -> list[Difference]:
 
 
 def _moved(old: Record, now: Record) -> bool:
-    """Whether two values lie further apart than both spreads together, or one of them is no number any more."""
+    """Whether two values lie further apart than both spreads together, or one of them is no longer a number."""
     numbers = [isinstance(r.value, int | float) for r in (old, now)]
     if not all(numbers):
         return any(numbers)

@@ -25,7 +25,7 @@ def slopes_over_snr(snr, measured: Mapping[str, xr.Dataset], predicted: Mapping[
     Parameters
     ----------
     snr : (S,)
-    measured : label -> Dataset (snr, metabolite) of `shrinkage.lines`
+    measured : label -> Dataset (snr, metabolite) of `regression.controlled_line`
     predicted : label -> (S, metabolites), drawn as lines in the color of the label
 
     Returns

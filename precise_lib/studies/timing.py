@@ -8,8 +8,10 @@ import numpy as np
 from scipy.optimize import least_squares
 
 from precise_lib.estimate.fit import fit_fids
-from precise_lib.signal.model import SignalModel, add_noise, dmi_11t7, snr_to_sigma
+from precise_lib.signal.model import SignalModel
 from precise_lib.signal.mrsi import MRSI
+from precise_lib.signal.noise import add_noise, snr_to_sigma
+from precise_lib.signal.presets import dmi_11t7
 from precise_lib.studies import amares
 
 

@@ -12,7 +12,7 @@ from precise_lib.evaluate.crlb import covariance
 from precise_lib.evaluate.efficiency import efficiency
 from precise_lib.io.shipped import data_path
 from precise_lib.signal.information import jacobian
-from precise_lib.signal.model import snr_to_sigma
+from precise_lib.signal.noise import snr_to_sigma
 
 CONFIGS = sorted(data_path("training").glob("*.yaml"))
 ACETATE = "dmi_11t7_acetate"

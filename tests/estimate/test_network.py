@@ -12,7 +12,7 @@ from precise_lib.estimate.training import (
 )
 from precise_lib.evaluate.crlb import covariance
 from precise_lib.signal.information import jacobian
-from precise_lib.signal.model import dmi_11t7
+from precise_lib.signal.presets import dmi_11t7
 from tests.helpers import (
     AMPLITUDES,
     minute_config,

@@ -19,8 +19,8 @@ from precise_lib.estimate.prior import (
     prepare_mri,
 )
 from precise_lib.estimate.sve import Sve
-from precise_lib.signal.model import dmi_11t7
 from precise_lib.signal.mrsi import MRSI
+from precise_lib.signal.presets import dmi_11t7
 from precise_lib.simulate.phantoms import rings
 from tests.helpers import noisy_fids, sd_bounds, tiny_network
 

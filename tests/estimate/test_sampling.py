@@ -12,7 +12,7 @@ from precise_lib.estimate.training import (
     shorter,
 )
 from precise_lib.evaluate.crlb import numeric
-from precise_lib.signal.model import dmi_11t7
+from precise_lib.signal.presets import dmi_11t7
 from tests.helpers import (
     AMPLITUDES,
     minute_config,

@@ -16,7 +16,8 @@ from precise_lib.estimate.training import (
     train,
 )
 from precise_lib.evaluate.accuracy import certify
-from precise_lib.signal.model import Resonance, SignalModel, default_2h_model, dmi_3t, dmi_11t7
+from precise_lib.signal.model import Resonance, SignalModel
+from precise_lib.signal.presets import default_2h_model, dmi_3t, dmi_11t7
 from tests.helpers import (
     AMPLITUDES,
     RECIPES,

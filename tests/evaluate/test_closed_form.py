@@ -9,7 +9,8 @@ from precise_lib.estimate.choose import ratios
 from precise_lib.estimate.fit import fit_fids
 from precise_lib.estimate.prior import ExactSolver, edge_weights
 from precise_lib.evaluate import closed_form, crlb
-from precise_lib.signal.model import add_noise, dmi_3t, dmi_11t7, snr_to_sigma
+from precise_lib.signal.noise import add_noise, snr_to_sigma
+from precise_lib.signal.presets import dmi_3t, dmi_11t7
 from tests.helpers import AMPLITUDES, noisy_fids
 
 MODEL = dmi_11t7()

@@ -8,7 +8,8 @@ from precise_lib import estimate
 from precise_lib.errors import InputError
 from precise_lib.evaluate import conformance, crlb
 from precise_lib.evaluate.conformance import CHECKS, Subject, Violation
-from precise_lib.signal.model import dmi_11t7, snr_to_sigma
+from precise_lib.signal.noise import snr_to_sigma
+from precise_lib.signal.presets import dmi_11t7
 from precise_lib.studies.peer_settings import Peer
 from tests.helpers import ROOT
 

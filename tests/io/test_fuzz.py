@@ -33,8 +33,9 @@ from precise_lib.proton.training import DenoiseConfig
 from precise_lib.proton.weights import Denoiser
 from precise_lib.quantify import quantify
 from precise_lib.run import tables
-from precise_lib.signal.model import Acquisition, dmi_11t7
+from precise_lib.signal.model import Acquisition
 from precise_lib.signal.mrsi import MRSI
+from precise_lib.signal.presets import dmi_11t7
 from precise_lib.studies import results
 from tests.helpers import AMPLITUDES
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from precise_lib.errors import InputError
+from precise_lib.evaluate import regression
 from precise_lib.proton import brain, denoised, scores
 from precise_lib.proton.brain import MAXIMUM_MM, METABOLITES
 from precise_lib.proton.weights import Denoiser
@@ -64,7 +65,7 @@ def verdicts(q, label) -> dict[str, bool]:
     """What denoising does to the estimates according to the paper, one condition each."""
     before, after = (q.estimate.sel(source=m) for m in ("noisy", label))
     weak = [METABOLITES.index(m) for m in WEAK]
-    lines = {m: scores.regression(q.truth, e, METABOLITES, n_draws=2) for m, e in (("b", before), ("a", after))}
+    lines = {m: regression.line(q.truth, e, METABOLITES, n_draws=2) for m, e in (("b", before), ("a", after))}
     change = scores.slope_change(q.truth, before, after, METABOLITES)
     above = [(e.values > MAXIMUM)[:, weak].sum() for e in (before, after)]
     return {

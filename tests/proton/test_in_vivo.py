@@ -11,7 +11,8 @@ from precise_lib.proton import in_vivo, injection, preprocess
 from precise_lib.proton.brain import BasisSet, acquisition_3t, brain_basis, macromolecules, spectra_of
 from precise_lib.proton.figures_in_vivo import model_parts
 from precise_lib.proton.fit import fit_spectra
-from precise_lib.signal.model import Acquisition, add_noise, gaussian_decay
+from precise_lib.signal.model import Acquisition, gaussian_decay
+from precise_lib.signal.noise import add_noise
 
 SCANNER = Acquisition(2048, 1 / 2000, 127.75, "1H")  # as the PRESS measurement was sampled
 # mM of a healthy brain, roughly; MM at its normal amplitude

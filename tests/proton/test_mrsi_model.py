@@ -22,7 +22,9 @@ from precise_lib.io.shipped import data_path
 from precise_lib.proton import brain
 from precise_lib.proton.head import head
 from precise_lib.proton.mrsi_model import LIPIDS, mrsi_3t, without
-from precise_lib.signal.model import Acquisition, Resonance, SignalModel, dmi_11t7, snr_to_sigma
+from precise_lib.signal.model import Acquisition, Resonance, SignalModel
+from precise_lib.signal.noise import snr_to_sigma
+from precise_lib.signal.presets import dmi_11t7
 from precise_lib.studies.spill import by_depth, lipid_error, under
 
 MODEL, BLIND = mrsi_3t(), mrsi_3t(terms=False)
@@ -116,16 +118,16 @@ def test_bound_without_any_lipid_is_finite():
 
 
 @pytest.mark.parametrize("role", ["lipid", "baseline"])
-def test_blind_bias_is_the_projection(role):
+def test_misspecified_bias_is_the_projection(role):
     """Exact to first order: a hundredth of the term, the fit of a noiseless FID."""
     belief = without(MODEL, role)
     amplitudes = TYPICAL * np.where(MODEL.of_role(role), 0.01, 1)
     own = amplitudes[[MODEL.index(name) for name in belief.names]]
-    predicted = crlb.blind_bias(MODEL, belief, amplitudes, **SHAPE)[:K]
+    predicted = crlb.misspecified_bias(MODEL, belief, amplitudes, **SHAPE)[:K]
     found = fit_fids(MODEL.fids(amplitudes[None], **SHAPE), belief).amplitudes[0] - own
     np.testing.assert_allclose(found[:K], predicted, atol=0.02 * np.abs(predicted).max())
     assert np.abs(predicted).max() > 5e-4
-    np.testing.assert_allclose(crlb.blind_bias(MODEL, MODEL, amplitudes, **SHAPE), 0, atol=1e-12)
+    np.testing.assert_allclose(crlb.misspecified_bias(MODEL, MODEL, amplitudes, **SHAPE), 0, atol=1e-12)
 
 
 def test_fit_takes_the_terms_and_attains_the_bound():
@@ -204,7 +206,7 @@ def test_network_with_the_terms_comes_close_to_the_bound(snr):
 def test_blind_network_errs_as_the_projection_says():
     network = weights("h1_3t_metabolites")
     amplitudes = TYPICAL * np.where(MODEL.of_role("lipid"), 0.25, 1)
-    predicted = crlb.blind_bias(MODEL, BLIND, amplitudes, **SHAPE) / TYPICAL[:K]
+    predicted = crlb.misspecified_bias(MODEL, BLIND, amplitudes, **SHAPE) / TYPICAL[:K]
     found = network.amplitudes(MODEL.fids(amplitudes[None], **SHAPE), BLIND)[0] / TYPICAL[:K] - 1
     np.testing.assert_allclose(found, predicted, atol=0.06)
     assert (predicted > 0.1).all()

@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from precise_lib import cli
 from precise_lib.errors import InputError
+from precise_lib.evaluate import regression
 from precise_lib.io.shipped import data_path
 from precise_lib.proton import brain, quantification, scores
 from precise_lib.proton.brain import MAXIMUM_MM, METABOLITES, WATER_MM, WINDOW, spectra_of
@@ -265,7 +266,7 @@ def test_nothing_errs_less_than_the_posterior_mean():
     assert ratios["unbounded"].sel(metabolite=["sI", "Gly", "Lac", "GABA"]).max() < 0.5
     assert ratios["unbounded"].max() < 1.05
     # an estimate of least error is at right angles to its error: slope on the truth = share of the variance kept
-    line = scores.regression(truth, mean, METABOLITES, n_draws=100)
+    line = regression.line(truth, mean, METABOLITES, n_draws=100)
     kept = mean.var(0) / truth.var(0)
     assert np.abs(line.slope.values - kept).max() < 0.06
     assert np.abs(line.slope.values - kept).mean() < 0.02
@@ -322,7 +323,7 @@ def test_shipped_networks_bend_what_the_data_leave_open(name):
     """The direction of M11 on spectra that the network has not seen."""
     network, data = Quantifier.load(name), brain.draw(250, 31)
     estimate, truth = network.quantify(data.noisy.values), data.concentration.values
-    line = scores.regression(truth, estimate, METABOLITES, n_draws=100)
+    line = regression.line(truth, estimate, METABOLITES, n_draws=100)
     assert line.slope_high.sel(metabolite="sI") < 0.6
     assert (line.slope.values[STRONG] > 0.85).all()
     shares = scores.marginals(estimate, MAXIMUM, METABOLITES)

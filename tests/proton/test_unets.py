@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from precise_lib import cli
 from precise_lib.errors import InputError
 from precise_lib.estimate import catalog
+from precise_lib.evaluate import regression
 from precise_lib.io.shipped import data_path
 from precise_lib.proton import brain, denoised, scores, training, unets, weights
 from precise_lib.proton.fit import fit_spectra
@@ -346,7 +347,7 @@ def test_best_possible_is_the_best_linear_estimate():
     drawn = rng.standard_normal((4000, m + 1)) * spread
     seen = drawn @ columns + rng.standard_normal((4000, columns.shape[1]))
     estimate = seen @ columns.T @ np.linalg.inv(columns @ columns.T + np.diag(1 / spread**2))
-    slopes = scores.regression(drawn, estimate, n_draws=2).slope.values[:m]
+    slopes = regression.line(drawn, estimate, n_draws=2).slope.values[:m]
     # here the shim is known, which can only help
     assert (slopes > best.slope.values - 0.03).all()
     assert np.abs(slopes - best.slope.values).max() < 0.06

@@ -14,8 +14,8 @@ from precise_lib.estimate.prior import ExactSolver
 from precise_lib.io import nifti, nifti_mrs
 from precise_lib.quantify.errors import Uncertainty
 from precise_lib.quantify.quantify import quantify
-from precise_lib.signal.model import dmi_11t7
 from precise_lib.signal.mrsi import MRSI, Series
+from precise_lib.signal.presets import dmi_11t7
 from precise_lib.simulate.phantoms import rings
 from tests.helpers import tiny_network
 

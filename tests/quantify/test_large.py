@@ -13,8 +13,9 @@ from precise_lib.evaluate import closed_form
 from precise_lib.io import nifti, nifti_mrs
 from precise_lib.quantify import errors as uncertainty
 from precise_lib.quantify.quantify import quantify
-from precise_lib.signal.model import add_noise, dmi_11t7, snr_to_sigma
 from precise_lib.signal.mrsi import MRSI, Series
+from precise_lib.signal.noise import add_noise, snr_to_sigma
+from precise_lib.signal.presets import dmi_11t7
 from tests.helpers import AMPLITUDES, tiny_network
 
 MODEL = dmi_11t7()

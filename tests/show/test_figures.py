@@ -6,7 +6,8 @@ import pytest
 
 from precise_lib import show
 from precise_lib.show import style
-from precise_lib.signal.model import dmi_11t7, spectrum
+from precise_lib.signal.model import spectrum
+from precise_lib.signal.presets import dmi_11t7
 from precise_lib.simulate.phantoms import rings
 
 

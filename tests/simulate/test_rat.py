@@ -9,7 +9,9 @@ from precise_lib.errors import InputError
 from precise_lib.estimate.fit import fit_fids
 from precise_lib.estimate.noise import noise_correlation
 from precise_lib.estimate.prior import prepare_mri
-from precise_lib.signal.model import Acquisition, Resonance, SignalModel, default_2h_model, snr_to_sigma
+from precise_lib.signal.model import Acquisition, Resonance, SignalModel
+from precise_lib.signal.noise import snr_to_sigma
+from precise_lib.signal.presets import default_2h_model
 from precise_lib.simulate.phantoms import rings
 from precise_lib.simulate.rat import ANCHOR_SNR, COIL_CENTER_MM, NUMBER, TISSUES, b0, b1, rat, snr_of, tissues
 from tests.helpers import sd_bounds
