@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np
 
 from precise_lib import estimate
-from precise_lib.estimate.prior import ExactSolver, edge_weights, finetune, prepare_mri
+from precise_lib.estimate.finetune import finetune
+from precise_lib.estimate.prior import ExactSolver, edge_weights, prepare_mri
 from precise_lib.estimate.sve import resolve
 from precise_lib.estimate.training import TrainConfig, Trainer
 from precise_lib.evaluate.crlb import ratio_sd
