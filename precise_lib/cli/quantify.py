@@ -34,7 +34,7 @@ def quantify(
     errors: Annotated[
         str | None,
         typer.Option(
-            help="How sd_ and bias_ maps are made: closed (default for fit, sve, precise), montecarlo or none."
+            help="How sd_ and bias_ maps are made: closed (default where the estimator allows it), montecarlo or none."
         ),
     ] = None,
     repeats: Annotated[int, typer.Option(help="Repetitions of --errors montecarlo.")] = 100,

@@ -32,7 +32,7 @@ import numpy as np
 
 from precise_lib.errors import InputError
 from precise_lib.estimate.prior import ExactSolver
-from precise_lib.estimate.smoother import diagonal_and_squares
+from precise_lib.estimate.smoother import leverage_and_variance
 
 GRID = np.r_[0.0, 10 ** np.arange(-4.0, 0.01, 0.125)]
 METHODS = ("stein", "cross-validation", "bias")
@@ -99,12 +99,12 @@ def least(lams: np.ndarray, curve: np.ndarray) -> np.ndarray:
     return np.where(inner == best, vertex, lams[best])
 
 
-def curves(weights, sve, water: int, ratio_sd, lams=None, lattice=None, truth=None) -> Curves:
+def curves(prior, sve, water: int, ratio_sd, lams=None, lattice=None, truth=None) -> Curves:
     """Risk, cross-validation and bias over lambda, for one or many noise realizations.
 
     Parameters
     ----------
-    weights : (V, V) Eq. 5
+    prior : (V, V) weights of Eq. 5, or setting -> linear map of any other prior
     sve : (..., V, M) SVE amplitudes; leading axes are realizations
     water : index of the reference
     ratio_sd : (..., V, M) SD of amplitude / water by SVE, for example from the bound
@@ -128,17 +128,18 @@ def curves(weights, sve, water: int, ratio_sd, lams=None, lattice=None, truth=No
     variance = np.where(good, ratio_sd, 1.0) ** 2
     precision = np.where(good & (variance > 0), 1 / np.where(variance > 0, variance, 1), 0.0)
     counted = np.maximum((precision > 0).sum(-2), 1)
+    make = prior if callable(prior) else lambda lam: ExactSolver(prior, lam)
     tables = {name: [] for name in ("stein", "gcv", "bias2", "variance", "error2")}
     flat = np.moveaxis(sve, -2, 0)
     for lam in lams:
-        solver = ExactSolver(weights, float(lam))
+        solver = make(float(lam))
         smooth = np.moveaxis(solver(flat.reshape(len(flat), -1)).reshape(flat.shape), 0, -2)
         total = smooth[..., [water]]
         good_total = np.where(good & (total > 0), total, 1.0)
         q = np.where(good & (total > 0), smooth / good_total, 0.0)
         # G_vv t_v^2 and sum_u G_vu^2 t_u^2
         noise = np.moveaxis(variance * np.where(good, w, 0) ** 2, -2, 0)
-        own, mixed = diagonal_and_squares(solver, noise.reshape(len(noise), -1), lattice)
+        own, mixed = leverage_and_variance(solver, noise.reshape(len(noise), -1), lattice)
         mixed = np.moveaxis(mixed.reshape(noise.shape), 0, -2) / good_total**2
         own = own[:, None] * np.where(good, w, 0) / good_total
         residual2 = (q - single) ** 2
@@ -161,7 +162,7 @@ def curves(weights, sve, water: int, ratio_sd, lams=None, lattice=None, truth=No
 
 
 def ratios(solvers, sve, water: int) -> np.ndarray:
-    """Amplitude over water (V, M); `solvers` holds one `ExactSolver` for each metabolite and the water under it."""
+    """Amplitude over water (V, M); `solvers` holds one linear map for each metabolite and the water under it."""
     sve = np.asarray(sve, float)
     out = np.empty_like(sve)
     for solver in {id(s): s for s in solvers}.values():
@@ -170,9 +171,3 @@ def ratios(solvers, sve, water: int) -> np.ndarray:
         total = np.where(smooth[:, [water]] > 0, smooth[:, [water]], np.nan)
         out[:, mine] = smooth[:, mine] / total
     return out
-
-
-def solvers(weights, lams) -> list[ExactSolver]:
-    """One solver for each lambda of (M,), factorized once where they are equal."""
-    made = {lam: ExactSolver(weights, lam) for lam in {float(x) for x in lams}}
-    return [made[float(x)] for x in lams]

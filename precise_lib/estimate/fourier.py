@@ -14,10 +14,12 @@ of the raw data", so the default is without; the difference belongs to every sta
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from precise_lib.errors import InputError
+from precise_lib.estimate.limits import Limits
 from precise_lib.signal.model import SignalModel
 from precise_lib.signal.mrsi import MRSI
 
@@ -73,6 +75,7 @@ class Fourier:
     zero_fill: bool = False
     search_hz: float = 0.0
     name: str = "fourier"
+    unbiased: ClassVar[bool] = False  # tails of other lines are in the window
 
     def amplitudes(self, fids: np.ndarray, model: SignalModel) -> np.ndarray:
         """Amplitudes (V, M) of FIDs (V, t); each voxel is phased by its own water peak."""
@@ -95,6 +98,16 @@ class Fourier:
         t = model.acquisition.time_s
         filters = model.basis()[:, water, None].conj() * np.exp(-2j * np.pi * offsets * t[:, None])
         return offsets[np.abs(fids @ filters.astype(np.complex64)).argmax(-1)]
+
+    def limits(self, model: SignalModel) -> Limits:
+        """A peak must have a phase of its own and lie no more than half of the window of 1.5 line widths beside it."""
+        reach = 0.75 / (np.pi * float(model.t2star_s.max()))
+        return Limits(
+            5.0,
+            "there its phase, and all peaks with it, is that of noise",
+            "the integration windows of the estimator 'fourier' stay at the nominal frequencies",
+            (-reach, reach),
+        )
 
     def __call__(self, data: MRSI):
         return data.map_usable(lambda fids: self.amplitudes(fids, data.model), self.name)

@@ -1,12 +1,11 @@
-r"""The MRI prior of PRECISE-DMI: Eq. 5 weights, and two roads to the minimum of Eq. 4.
+r"""The MRI prior of PRECISE-DMI: the weights of Eq. 5 and the exact minimizer of Eq. 4.
 
-With the outputs of the network themselves as unknowns Eq. 4 is quadratic; its minimizer solves, for each output,
+With the single-voxel amplitudes themselves as unknowns Eq. 4 is quadratic; its minimizer solves, for each of them,
 
     (I + 2 lambda L) c = s        s: SVE map, L: graph Laplacian of the weights (each pair is counted twice in Eq. 4)
 
 so one sparse factorization serves every metabolite and noise realization, and SD and bias follow in closed form:
-``Cov c = H Cov(s) H^T`` and ``E c - s = (H - I) s`` with ``H = (I + 2 lambda L)^-1``. `solve` does that;
-`finetune` takes the paper's road, Adam on the fully connected layers of the network. lambda = 0 gives SVE in both.
+``Cov c = H Cov(s) H^T`` and ``E c - s = (H - I) s`` with ``H = (I + 2 lambda L)^-1``. lambda = 0 gives SVE.
 
 Amplitudes are regularized, as in Eq. 4, and divided by water afterwards: a receive or transmit profile then weighs
 the neighbors of a voxel by their sensitivity but cancels in the ratio.
@@ -15,17 +14,13 @@ the neighbors of a voxel by their sensitivity but cancels in the ratio.
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
 
 import numpy as np
-import torch
 from scipy import sparse
 from scipy.sparse.linalg import splu
 
 from precise_lib.errors import InputError
 from precise_lib.estimate.conjugate import ConjugateGradients
-from precise_lib.estimate.sve import resolve
-from precise_lib.estimate.weights import SveModel
 from precise_lib.signal import align
 from precise_lib.signal.mrsi import MRSI
 
@@ -161,117 +156,3 @@ class ExactSolver:
     def bias(self, truth: np.ndarray) -> np.ndarray:
         """Closed-form bias (V, K) for a true map (V, K) under unbiased SVE."""
         return self(truth) - truth
-
-
-def objective(result, sve, weights: sparse.spmatrix, lam: float) -> float:
-    """The loss of Eq. 4 for maps (V, K): what both roads minimize."""
-    pairs = weights.tocoo()
-    smooth = (pairs.data[:, None] * (result[pairs.row] - result[pairs.col]) ** 2).sum()
-    return float(((result - sve) ** 2).sum() + lam * smooth)
-
-
-def neighborhoods(weights: sparse.csr_matrix, shape_limit: int = 27) -> tuple[np.ndarray, np.ndarray]:
-    """Padded 3x3(x3) batches of Fig. 2B: neighbor indices and Eq. 5 weights, both (V, <= 26).
-
-    Column positions beyond a voxel's neighbors hold the voxel itself with weight zero.
-    """
-    weights = weights.tocsr()
-    counts = np.diff(weights.indptr)
-    width = min(int(counts.max(initial=0)), shape_limit - 1)
-    index = np.tile(np.arange(weights.shape[0])[:, None], (1, width))
-    omega = np.zeros((weights.shape[0], width))
-    filled = np.arange(width) < counts[:, None]
-    index[filled], omega[filled] = weights.indices, weights.data
-    return index, omega
-
-
-def finetune(
-    network: SveModel, fids, weights, lam, epochs=60, learning_rate=1e-3, voxels_per_step=16, seed=0
-) -> np.ndarray:
-    """Amplitudes (V, M) by fine-tuning the fully connected layers on Eq. 4 (Fig. 2B).
-
-    The convolutional features of every voxel are computed once. Each step takes the 3x3(x3) neighborhoods of
-    `voxels_per_step` voxels in a row, whose neighborhoods overlap (half the work of voxels drawn one by one, and as
-    close to the minimum), and one Adam step on their share of Eq. 4. The cuts between rows and their order are drawn
-    anew in each epoch; the rate falls to zero along a cosine so that the result settles.
-
-    Parameters
-    ----------
-    network : trained SVE network; it is not changed
-    fids : (V, t) complex
-    weights : (V, V) Eq. 5
-    epochs : passes over all voxels; deterministic under `seed`
-    """
-    if lam < 0:
-        raise InputError(f"lambda is {lam}; it must be zero or positive.")
-    features, unit = network.features(fids)
-    head = network.new_head()
-    with torch.no_grad():
-        anchor = head(features) * unit
-    if lam == 0 or weights.nnz == 0 or epochs == 0:
-        return anchor.double().numpy()
-    # Eq. 4 in units of the typical amplitude, so that the learning rate means the same for every data set
-    scale = anchor.abs().mean()
-    index, omega = (torch.as_tensor(v) for v in neighborhoods(weights))
-    omega = omega.float()
-    optimizer = torch.optim.Adam(head.parameters(), lr=learning_rate)
-    n, size = len(features), voxels_per_step
-    generator = torch.Generator().manual_seed(seed)
-    for epoch in range(epochs):
-        start = int(torch.randint(size, (1,), generator=generator))
-        rows = [row for row in torch.arange(n).tensor_split(tuple(range(start, n, size))) if len(row)]
-        for step, which in enumerate(torch.randperm(len(rows), generator=generator).tolist()):
-            done = (epoch + step / len(rows)) / epochs
-            optimizer.param_groups[0]["lr"] = learning_rate * 0.5 * (1 + np.cos(np.pi * done))
-            center = rows[which]
-            batch, where = torch.unique(torch.cat([center[:, None], index[center]], 1), return_inverse=True)
-            output = head(features[batch]) * unit[batch] / scale
-            mine, others = output[where[:, 0]], output[where[:, 1:]]
-            fidelity = ((mine - anchor[center] / scale) ** 2).sum()
-            smooth = (omega[center][..., None] * (mine[:, None] - others) ** 2).sum()
-            optimizer.zero_grad()
-            ((fidelity + lam * smooth) / size).backward()
-            optimizer.step()
-    with torch.no_grad():
-        return (head(features) * unit).double().numpy()
-
-
-@dataclass(frozen=True)
-class Precise:
-    """CNN and MRI prior; callable `MRSI` -> DataArray (metabolite, x, y, z) in mM.
-
-    Parameters
-    ----------
-    weights : trained network, see `sve.resolve`
-    lam : lambda of Eq. 4; 0 gives SVE
-    omega_max : cap of Eq. 5
-    method : "exact" (sparse solve) or "finetune" (Adam on the fully connected layers, as in the paper)
-    epochs, seed : of the fine-tuning
-    """
-
-    weights: str | SveModel | None = None
-    lam: float = 0.01
-    omega_max: float = OMEGA_MAX
-    method: str = "exact"
-    epochs: int = 60
-    seed: int = 0
-
-    def __post_init__(self):
-        if not (np.isfinite(self.lam) and self.lam >= 0):
-            raise InputError(f"lambda is {self.lam}; it must be zero or positive.")
-        if not (np.isfinite(self.omega_max) and self.omega_max > 0):
-            raise InputError(f"The cap of the edge weights (omega_max) is {self.omega_max}; give a positive number.")
-
-    @property
-    def name(self) -> str:
-        return "precise" if self.method == "exact" else "precise-finetune"
-
-    def __call__(self, data: MRSI):
-        network = resolve(self.weights, data.model)
-        weights = edge_weights(prepare_mri(data), self.omega_max)
-        if self.method == "exact":
-            solver = ExactSolver(weights, self.lam)
-            return data.map_usable(lambda fids: solver(network.amplitudes(fids)), self.name)
-        return data.map_usable(
-            lambda fids: finetune(network, fids, weights, self.lam, self.epochs, seed=self.seed), self.name
-        )

@@ -9,6 +9,7 @@ import numpy as np
 
 from precise_lib.errors import InputError
 from precise_lib.estimate import catalog
+from precise_lib.estimate.limits import Limits
 from precise_lib.estimate.weights import SveModel, check_match, find_weights, load_weights
 from precise_lib.signal.model import SignalModel
 from precise_lib.signal.mrsi import MRSI
@@ -31,6 +32,22 @@ def resolve(weights, model: SignalModel) -> SveModel:
     return network
 
 
+def training_limits(network: SveModel) -> Limits:
+    """The ranges that a network was trained on."""
+    config = network.card.config
+    why = f"the network '{network.name}' was not trained for this"
+    return Limits(
+        config.snr_range[0],
+        why,
+        why,
+        config.shift_range_hz,
+        config.broadening_range_hz,
+        config.ranges(),
+        config.network.front == "fid",
+        network.name,
+    )
+
+
 @dataclass(frozen=True)
 class Sve:
     """CNN estimate of every voxel on its own; callable `MRSI` -> DataArray (metabolite, x, y, z) in mM."""
@@ -41,6 +58,15 @@ class Sve:
     def amplitudes(self, fids: np.ndarray, model: SignalModel) -> np.ndarray:
         """Amplitudes (V, M) of FIDs (V, t)."""
         return resolve(self.weights, model).amplitudes(fids)
+
+    def limits(self, model: SignalModel) -> Limits:
+        """What the network was trained on."""
+        return training_limits(resolve(self.weights, model))
+
+    @property
+    def whole(self) -> bool:
+        """Whether the network wants the FIDs of a data set together: the paper's knows one scale for all."""
+        return isinstance(self.weights, SveModel) and hasattr(self.weights.network.front, "dataset_unit")
 
     def __call__(self, data: MRSI):
         return data.map_usable(lambda fids: self.amplitudes(fids, data.model), self.name)

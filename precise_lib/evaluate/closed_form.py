@@ -23,7 +23,7 @@ import numpy as np
 
 from precise_lib.errors import InputError
 from precise_lib.estimate.fit import FitResult
-from precise_lib.estimate.smoother import diagonal_and_squares, probing_error
+from precise_lib.estimate.smoother import leverage_and_variance, probing_error
 from precise_lib.evaluate.montecarlo import RunningMoments
 from precise_lib.signal.information import LineMoments, inverse
 from precise_lib.signal.model import SignalModel
@@ -36,7 +36,7 @@ CHUNK = 512  # voxels whose Jacobians are in memory together: about 30 MB
 class ErrorMaps:
     """Errors of each voxel and metabolite in mM, (V, M): SD, signed bias (None without a prior), its noise (SD).
 
-    `probing_error` is the relative error of the SD where the linear map was probed, see `smoother`; 0 where not.
+    `probing_error` is the relative error of the SD where the linear map was probed, see `smoother.lattices`; else 0.
     """
 
     sd: np.ndarray
@@ -105,8 +105,8 @@ def closed_form(model: SignalModel, amplitudes, covariance, solvers=None, lattic
     amplitudes : (..., V, M) by SVE (or true ones, for the true errors); leading axes, for example frames, share the
         linear map and the work on it
     covariance : (..., V, M, M) of SVE, see `sve_covariance`
-    solvers : an `ExactSolver`, or one for each metabolite and the water under it; None for SVE itself
-    lattice : for many voxels, see `smoother`
+    solvers : a linear map as `ExactSolver`, or one for each metabolite and the water under it; None for SVE itself
+    lattice : for many voxels, see `smoother.lattices`
     """
     s, cov, w = np.asarray(amplitudes, float), np.asarray(covariance, float), model.index(model.reference)
     m = s.shape[-1]
@@ -136,14 +136,14 @@ def closed_form(model: SignalModel, amplitudes, covariance, solvers=None, lattic
         mine = own[..., which, :]
         flat = mine.reshape(*mine.shape[:-2], -1)
         values = voxels_first(flat)
-        diagonal, mixed = diagonal_and_squares(solver, values, lattice)
+        leverage, mixed = leverage_and_variance(solver, values, lattice)
         if lattice is not None:
             # the variances alone: covariances may be negative, and have no root
             probed = max(probed, probing_error(solver, values[:, ::3], mixed[:, ::3]))
         variance[..., which] = _ratio_variance(back(mixed, flat.shape).reshape(mine.shape), ratio, w) / total**2
         kk, kw, ww = np.moveaxis(mine, -1, 0)
         # only a voxel's own noise is in both c and s
-        common = diagonal[:, None] * (kk - (ratio + single[..., which]) * kw + ratio * single[..., which] * ww)
+        common = leverage[:, None] * (kk - (ratio + single[..., which]) * kw + ratio * single[..., which] * ww)
         moved[..., which] = variance[..., which] + alone[..., which] / water**2 - 2 * common / (total * water)
         bias[..., which] = ratio - single[..., which]
     mm = model.reference_concentration_mm

@@ -18,7 +18,9 @@ FEW = 4  # voxels: below, numbers with error bars say more than maps
 
 def spectra(report: Report):
     """Measured spectra, the fit, and the residual in units of the noise, for the best, median and worst voxel."""
-    model, fit, n = report.model, report.fit, report.n_measured
+    model, n = report.model, report.n_measured
+    parts = ("amplitude", "shift_hz", "broadening_hz", "phase_rad")
+    amplitudes, shift, broadening, phase = (report.fitted(name) for name in parts)
     fids, where = report.data.fids[report.data.usable], np.argwhere(report.data.usable)
     chosen = report.voxels()
     length = 4 * model.acquisition.n_samples  # zero filling for display
@@ -29,8 +31,8 @@ def spectra(report: Report):
     shifts = [r.ppm for r in model.resonances]
     window = (max(shifts) + 2.5, min(shifts) - 2.5)
     for (top, bottom), (name, v) in zip(axes.T, chosen.items(), strict=True):
-        clean = model.fids(fit.amplitudes[v], fit.shift_hz[v], fit.broadening_hz[v])
-        measured = fids[v] * np.exp(-1j * fit.phase_rad[v])
+        clean = model.fids(amplitudes[v], shift[v], broadening[v])
+        measured = fids[v] * np.exp(-1j * phase[v])
         shown = {k: spectrum(np.pad(fid[:n], (0, length - n))) for k, fid in (("measured", measured), ("fit", clean))}
         show.plot_spectra(top, fine, shown, window)
         residual = (shown["measured"] - shown["fit"]).real / (report.sigma * np.sqrt(n))
@@ -40,7 +42,7 @@ def spectra(report: Report):
         bottom.set(xlabel="chemical shift (ppm)", ylim=(-reach, reach))
         top.set_xlabel("")
         place = ", ".join(map(str, where[v]))
-        text = f"{name} ({place}): SNR {report.snr[v]:.1f}, shift {fit.shift_hz[v]:+.1f} Hz"
+        text = f"{name} ({place}): SNR {report.snr[v]:.1f}, shift {shift[v]:+.1f} Hz"
         top.set_title(text, y=1.1, fontsize=9)
     axes[0, 0].legend(fontsize=8)
     axes[1, 0].set_ylabel("residual / noise SD")
@@ -133,7 +135,7 @@ def quality(report: Report):
     zs = report.slices
     maps = {
         f"{report.model.reference} SNR": (report.on_grid(report.snr), "viridis", False),
-        "shift (Hz)": (report.on_grid(report.fit.shift_hz), "RdBu_r", True),
+        "shift (Hz)": (report.on_grid(report.fitted("shift_hz")), "RdBu_r", True),
     }
     mris = [mri_under(report, z) for z in zs]
     if report.data.mri is not None:

@@ -34,6 +34,7 @@ from scipy.stats import poisson
 
 from precise_lib.estimate import noise
 from precise_lib.estimate.fit import FitResult
+from precise_lib.estimate.limits import Limits
 from precise_lib.evaluate import crlb
 from precise_lib.signal.model import SignalModel
 from precise_lib.signal.noise import peak_height
@@ -61,9 +62,14 @@ class Flag:
         """More hits than chance brings in 99 of 100 data sets."""
         return bool(self.hits.sum() > (poisson.ppf(0.99, self.chance) if self.chance else 0))
 
+    def about_file(self, name: str) -> dict:
+        """What the summary says of the flag and its map."""
+        count = int(self.hits.sum())
+        return {"voxels": count, **self.about, "sentence": self.sentence if count else None, "file": name}
+
 
 @dataclass(frozen=True)
-class Remainder:
+class Residual:
     """What the best fit leaves of each FID: energy (V,), strongest line of each width (V, W) and its frequency in Hz.
 
     In units of the squared data; over the noise variance, chi-square as the module's text says.
@@ -74,7 +80,7 @@ class Remainder:
     frequency_hz: np.ndarray
 
     @classmethod
-    def join(cls, parts: Iterable[Remainder]) -> Remainder:
+    def join(cls, parts: Iterable[Residual]) -> Residual:
         parts = list(parts)
         return cls(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(cls)))
 
@@ -84,8 +90,8 @@ def _filters(model: SignalModel, n: int) -> np.ndarray:
     return np.exp(-np.array(WIDTHS)[:, None] * model.acquisition.time_s[:n] / model.t2star_s.max())
 
 
-def remainder(fids, fit: FitResult, model: SignalModel, zero_filled: int = 0) -> Remainder:
-    """The `Remainder` of FIDs (V, t) under their fit; the last `zero_filled` points do not count."""
+def residual(fids, fit: FitResult, model: SignalModel, zero_filled: int = 0) -> Residual:
+    """The `Residual` of FIDs (V, t) under their fit; the last `zero_filled` points do not count."""
     fids = np.asarray(fids)
     n = fids.shape[-1] - zero_filled
     rest = np.empty((len(fids), n), np.complex64)
@@ -103,10 +109,10 @@ def remainder(fids, fit: FitResult, model: SignalModel, zero_filled: int = 0) ->
             top[i : i + CHUNK], power[i : i + CHUNK] = spectrum.argmax(-1), spectrum.max(-1) ** 2
         lines.append(power / (decay**2).sum())
         places.append(frequencies[top])
-    return Remainder((np.abs(rest) ** 2).sum(-1), np.stack(lines, -1), np.stack(places, -1))
+    return Residual((np.abs(rest) ** 2).sum(-1), np.stack(lines, -1), np.stack(places, -1))
 
 
-def residual_p(rest: Remainder, model: SignalModel, sigma: float, free: int, zero_filled: int = 0) -> np.ndarray:
+def residual_p(rest: Residual, model: SignalModel, sigma: float, free: int, zero_filled: int = 0) -> np.ndarray:
     """Probability (V,) of a residual at least as far from noise, if the model is right.
 
     Parameters
@@ -127,7 +133,7 @@ def residual_p(rest: Remainder, model: SignalModel, sigma: float, free: int, zer
     return np.minimum(len(worst) * np.min(worst, 0), 1.0)
 
 
-def residual_flag(rest: Remainder, model: SignalModel, sigma: float, free: int, zero_filled: int = 0) -> Flag:
+def residual_flag(rest: Residual, model: SignalModel, sigma: float, free: int, zero_filled: int = 0) -> Flag:
     """Voxels whose residual is no noise."""
     hits = residual_p(rest, model, sigma, free, zero_filled) < FALSE_ALARM
     chance = FALSE_ALARM * len(hits)
@@ -172,21 +178,11 @@ def _outside(model, fit: FitResult, sigma, which: str, limits, lost, why) -> Fla
 _WORDS = {"offset": "frequency offset", "broadening": "extra line width"}
 
 
-def network_flags(network, amplitudes, fit: FitResult, sigma: float) -> list[Flag]:
-    """Where the training of a network does not reach: amplitudes, SNR, offset and width of FIDs.
-
-    Parameters
-    ----------
-    network : `SveModel`
-    amplitudes : (N, M) by the network
-    fit : of the same FIDs; it can leave the trained ranges where the network cannot
-    sigma : noise SD
-    """
-    model, config = network.signal_model, network.card.config
-    water, ranges = model.index(model.reference), config.ranges()
-    # in the unit of the network's input: the water of each voxel, or of the data set for the paper's network
+def range_flag(model: SignalModel, limits: Limits, amplitudes) -> Flag:
+    """Amplitudes (N, M) near or beyond those that a network was trained on."""
+    water, ranges = model.index(model.reference), limits.amplitudes
     unit = amplitudes[:, [water]]
-    if config.network.front == "fid":
+    if limits.one_unit:
         unit = np.full_like(unit, np.median(unit))
     margin = NEAR * (ranges[:, 1] - ranges[:, 0])
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -198,17 +194,28 @@ def network_flags(network, amplitudes, fit: FitResult, sigma: float) -> list[Fla
     low, high = scale * ranges[varied].min(), scale * ranges[varied].max()
     said = (
         f"In {hits.sum()} voxel(s) an estimate ({', '.join(names)}) lies near or beyond the {low:.3g} to {high:.3g} mM "
-        f"that the network '{network.name}' was trained on: there it is drawn toward what it knows."
+        f"that the network '{limits.network}' was trained on: there it is drawn toward what it knows."
     )
-    limits = {n: [float(scale * x) for x in r] for n, r in zip(model.names, ranges, strict=True) if r[1] > r[0]}
-    why = f"the network '{network.name}' was not trained for this"
-    snr = _snr_flag(model, amplitudes, sigma, config.snr_range[0], why)
-    return [
-        Flag("range", hits, said, {"limits_mm": limits}),
-        snr,
-        _outside(model, fit, sigma, "offset", config.shift_range_hz, snr.hits, why),
-        _outside(model, fit, sigma, "broadening", config.broadening_range_hz, snr.hits, why),
-    ]
+    within = {n: [float(scale * x) for x in r] for n, r in zip(model.names, ranges, strict=True) if r[1] > r[0]}
+    return Flag("range", hits, said, {"limits_mm": within})
+
+
+def limit_flags(model: SignalModel, limits: Limits, amplitudes, fit: FitResult, sigma: float) -> list[Flag]:
+    """Where an estimator leaves the `Limits` that it states.
+
+    Parameters
+    ----------
+    amplitudes : (N, M) by the estimator, or by the fit
+    fit : of the same FIDs; it can leave ranges of shift and width where a network cannot
+    sigma : noise SD
+    """
+    found = [] if limits.amplitudes is None else [range_flag(model, limits, amplitudes)]
+    snr = _snr_flag(model, amplitudes, sigma, limits.snr, limits.snr_why)
+    found.append(snr)
+    for which, within in (("offset", limits.shift_hz), ("broadening", limits.broadening_hz)):
+        if within is not None:
+            found.append(_outside(model, fit, sigma, which, within, snr.hits, limits.why))
+    return found
 
 
 def fit_flags(model: SignalModel, fit: FitResult, sigma: float) -> list[Flag]:
@@ -217,14 +224,6 @@ def fit_flags(model: SignalModel, fit: FitResult, sigma: float) -> list[Flag]:
     said = f"In {hits.sum()} voxel(s) the fit did not converge or ended on the edge of its search; look at them."
     why = "there a fit may be biased, and its SD more than the bound says"
     return [_snr_flag(model, fit.amplitudes, sigma, FIT_SNR, why), Flag("fit", hits, said)]
-
-
-def fourier_flags(model: SignalModel, fit: FitResult, sigma: float) -> list[Flag]:
-    """Where a peak has no phase of its own, or lies more than half of the window of 1.5 line widths beside it."""
-    reach = 0.75 / (np.pi * float(model.t2star_s.max()))
-    snr = _snr_flag(model, fit.amplitudes, sigma, FIT_SNR, "there its phase, and all peaks with it, is that of noise")
-    why = "the integration windows of the estimator 'fourier' stay at the nominal frequencies"
-    return [snr, _outside(model, fit, sigma, "offset", (-reach, reach), snr.hits, why)]
 
 
 def free_samples(model: SignalModel, n_fids: int, zero_filled: int = 0) -> int:

@@ -1,7 +1,7 @@
 """What lambda leaves of a lesion that the MRI does not show: the false negative of the prior, in closed form.
 
 The result of PRECISE is linear in the SVE maps, so the contrast that a lesion keeps needs neither a lesion in the data
-nor a repetition: only the linear map H of this very data set, with the edges that its MRI has and lacks.
+nor a repetition: only the linear map H of this data set, with the edges that its MRI has and lacks.
 """
 
 from __future__ import annotations
@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
-
-from precise_lib.estimate import choose
 
 
 def surviving(solver, usable, water, size: int, places: int = 64, seed: int = 0) -> np.ndarray | None:
@@ -50,13 +48,13 @@ def surviving(solver, usable, water, size: int, places: int = 64, seed: int = 0)
         return np.array([np.mean(kept[inside, k] / total[inside]) for k, inside in enumerate(members)])
 
 
-def false_negative(weights, usable, water, lams: dict[str, float], sizes=(1, 2, 4)) -> dict:
+def false_negative(smoother, water, lams: dict[str, float], sizes=(1, 2, 4)) -> dict:
     """What lambda leaves of lesions that the MRI does not show, in closed form, and the sentence for it.
 
     Parameters
     ----------
-    weights : Eq. 5 of the data set
-    usable, water : see `surviving`
+    smoother : `Smoother` of the data set
+    water : see `surviving`
     lams : lambda of each metabolite
     sizes : side of the lesion in voxels
 
@@ -66,8 +64,8 @@ def false_negative(weights, usable, water, lams: dict[str, float], sizes=(1, 2, 
     """
     shares = {}
     for lam in sorted(set(lams.values())):
-        solver = choose.solvers(weights, [lam])[0]
-        each = {size: surviving(solver, usable, water, size) for size in sizes}
+        solver = smoother.at([lam])[0]
+        each = {size: surviving(solver, smoother.usable, water, size) for size in sizes}
         shares[lam] = {size: float(np.nanmedian(x)) for size, x in each.items() if x is not None}
     across = [size for size in sizes if all(size in s for s in shares.values())]
     groups = {lam: [n for n, x in lams.items() if x == lam] for lam in shares}

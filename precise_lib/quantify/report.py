@@ -1,7 +1,7 @@
 """What `notebooks/your_data.ipynb` shows: one quantified data set, read back from its files.
 
 `source` names the files (or writes the simulated example that was asked for by name), `quantify.quantify` does the
-work, as on the command line, and `read` gathers what it wrote, with a model fit of every voxel beside it.
+work, as on the command line, and `read` gathers what it wrote. Nothing is estimated here.
 """
 
 from __future__ import annotations
@@ -14,18 +14,17 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import xarray as xr
 
 from precise_lib.errors import InputError
-from precise_lib.estimate import noise
-from precise_lib.estimate.fit import FitResult, fit_fids
-from precise_lib.io import nifti, nifti_mrs
+from precise_lib.io import nifti_mrs
+from precise_lib.quantify import result
+from precise_lib.quantify.result import FILE, KINDS
 from precise_lib.signal.model import DEUTERIUM_MHZ_PER_T, SignalModel
 from precise_lib.signal.mrsi import MRSI, Series
-from precise_lib.signal.noise import peak_height
 
 SIMULATED = "simulated rings"
 EXAMPLE_SNR = 12.0
-KINDS = ("conc", "sd", "bias")
 
 
 @dataclass(frozen=True)
@@ -85,15 +84,13 @@ class Report:
     Attributes
     ----------
     series : the measurement, one or more frames
-    courses : kind ("conc", "sd", "bias") -> metabolite -> (x, y, z, frame) in mM, without the reference
-    marked : reason -> (x, y, z, frame), not zero where a voxel is flagged; only reasons that occur
+    result : `quantify.result`, with a frame axis
     """
 
     source: Source
     summary: dict
     series: Series
-    courses: dict[str, dict[str, np.ndarray]]
-    marked: dict[str, np.ndarray]
+    result: xr.Dataset
 
     @cached_property
     def frame(self) -> int:
@@ -105,6 +102,15 @@ class Report:
         """The frame shown."""
         return self.series[self.frame]
 
+    @cached_property
+    def courses(self) -> dict[str, dict[str, np.ndarray]]:
+        """Kind ("conc", "sd", "bias") -> metabolite -> (x, y, z, frame) in mM, without the reference."""
+        out = {kind: {} for kind in KINDS}
+        for kind, variable in KINDS.items():
+            if variable in self.result:
+                out[kind] = {name: self.result[variable].sel(metabolite=name).values for name in self.metabolites}
+        return out
+
     @property
     def maps(self) -> dict[str, dict[str, np.ndarray]]:
         """Kind -> metabolite -> (x, y, z) of the frame shown."""
@@ -112,8 +118,9 @@ class Report:
 
     @property
     def flags(self) -> dict[str, np.ndarray]:
-        """Reason -> (x, y, z) of the frame shown."""
-        return {reason: values[..., self.frame] for reason, values in self.marked.items()}
+        """Reason -> (x, y, z) of the frame shown, not zero where a voxel is flagged; only reasons that occur."""
+        named = {reason: self.result["flags"].sel(reason=reason) for reason in self.summary["flags"]}
+        return {reason: values.values[..., self.frame] for reason, values in named.items() if values.any()}
 
     @property
     def model(self) -> SignalModel:
@@ -124,31 +131,25 @@ class Report:
         """Names without the reference, whose concentration is known."""
         return [name for name in self.model.names if name != self.model.reference]
 
-    @cached_property
+    @property
     def n_measured(self) -> int:
         """Time points before a zero-filled end."""
-        return self.model.acquisition.n_samples - nifti_mrs.zero_filled(self.series.sample())
+        return int(self.result.attrs["n_measured"])
 
-    @cached_property
+    @property
     def sigma(self) -> float:
-        """Noise SD of a time sample; where a FID is too short to tell, what the fit leaves."""
-        filled = self.model.acquisition.n_samples - self.n_measured
-        try:
-            return noise.noise_sd(self.series.sample(), self.model, filled)
-        except InputError:
-            return float(np.median(self.fit.sigma))
+        """Noise SD of a time sample."""
+        return float(self.result.attrs["noise_sd"])
 
-    @cached_property
-    def fit(self) -> FitResult:
-        """Model fit of every usable voxel: for the spectra, the SNR and the B0 map."""
-        return fit_fids(self.data.fids[self.data.usable], self.model)
+    def fitted(self, variable: str) -> np.ndarray:
+        """A variable of the fit in each usable voxel of the frame shown, (V,) or, for "amplitude", (V, M)."""
+        values = self.result[variable].isel(frame=self.frame).transpose("x", "y", "z", ...).values
+        return values[self.data.usable]
 
-    @cached_property
+    @property
     def snr(self) -> np.ndarray:
         """SNR of the reference line of each usable voxel (V,): fitted peak height over the SD of spectral noise."""
-        amplitude = self.fit.amplitudes[:, self.model.index(self.model.reference)]
-        height = amplitude * peak_height(self.model, self.fit.broadening_hz)
-        return height / (self.sigma * np.sqrt(self.n_measured))
+        return self.fitted("snr")
 
     def on_grid(self, values) -> np.ndarray:
         """Values (V,) of the usable voxels as (x, y, z), NaN elsewhere."""
@@ -228,11 +229,12 @@ class Report:
     def files(self) -> str:
         """What was written, as a Markdown table."""
         rows = ["| file | what |", "|---|---|"]
+        whole = f"| `{FILE}` | all of it for Python: maps, errors, flags, fit (xarray) |"
         for path in sorted(self.source.out.glob("*.nii.gz")):
             image = nib.load(path)
             what = bytes(image.header["descrip"]).rstrip(b"\0").decode("ascii", "replace")
             rows.append(f"| `{path.name}` | {what} |")
-        return "\n".join([*rows, "| `summary.json` | versions, settings, counts, warnings, timings |"])
+        return "\n".join([*rows, "| `summary.json` | versions, settings, counts, warnings, timings |", whole])
 
     def values(self) -> dict[str, float]:
         """Numbers for the table of a sweep."""
@@ -249,19 +251,8 @@ def _sizes(affine) -> str:
 
 def read(where: Source) -> Report:
     """What `quantify` wrote for `where`, with the measurement itself."""
-    summary = json.loads((where.out / "summary.json").read_text(encoding="utf-8"))
+    found = result.read(where.out)
+    summary = json.loads(found.attrs["summary"])
     model = SignalModel.from_dict(summary["signal_model"])
     series = nifti_mrs.read_series(where.dmi, where.mri, where.mask, model)
-
-    def course(file: str) -> np.ndarray:
-        values = nifti.read_map(where.out / file)[0]
-        return values if values.ndim == 4 else values[..., None]
-
-    written = {*summary["files"], *summary["errors"].get("files", [])}  # not what an earlier run left
-    files = {kind: {name: nifti.map_file(kind, name) for name in model.names} for kind in KINDS}
-    courses = {
-        kind: {name: course(f) for name, f in named.items() if name != model.reference and f in written}
-        for kind, named in files.items()
-    }
-    marked = {reason: course(flag["file"]) for reason, flag in (summary.get("flags") or {}).items() if flag["voxels"]}
-    return Report(where, summary, series, courses, marked)
+    return Report(where, summary, series, found if "frame" in found.dims else found.expand_dims(frame=1, axis=-1))

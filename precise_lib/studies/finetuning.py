@@ -9,7 +9,8 @@ import numpy as np
 import xarray as xr
 
 from precise_lib import __version__
-from precise_lib.estimate.prior import ExactSolver, edge_weights, finetune
+from precise_lib.estimate.finetune import finetune
+from precise_lib.estimate.prior import ExactSolver, edge_weights
 from precise_lib.estimate.weights import SveModel
 from precise_lib.simulate.phantoms import Phantom
 from precise_lib.studies.regularization import contrast, gray_levels, noisy_fids, to_maps

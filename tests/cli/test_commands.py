@@ -187,7 +187,7 @@ def test_sve_by_default_and_precise_with_an_mri(rings, precise, tmp_path):
 @needs_weights
 def test_errors_are_those_that_occur(rings, precise, tmp_path):
     """SD and bias maps against repeated measurements of the truth; both ways agree with each other."""
-    from precise_lib.estimate.prior import Precise
+    from precise_lib.estimate.precise import Precise
     from precise_lib.evaluate.montecarlo import phantom_study
     from precise_lib.simulate import phantoms
 
@@ -214,7 +214,7 @@ def test_errors_are_those_that_occur(rings, precise, tmp_path):
         assert summary["files"] == [f"{kind}_{name}.nii.gz" for kind in ("sd", "bias") for name in NAMES]
     out = tmp_path / "none"
     assert precise(*common, "--errors", "none", "--out", out)[0] == 0
-    expected = {"summary.json", *(f"conc_{name}.nii.gz" for name in NAMES)}
+    expected = {"summary.json", "result.nc", *(f"conc_{name}.nii.gz" for name in NAMES)}
     assert {p.name for p in out.iterdir() if not p.name.startswith("flag_")} == expected
     assert check_summary(out, "precise", "dmi_11t7")["errors"]["method"] == "none"
 
@@ -238,7 +238,7 @@ def test_a_signal_model_of_ones_own(rings, precise, tmp_path):
     assert precise(*command)[0] == 0
     written = {p.name for p in (tmp_path / "o").iterdir()}
     flags = {f"flag_{reason}.nii.gz" for reason in ("residual", "snr", "offset")}
-    assert written == {"conc_water.nii.gz", "conc_Glx.nii.gz", "summary.json"} | flags
+    assert written == {"conc_water.nii.gz", "conc_Glx.nii.gz", "summary.json", "result.nc"} | flags
     # the phantom has two lines more than this model
     said = json.loads((tmp_path / "o" / "summary.json").read_text())["warnings"]
     assert any("the signal model lacks" in sentence for sentence in said)

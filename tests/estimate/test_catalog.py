@@ -16,7 +16,7 @@ from precise_lib.estimate.weights import find_weights, load_weights
 from precise_lib.evaluate.crlb import covariance
 from precise_lib.io import nifti_mrs
 from precise_lib.quantify import train_like
-from precise_lib.quantify.quantify import resolve_model
+from precise_lib.quantify.measurement import resolve_model
 from precise_lib.signal.information import jacobian
 from precise_lib.signal.model import Acquisition, Resonance, SignalModel
 from precise_lib.signal.mrsi import MRSI, Series

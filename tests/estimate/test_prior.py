@@ -7,17 +7,9 @@ import pytest
 from scipy import sparse
 
 from precise_lib.errors import InputError
-from precise_lib.estimate.prior import (
-    OMEGA_MAX,
-    ExactSolver,
-    Precise,
-    edge_weights,
-    finetune,
-    laplacian,
-    neighborhoods,
-    objective,
-    prepare_mri,
-)
+from precise_lib.estimate.finetune import finetune, neighborhoods
+from precise_lib.estimate.precise import FineTuned, Precise
+from precise_lib.estimate.prior import OMEGA_MAX, ExactSolver, edge_weights, laplacian, prepare_mri
 from precise_lib.estimate.sve import Sve
 from precise_lib.signal.mrsi import MRSI
 from precise_lib.signal.presets import dmi_11t7
@@ -30,6 +22,12 @@ def random_weights(shape=(5, 4, 3), seed=0, omega_max=8.0, holes=0.2):
     gray = rng.random(shape)
     gray[rng.random(shape) < holes] = np.nan
     return edge_weights(gray, omega_max)
+
+
+def loss(c, sve, weights, lam):
+    """Eq. 4 as printed: every ordered pair."""
+    w = weights.toarray()
+    return ((c - sve) ** 2).sum() + lam * (w[..., None] * (c[:, None] - c[None]) ** 2).sum()
 
 
 # Eq. 5
@@ -100,12 +98,10 @@ def test_exact_solution_minimizes_eq_4():
     weights, lam, rng = random_weights(), 0.2, np.random.default_rng(0)
     sve = rng.random((weights.shape[0], 2))
     best = ExactSolver(weights, lam)(sve)
-    w = weights.toarray()
 
-    def eq4(c):  # as printed: every ordered pair
-        return ((c - sve) ** 2).sum() + lam * (w[..., None] * (c[:, None] - c[None]) ** 2).sum()
+    def eq4(c):
+        return loss(c, sve, weights, lam)
 
-    assert objective(best, sve, weights, lam) == pytest.approx(eq4(best), rel=1e-12)
     for size in (1e-4, 1e-2, 1.0):
         for _ in range(10):
             other = best + size * rng.normal(size=best.shape)
@@ -358,8 +354,8 @@ def test_lambda_zero_is_sve_bit_for_bit(patch):
     sve = network.amplitudes(fids)
     np.testing.assert_array_equal(finetune(network, fids, weights, 0.0), sve)
     maps = Sve(network)(data)
-    for method in ("exact", "finetune"):
-        np.testing.assert_array_equal(Precise(network, lam=0.0, method=method)(data), maps)
+    for method in (Precise, FineTuned):
+        np.testing.assert_array_equal(method(network, lam=0.0)(data), maps)
 
 
 def test_finetuning_approaches_the_exact_minimum_and_does_not_pass_it(patch):
@@ -368,7 +364,7 @@ def test_finetuning_approaches_the_exact_minimum_and_does_not_pass_it(patch):
     sve = network.amplitudes(fids)
     exact = ExactSolver(weights, lam)(sve)
     few, more = (finetune(network, fids, weights, lam, epochs=e) for e in (4, 60))
-    at = [objective(c, sve, weights, lam) for c in (sve, few, more, exact)]
+    at = [loss(c, sve, weights, lam) for c in (sve, few, more, exact)]
     assert at[0] > at[1] > at[2] > at[3] > 0
     assert at[2] - at[3] < 0.35 * (at[0] - at[3])
     # and in the maps themselves
@@ -400,7 +396,7 @@ def test_precise_on_maps(patch):
     np.testing.assert_allclose(maps.values[:, data.usable].T, 10 * expected / expected[:, :1], rtol=1e-9)
     assert maps.name == "precise"
     assert np.isnan(maps.values[:, ~data.usable]).all()
-    tuned = Precise(network, lam=0.02, method="finetune", epochs=3)
+    tuned = FineTuned(network, lam=0.02, epochs=3)
     assert tuned.name == "precise-finetune"
     np.testing.assert_array_equal(tuned(data), tuned(data))
 

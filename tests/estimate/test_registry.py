@@ -11,7 +11,7 @@ import pytest
 
 from precise_lib import estimate
 from precise_lib.errors import InputError
-from precise_lib.estimate import sve
+from precise_lib.estimate import registry, sve
 from precise_lib.evaluate import conformance
 from precise_lib.evaluate.conformance import CHECKS, Subject
 from precise_lib.signal.mrsi import MRSI
@@ -86,7 +86,7 @@ def test_unknown_names_and_options_get_one_sentence():
 
 
 def test_a_new_estimator_is_one_function_and_one_registration(monkeypatch):
-    monkeypatch.setattr(estimate, "_FACTORIES", dict(estimate._FACTORIES))
+    monkeypatch.setattr(registry, "_FACTORIES", dict(registry._FACTORIES))
     data = subject("fit").data
 
     def double(factor=2.0):

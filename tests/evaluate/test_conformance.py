@@ -141,8 +141,8 @@ BAD = {
 @pytest.fixture
 def registry(monkeypatch):
     """What a test registers is gone afterwards."""
-    monkeypatch.setattr(estimate, "_FACTORIES", dict(estimate._FACTORIES))
-    monkeypatch.setattr(estimate, "_USES", dict(estimate._USES))
+    monkeypatch.setattr(estimate.registry, "_FACTORIES", dict(estimate.registry._FACTORIES))
+    monkeypatch.setattr(estimate.registry, "_USES", dict(estimate.registry._USES))
 
 
 def test_there_is_a_bad_estimator_for_every_check():

@@ -95,7 +95,7 @@ def test_simulated_data_only_by_their_name(tmp_path, monkeypatch):
 def test_snr_and_shift_are_those_of_the_phantom(found, files):
     _, phantom = files
     inside, sigma = phantom.mask, snr_to_sigma(phantom.model, SNR)
-    error = found.on_grid(found.fit.shift_hz)[inside] - shift_of(phantom)[inside]
+    error = found.on_grid(found.fitted("shift_hz"))[inside] - shift_of(phantom)[inside]
     # the shift comes first after the amplitudes of the four lines
     bound = np.sqrt(crlb.covariance(phantom.model, phantom.amplitudes[inside], sigma)[:, 4, 4])
     low, high = sd_bounds(error.size)
