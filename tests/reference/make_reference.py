@@ -15,10 +15,13 @@ import os
 import sys
 import tempfile
 import time
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 
 from .cases import CASES, NOT_REDUCED, flat
 
@@ -26,23 +29,57 @@ HERE = Path(__file__).parent
 SIZES = ("reduced", "full")
 KEPT = {"reduced": 600, "full": 3000}  # values of one array
 RTOL = 1e-6
-# Trainings pass hundreds of steps in single precision on the rounding of the step before. The order of sums differs
-# from machine to machine, and the weights then do in their fifth digit, while a changed recipe moves them in the first.
-RTOL_TRAINED = 1e-4
+FLOOR = 1e-13  # what is zero but for rounding
+# What another order of the same sums moves further than `RTOL`, and how far: measured with two threads for one, but for
+# the trainings, which go through many steps in single precision, each on the rounding of the one before. The matched
+# network starts from directions of a singular value decomposition that are free to turn, so elsewhere its weights are
+# others. The noise level of a single voxel is taken along such directions, too.
+ELSEWHERE = {
+    "trained": 1e-4,
+    "trained sve efficient: weights": np.inf,
+    "trained sve efficient: sums": np.inf,
+    "trained sve efficient: losses": 0.3,
+    "maps rat": 1e-4,  # ratios to water where there is hardly any
+    "posterior": 1e-4,
+    "prior errors: subspace noise": 0.1,
+}
 
 
 def names(size: str) -> list[str]:
     return [name for name in CASES if size == "full" or name not in NOT_REDUCED]
 
 
-def compute(name: str, size: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Arrays and texts of one case, as they are stored."""
+@contextmanager
+def one_thread():
+    """The order of sums depends on the number of threads."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        found = flat(CASES[name](size))
+        with threadpool_limits(1):
+            yield
     finally:
         torch.set_num_threads(threads)
+
+
+@cache
+def arithmetic() -> str:
+    """SHA-256 of some results to the bit: another processor or library rounds otherwise."""
+    rng, digest = np.random.default_rng(0), hashlib.sha256()
+    with one_thread():
+        for kind in (np.float64, np.float32):
+            a = rng.standard_normal((300, 200)).astype(kind)
+            tensor = torch.from_numpy(a)
+            for part in (a.T @ a, np.exp(a), *np.linalg.svd(a), np.fft.fft(a), (tensor.T @ tensor).numpy()):
+                digest.update(part.tobytes())
+            convolved = torch.nn.functional.conv1d(tensor[None].float(), tensor[:8, None, :9].float().repeat(1, 300, 1))
+            digest.update(convolved.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def compute(name: str, size: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Arrays and texts of one case, as they are stored."""
+    with one_thread():
+        found = flat(CASES[name](size))
     arrays, texts = {}, {}
     for key, value in found.items():
         if isinstance(value, str):
@@ -70,16 +107,17 @@ def load(size: str) -> tuple[dict[str, np.ndarray], dict[str, dict[str, str]]]:
     return arrays, json.loads((HERE / f"{size}.json").read_text())
 
 
-def moved(name: str, key: str, new, old) -> str:
-    """Why two arrays differ by more than rounding, or an empty text."""
-    rtol = RTOL_TRAINED if name.startswith("trained") else RTOL
+def moved(name: str, key: str, new, old, here: bool) -> str:
+    """Why two arrays differ by more than rounding, or an empty text; `here`: where the stored ones were made."""
+    full = f"{name}: {key}"
+    rtol = RTOL if here else ELSEWHERE.get(max((k for k in ELSEWHERE if full.startswith(k)), key=len, default=""), RTOL)
     if new is None or old is None or new.shape != old.shape:
         return "came, went or has another shape"
     if new.size == 0:
         return ""
     scale = np.abs(old[np.isfinite(old)]).max(initial=0.0) if not key.endswith(" sums") else 0.0
     try:
-        np.testing.assert_allclose(new, old, rtol=rtol, atol=rtol * scale)
+        np.testing.assert_allclose(new, old, rtol=rtol, atol=rtol * scale + FLOOR)
     except AssertionError as error:
         return " ".join(str(error).split())[:300]
     return ""
@@ -89,9 +127,9 @@ def differences(name: str, size: str, stored=None) -> tuple[list[str], bool]:
     """What moved in a case, in sentences, and whether all of it is equal to the bit."""
     arrays, texts = compute(name, size)
     old_arrays, old_texts = load(size) if stored is None else stored
-    prefix, before = f"{name}: ", old_texts.get(name, {})
+    prefix, before, here = f"{name}: ", old_texts.get(name, {}), old_texts["arithmetic"] == arithmetic()
     old = {k.removeprefix(prefix): v for k, v in old_arrays.items() if k.startswith(prefix)}
-    said = [f"{k}: {why}" for k in {**old, **arrays} if (why := moved(name, k, arrays.get(k), old.get(k)))]
+    said = [f"{k}: {why}" for k in {**old, **arrays} if (why := moved(name, k, arrays.get(k), old.get(k), here))]
     plain = [k for k in {**before, **texts} if not k.startswith("sha256 ")]
     said += [f"{k}: {before.get(k)!r} -> {texts.get(k)!r}" for k in plain if before.get(k) != texts.get(k)]
     same = arrays.keys() == old.keys() and all(np.array_equal(old[k], v, equal_nan=True) for k, v in arrays.items())
@@ -111,6 +149,8 @@ def main(arguments=None) -> int:
         os.environ["PRECISE_MODELS"] = empty  # no network of this computer's user
         for size in [options.size] if options.size else SIZES[options.compare :]:
             all_arrays, all_texts = load(size) if options.compare else ({}, {})
+            here = all_texts.setdefault("arithmetic", arithmetic()) == arithmetic()
+            near = f"within {RTOL:g}" if here else f"within {RTOL:g}, or what rounding elsewhere explains"
             for name in names(size):
                 if not name.startswith(options.only):
                     continue
@@ -118,9 +158,7 @@ def main(arguments=None) -> int:
                 if options.compare:
                     said, equal = differences(name, size, (all_arrays, all_texts))
                     code |= bool(said)
-                    word = "MOVED" if said else "equal to the bit" if equal else f"within {RTOL:g}"
-                    if word.startswith("within") and name.startswith("trained"):
-                        word = f"within {RTOL_TRAINED:g}"
+                    word = "MOVED" if said else "equal to the bit" if equal else near
                 else:
                     (arrays, texts), said, word = compute(name, size), [], ""
                     all_arrays |= {f"{name}: {k}": v for k, v in arrays.items()}
