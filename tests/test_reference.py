@@ -1,7 +1,8 @@
 """What the package computes is what it computed before: every case of `tests/reference`, at its reduced size."""
 
 import pytest
-from reference import make_reference
+
+from tests.reference import make_reference
 
 
 @pytest.fixture(scope="module")

@@ -2,61 +2,57 @@
 # ruff: noqa: F401
 
 from precise_lib import estimate
-from precise_lib.align import mask_on_grid, sampled
-from precise_lib.estimate import choose_lambda, denoise_training, quantifier_training, training
-from precise_lib.estimate.denoise import UNet1dConfig, UNet2dConfig
-from precise_lib.estimate.denoise_training import DenoiseConfig
-from precise_lib.estimate.denoiser import load as load_denoiser
-from precise_lib.estimate.edge_preserving import ExactSolver, edge_weights, prepare_mri
-from precise_lib.estimate.fit1h import fit_spectra
-from precise_lib.estimate.fitting import Fit, fit_fids
-from precise_lib.estimate.linear_map import diagonal_and_squares, lattices
+from precise_lib.estimate import choose as choose_lambda
+from precise_lib.estimate import training
+from precise_lib.estimate.fit import Fit, fit_fids
 from precise_lib.estimate.network import NetworkConfig
-from precise_lib.estimate.quantifier_training import QuantifyConfig
-from precise_lib.estimate.quantifiers import InceptionConfig, ShallowCnnConfig
-from precise_lib.estimate.quantifiers import load as load_quantifier
+from precise_lib.estimate.noise import noise_correlation, noise_sd
+from precise_lib.estimate.posterior import Prior, cut_normal, posterior
+from precise_lib.estimate.prior import ExactSolver, edge_weights, prepare_mri
 from precise_lib.estimate.sampling import Sampler
-from precise_lib.estimate.spectrum_model import SpectrumModel
-from precise_lib.estimate.spectrum_model import crlb as spectrum_crlb
+from precise_lib.estimate.smoother import diagonal_and_squares, lattices
 from precise_lib.estimate.sve import load_weights
 from precise_lib.estimate.training import TrainConfig
-from precise_lib.evaluate import (
-    contrasts,
-    crlb,
-    denoising,
-    errors,
-    lesions,
-    quantification,
-    regions,
-    regularization,
-    repetition,
-    scores,
-    shared_noise,
-    shrinkage,
-)
+from precise_lib.evaluate import closed_form as errors
+from precise_lib.evaluate import correlated_noise as shared_noise
+from precise_lib.evaluate import coverage as repetition
+from precise_lib.evaluate import crlb
 from precise_lib.evaluate.accuracy import accuracy
 from precise_lib.evaluate.crlb import covariance
 from precise_lib.evaluate.efficiency import efficiency, efficient_map
-from precise_lib.evaluate.finetuning import finetuning_study
 from precise_lib.evaluate.montecarlo import amplitude_study, phantom_study
-from precise_lib.evaluate.noise import noise_correlation, noise_sd
-from precise_lib.evaluate.over_snr import bounds as bounds_1h
-from precise_lib.evaluate.peer_cases import CASES as PEER_CASES
-from precise_lib.evaluate.peers import study as peer_study
-from precise_lib.evaluate.posterior import Prior, cut_normal, posterior
-from precise_lib.io import write_image, write_mrsi
-from precise_lib.mrsi import Series
-from precise_lib.preprocess import decompose, eddy_current_corrected, remove_band, resample
-from precise_lib.quantify import quantify
-from precise_lib.simulate import brain1h
-from precise_lib.simulate.derivatives import jacobian
+from precise_lib.io.nifti_mrs import write_image, write_mrsi
+from precise_lib.proton import brain as brain1h
+from precise_lib.proton import denoised as denoising
+from precise_lib.proton import quantification, quantifier_training, scores
+from precise_lib.proton import training as denoise_training
+from precise_lib.proton.fit import fit_spectra
+from precise_lib.proton.head import head
+from precise_lib.proton.in_vivo import extended, on_training_grid, points_between
+from precise_lib.proton.mrsi_model import brain_3t
+from precise_lib.proton.over_snr import bounds as bounds_1h
+from precise_lib.proton.preprocess import decompose, eddy_current_corrected, remove_band, resample
+from precise_lib.proton.quantifier_training import QuantifyConfig
+from precise_lib.proton.quantifiers import InceptionConfig, ShallowCnnConfig
+from precise_lib.proton.quantifiers import load as load_quantifier
+from precise_lib.proton.spectrum_model import SpectrumModel
+from precise_lib.proton.spectrum_model import crlb as spectrum_crlb
+from precise_lib.proton.training import DenoiseConfig
+from precise_lib.proton.unets import UNet1dConfig, UNet2dConfig
+from precise_lib.proton.weights import load as load_denoiser
+from precise_lib.quantify import lesions
+from precise_lib.quantify.quantify import quantify
+from precise_lib.signal.align import mask_on_grid, sampled
+from precise_lib.signal.information import jacobian
+from precise_lib.signal.model import Acquisition, dmi_3t, dmi_4t, dmi_7t, dmi_11t7, snr_to_sigma
+from precise_lib.signal.mrsi import Series
 from precise_lib.simulate.encoding import Encoding
-from precise_lib.simulate.in_vivo_1h import extended, on_training_grid, points_between
 from precise_lib.simulate.phantoms import rings
-from precise_lib.simulate.proton import brain_3t
-from precise_lib.simulate.proton_head import head
 from precise_lib.simulate.rat import rat
-from precise_lib.simulate.signal import Acquisition, dmi_3t, dmi_4t, dmi_7t, dmi_11t7, snr_to_sigma
+from precise_lib.studies import contrasts, regions, regularization, shrinkage
+from precise_lib.studies.finetuning import finetuning_study
+from precise_lib.studies.peer_cases import CASES as PEER_CASES
+from precise_lib.studies.peers import study as peer_study
 
 # functions that the cases call by the name of what they do
 make_estimator, estimator_names = estimate.make, estimate.names
