@@ -146,12 +146,12 @@ def quantify(n_frames: int, options: dict, size: str) -> dict:
         write_files(folder, size, n_frames)
         n.quantify(*(folder / name for name in ("dmi.nii.gz", "out", "mri.nii.gz", "mask.nii.gz")), **options)
         files = sorted((folder / "out").iterdir())
-        loaded = {p.name: nib.load(p) for p in files if p.name != "summary.json"}
+        loaded = {p.name: nib.load(p) for p in files if p.name.endswith(".nii.gz")}
         images = {k: np.asarray(image.dataobj) for k, image in loaded.items()}
         summary = json.loads((folder / "out" / "summary.json").read_text().replace(str(folder), "FOLDER"))
     summary["signal_model"] = json.dumps(summary["signal_model"])
     return {
-        "files": [p.name for p in files],
+        "files": [p.name for p in files if p.name != "result.nc"],
         "summary": lasting(summary),
         "images": images,
         "affine": loaded["conc_Glx.nii.gz"].affine,
@@ -219,7 +219,7 @@ SVE_SIZE = {"batch_size": 256, "iterations": 200, "checkpoint_every": 100}
 SPECTRUM_SIZE = {"n_train": 60, "n_validation": 20, "batch_size": 16, "epochs": 2, "learning_rate": 5e-3}
 TRAININGS = {
     "sve efficient": (n.train_sve, n.TrainConfig(network=n.NetworkConfig(bank=64, hidden=48), **SVE_SIZE)),
-    "sve plain": (n.train_sve, n.TrainConfig.plain(**SVE_SIZE | {"batch_size": 32})),
+    "sve plain": (n.train_sve, n.TrainConfig.papers_recipe(**SVE_SIZE | {"batch_size": 32})),
     "unet1d": (n.train_denoiser, n.DenoiseConfig(n.UNet1dConfig(width=1 / 16), **SPECTRUM_SIZE)),
     "unet2d": (n.train_denoiser, n.DenoiseConfig(n.UNet2dConfig(width=2, levels=3, frames=32), **SPECTRUM_SIZE)),
     "cnn": (n.train_quantifier, n.QuantifyConfig(n.ShallowCnnConfig(width=0.02), **SPECTRUM_SIZE)),
@@ -305,7 +305,7 @@ def prior_errors(size: str) -> dict:
         "each": n.closed_form(model, truth, covariance, n.lambda_solvers(weights, [0.01, 0.01, 0.03, 0.1])),
         "squares": n.diagonal_and_squares(solver, covariance[:, :, 1]),
         "curves": {f.name: getattr(curves, f.name) for f in fields(curves)},
-        "lesions": n.false_negative(weights, phantom.mask, truth[:, 0], {"Glx": 0.02, "Lac": 0.05}),
+        "lesions": n.lesions_left(weights, phantom.mask, truth[:, 0], {"Glx": 0.02, "Lac": 0.05}),
         "shared": n.shared_sd(model, truth[:60], covariance[:60], shared, few_solver),
         "shared alone": n.shared_sd(model, truth[:60], covariance[:60], shared),
         "noise": n.noise_sd(data.fids[phantom.mask], model),
@@ -356,7 +356,7 @@ def contrasts(size: str) -> dict:
     seen = [x[..., OTHERS] for x in (found.truth, found.estimate["map"], found.error["map"])]
     return {
         "slopes": {view: scene.slope(h, view) for view in scene.views},
-        "blind": {view: scene.slope(scene.linear_map(0.02, blind=True), view) for view in scene.views},
+        "blind": {view: scene.slope(scene.linear_map(0.02, without_edges=True), view) for view in scene.views},
         "noise": scene.noise_kept(h),
         "rmse": scene.relative_rmse(h, [0.5, 1.0, 2.0]),
         "lines": {view: n.contrast_lines(scene, view, *seen) for view in scene.views},
@@ -393,7 +393,7 @@ def repetition(size: str) -> dict:
 
 def posterior(size: str) -> dict:
     noisy = part().measure(12, 8).fids[part().mask][:16]
-    recipes = {"ours": n.TrainConfig(), "plain": n.TrainConfig.plain()}
+    recipes = {"ours": n.TrainConfig(), "plain": n.TrainConfig.papers_recipe()}
     return {
         "posterior": {k: n.posterior(noisy, MODEL, None, n.Prior.of(v), 64) for k, v in recipes.items()},
         "cut": n.cut_normal(np.linspace(0.1, 0.9, 5), np.linspace(-40, 3, 5), np.linspace(-35, 5, 5)),
@@ -408,7 +408,7 @@ def peers(size: str) -> dict:
 
 def measured_spectra(size: str) -> dict:
     """What measured proton spectra go through, on simulated ones; errors of fits over the SNR."""
-    data, acquisition, basis = spectra(size), n.brain1h.brain_3t(), n.brain1h.brain_basis()
+    data, acquisition, basis = spectra(size), n.brain1h.acquisition_3t(), n.brain1h.brain_basis()
     fid = data.noisy.values[0].astype(complex)
     site = n.Acquisition(4096, 1 / 5000, 127.7, "1H")
     points = n.points_between(acquisition, 0.5, 4.2)
