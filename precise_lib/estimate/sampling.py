@@ -132,7 +132,7 @@ class TrainConfig:
             return config
         except InputError:
             raise
-        except (TypeError, ValueError, AttributeError) as error:
+        except (TypeError, ValueError, AttributeError, OverflowError) as error:
             raise InputError(f"The training configuration is not readable: {reason(error)}.") from error
 
     def _check(self):

@@ -11,7 +11,7 @@ import pytest
 
 from precise_lib import estimate
 from precise_lib.errors import InputError
-from precise_lib.estimate import registry, sve
+from precise_lib.estimate import registry, sve, weights
 from precise_lib.evaluate import conformance
 from precise_lib.evaluate.conformance import CHECKS, Subject
 from precise_lib.signal.mrsi import MRSI
@@ -62,7 +62,7 @@ def test_network_sees_bounded_batches(monkeypatch):
     data, estimator = subject("fit").data, estimate.make("sve")
     whole = estimator(data)
     sizes = []
-    monkeypatch.setattr(sve, "BATCH", 10)
+    monkeypatch.setattr(weights, "BATCH", 10)
     front = type(sve.resolve(None, data.model).network.front)
     project = front.project
     monkeypatch.setattr(front, "project", lambda self, fids: sizes.append(len(fids)) or project(self, fids))

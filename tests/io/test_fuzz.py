@@ -31,7 +31,7 @@ from precise_lib.io import nifti, nifti_mrs
 from precise_lib.io.shipped import data_path
 from precise_lib.proton.training import DenoiseConfig
 from precise_lib.proton.weights import Denoiser
-from precise_lib.quantify import quantify
+from precise_lib.quantify import measurement, quantify
 from precise_lib.run import tables
 from precise_lib.signal.model import Acquisition
 from precise_lib.signal.mrsi import MRSI
@@ -465,7 +465,7 @@ def read_denoise_settings(path):
 
 
 def read_signal_model(path):
-    return quantify.read_signal_model(path, ACQUISITION)
+    return measurement.read_signal_model(path, ACQUISITION)
 
 
 def read_training_settings(path):
