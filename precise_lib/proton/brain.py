@@ -85,6 +85,11 @@ def spectra_of(fids, points: slice = WINDOW) -> np.ndarray:
     return np.fft.fft(np.asarray(fids).astype(complex))[..., points]
 
 
+def true_amplitudes(data: xr.Dataset) -> np.ndarray:
+    """Amplitudes (V, 18) on the signals of `brain_basis` of spectra of `draw`."""
+    return np.column_stack([data.concentration, data.mm, np.full(data.sizes["spectrum"], WATER_MM)])
+
+
 @dataclass(frozen=True, eq=False)
 class BasisSet:
     """Signals of unit amplitude that a spectrum is a sum of.

@@ -31,17 +31,13 @@ def model_parts(fit: SpectrumFit, basis: BasisSet, points: slice) -> dict[str, n
 
 
 def fit_figure(ppm, cases: Mapping[str, tuple], noise: float):
-    """Spectrum, fit and its parts, and below the residual over the noise; a column per case.
+    """Figure of spectrum, fit and its parts, and below the residual over the noise; a column per case.
 
     Parameters
     ----------
     ppm : (n,)
     cases : title -> (spectrum (n,), `model_parts` of its fit, phase of the fit in rad)
     noise : SD of one channel of one point
-
-    Returns
-    -------
-    Figure
     """
     n, order = len(cases), np.argsort(ppm)
     rows = {"sharex": True, "sharey": "row", "height_ratios": (3, 1.2), "squeeze": False}

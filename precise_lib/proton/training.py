@@ -1,16 +1,12 @@
 """Training of networks on simulated 1H brain spectra: U-Nets that denoise them, networks that quantify them.
 
 A fixed set of spectra, each with its one noise, is gone through epoch after epoch, as in "Miracle or mirage?"; the
-weights of the epoch with the least loss on a validation set are kept, and training ends when that loss has not fallen
-for `patience` epochs. The paper gives its split as 80/10/10 % and as 18000/1000/1000 of 20000: ours is the second, and
-the last thousand is drawn from another seed by whoever tests. It gives the 2D loss as Huber and as MSE: both are
-there. It repeats each training five times and keeps the best: give other seeds for that.
+weights of the epoch with the least loss on a validation set are kept. The paper gives its split as 80/10/10 % and as
+18000/1000/1000 of 20000: ours is the second, the last thousand of another seed. It gives the 2D loss as Huber and as
+MSE: both are there. It keeps the best of five trainings: give other seeds for that. Networks that quantify are trained
+by the settings of the 1D-UNet: the earlier study that has their own is not reproduced here.
 
-The settings of the networks that quantify come from an earlier study of the paper's group, which is not reproduced
-here: those of the 1D-UNet are the default.
-
-The spectra stay in memory: 20000 take 330 MB for the 1D net and 1.3 GB for the 2D net, whose spectrograms are made
-batch by batch.
+The spectra stay in memory: 20000 take 330 MB for the 1D net and 1.3 GB for the 2D net.
 """
 
 from __future__ import annotations
@@ -113,15 +109,7 @@ class DenoiseConfig:
 
 @dataclass(frozen=True)
 class QuantifyConfig(DenoiseConfig):
-    """Everything a training depends on; settings other than the network are those of `DenoiseConfig`.
-
-    The loss is that of all 17 outputs. A network that reaches its least mean square gives the mean of what is known
-    from data and training ranges: it is drawn to the middle of the range the more, the less the data say.
-
-    Parameters
-    ----------
-    network : `quantifiers.InceptionConfig` or `quantifiers.ShallowCnnConfig`
-    """
+    """As `DenoiseConfig`, for networks of `quantifiers.KINDS`; the loss is that of all 17 outputs."""
 
     network: quantifiers.InceptionConfig | quantifiers.ShallowCnnConfig = field(
         default_factory=quantifiers.InceptionConfig
