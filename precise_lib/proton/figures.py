@@ -15,16 +15,12 @@ RANGE_PPM = (4.6, 0.2)
 MARKS = {"best possible": "_", "posterior mean": "_", "center of the range": "x"}
 
 
-def plot_ppm(ax, ppm, spectra: Mapping[str, np.ndarray], window_ppm=RANGE_PPM, offset: float = 0.0):
-    """Real parts (n,) by label over chemical shifts (n,) in any order, high shift to the left.
-
-    `offset` draws each spectrum that much below the one before it.
-    """
+def plot_ppm(ax, ppm, spectra: Mapping[str, np.ndarray], window_ppm=RANGE_PPM):
+    """Real parts (n,) by label over chemical shifts (n,) in any order, high shift to the left."""
     order = np.argsort(ppm)
     inside = order[(ppm[order] >= min(window_ppm)) & (ppm[order] <= max(window_ppm))]
-    for k, (label, values) in enumerate(spectra.items()):
-        style = {"label": label, "color": show.color(label, None), "lw": 1.0}
-        ax.plot(ppm[inside], np.real(values)[inside] - k * offset, **style)
+    for label, values in spectra.items():
+        ax.plot(ppm[inside], np.real(values)[inside], label=label, color=show.color(label, None), lw=1.0)
     ax.set_xlim(*window_ppm)
     ax.set_yticks([])
     return ax
@@ -72,10 +68,7 @@ def plot_over_truth(ax, truth, estimate, maximum: float, line=None, color: str =
 def over_truth_grid(quantified, lines: Mapping, metabolites, blocks: int = 1):
     """Figure of estimates over truth: metabolites in rows, `blocks` of them side by side, the sources in columns.
 
-    Parameters
-    ----------
-    quantified : as `denoised.quantified` gives it
-    lines : source -> `evaluate.regression.line` of its estimates
+    `quantified` is as `denoised.quantified` gives it, `lines` has the `evaluate.regression.line` of each source.
     """
     sources = list(lines)
     rows, columns = -(-len(metabolites) // blocks), blocks * len(sources)
@@ -129,9 +122,7 @@ def plot_denoised(ax, ppm, label: str, values, truth, gap: float, window_ppm=RAN
 def denoising_examples(ppm, cases: Mapping[str, Mapping[str, np.ndarray]], window_ppm=RANGE_PPM):
     """Figure of spectra over the truth, and their difference below; a row per case, a column per kind of spectrum.
 
-    Parameters
-    ----------
-    cases : title -> {"truth": (n,), label: (n,), ...}; a row has one vertical scale
+    Cases are title -> {"truth": (n,), label: (n,), ...}; a row has one vertical scale.
     """
     columns = len(next(iter(cases.values()))) - 1
     size = (min(5.2 * columns, 11.5), 2.4 * len(cases) + 0.4)

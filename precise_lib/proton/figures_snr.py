@@ -55,10 +55,7 @@ def deviations(error: xr.DataArray, snr, by_snr: xr.Dataset, bound: xr.DataArray
 def rmse_grid(curves: Mapping[str, xr.DataArray], metabolites, blind: Mapping[str, float], columns: int = 3):
     """Figure of RMSE over SNR, both logarithmic, a panel per metabolite.
 
-    Parameters
-    ----------
-    curves : label -> (snr, metabolite), mM; labels of `STYLES`
-    blind : metabolite -> error of saying the middle of the range
+    `curves` has (snr, metabolite) in mM by label of `STYLES`, `blind` the error of saying the middle of the range.
     """
     rows = -(-len(metabolites) // columns)
     fig, axes = plt.subplots(rows, columns, figsize=(3.7 * columns, 2.7 * rows + 0.4), sharex=True, squeeze=False)
@@ -81,10 +78,7 @@ def rmse_grid(curves: Mapping[str, xr.DataArray], metabolites, blind: Mapping[st
 def third_grid(bias: xr.Dataset, metabolites, expected: Mapping[str, np.ndarray] | None = None):
     """Figure of the bias in the low, middle and high third of the range, over the largest value; a panel per source.
 
-    Parameters
-    ----------
-    bias : `bias_by_third`
-    expected : third -> (metabolite,), drawn as black bars in every panel
+    `bias` is of `bias_by_third`; `expected` has (metabolite,) by third, drawn as black bars in every panel.
     """
     sources = bias.source.values.tolist()
     fig, axes = plt.subplots(1, len(sources), figsize=(4.2 * len(sources), 3.4), sharey=True, squeeze=False)

@@ -20,6 +20,7 @@ from precise_lib.proton.weights import Denoiser
 from precise_lib.signal.noise import add_noise
 
 NOTHING = "nothing"
+MAX_SHIFT_HZ = 4.0
 UPRIGHT = ("NAA", "tCr", "tCho")  # what tells the phase: no spectrum of a brain has their sum below zero
 
 
@@ -32,7 +33,6 @@ def repeated_estimates(
     sigma: float,
     n_repeats: int = 20,
     seed: int = 0,
-    max_shift_hz: float = 4.0,
 ) -> xr.Dataset:
     """Estimates from one FID under added noise, as it is and with each signal added, noisy and denoised.
 
@@ -42,12 +42,11 @@ def repeated_estimates(
 
     Parameters
     ----------
-    fid : (t,) the spectrum at hand, its own noise included
+    fid : (t,) the spectrum at hand, aligned, its own noise included
     added : label -> FID (t,) that is added
     basis, points : of the fit, without bounds on the amplitudes; the same for noisy and denoised spectra
     denoisers : by label
     sigma : SD of one channel of one sample of the added noise; 0 for the spectrum as it is
-    max_shift_hz : as in `fit_spectra`; the spectrum at hand should be aligned already
 
     Returns
     -------
@@ -65,7 +64,7 @@ def repeated_estimates(
     for signal in (np.zeros(n), *added.values()):
         spectra = [spectra_of(noisy + signal, points)]
         spectra += [denoised_spectra(d, noisy + signal, points) for d in denoisers.values()]
-        fits = [fit_spectra(s, basis, points, max_shift_hz=max_shift_hz, upright=UPRIGHT) for s in spectra]
+        fits = [fit_spectra(s, basis, points, max_shift_hz=MAX_SHIFT_HZ, upright=UPRIGHT) for s in spectra]
         for name, column in columns.items():
             column.append([getattr(f, name) for f in fits])
     dims = ("source", "added", "repeat", "metabolite")
@@ -79,12 +78,8 @@ def recovered(estimates: xr.Dataset, amounts: Mapping[str, float]) -> xr.Dataset
     """Share of each added amount that comes back, and what others take up of it.
 
     Returns a Dataset (source, added, metabolite) of `share`, the mean change of the estimate over the amount added, and
-    `se`, its standard error over the repetitions; NaN with a single one.
-
-    Parameters
-    ----------
-    estimates : of `repeated_estimates`
-    amounts : label of what was added -> its amount, in the unit of the estimates
+    `se`, its standard error over the repetitions; NaN with a single one. `amounts` are by label, in the unit of the
+    estimates.
     """
     labels = list(amounts)
     if unknown := set(labels) - set(estimates.added.values[1:]):

@@ -31,11 +31,8 @@ def bounds(basis: BasisSet, data: xr.Dataset, points: slice) -> xr.DataArray:
 def errors_by_snr(error: xr.DataArray, snr, edges) -> xr.Dataset:
     """Bias, SD and RMSE of errors (spectrum, ...), estimate minus truth, in bins of SNR between neighboring `edges`.
 
-    Raises `InputError` for a bin with fewer than three spectra.
-
-    Returns
-    -------
-    Dataset (snr, ...) : `bias`, `sd`, `rmse`, and `bias_se`, its standard error; `snr` is the middle of the bin
+    Returns a Dataset (snr, ...) of `bias`, `sd`, `rmse`, and `bias_se`, the standard error of the bias; `snr` is the
+    middle of the bin. Raises `InputError` for a bin with fewer than three spectra.
     """
     snr, parts = np.asarray(snr, float), []
     for low, high in pairwise(edges):
@@ -72,13 +69,8 @@ def rmse_ratio_over_snr(error, snr, low=LOW, high=HIGH, n_draws: int = 400, seed
 def bias_by_third(error: xr.DataArray, truth: xr.DataArray, maximum) -> xr.Dataset:
     """Mean error (third, source, metabolite) in the low, middle and high third of the range, over the largest value.
 
-    Returns a Dataset of `bias` and `se`, its standard error, both over `maximum`.
-
-    Parameters
-    ----------
-    error : (source, spectrum, metabolite), estimate minus truth
-    truth : (spectrum, metabolite)
-    maximum : (metabolite,) largest true value; the smallest is 0
+    `error` (source, spectrum, metabolite) is estimate minus truth, `truth` (spectrum, metabolite) from 0 to `maximum`
+    (metabolite,). Returns a Dataset of `bias` and `se`, its standard error, both over `maximum`.
     """
     top = xr.DataArray(np.asarray(maximum, float), dims="metabolite", coords={"metabolite": truth.metabolite})
     third = np.minimum((3 * truth / top).astype(int), 2)

@@ -81,16 +81,9 @@ def ranges() -> np.ndarray:
 def least_error(basis: BasisSet, data: xr.Dataset, points: slice, n_sweeps: int = 800, seed: int = 0) -> xr.Dataset:
     """Estimates of least error for spectra of `brain.draw`, drawn with its own ranges; see the module's text.
 
-    Raises `InputError` for data with other ranges, or no sweeps.
-
-    Parameters
-    ----------
-    points : of the plain FFT that are seen
-    n_sweeps : of the Gibbs sampler of the posterior mean that count; a fifth as many come first
-
-    Returns
-    -------
-    Dataset (spectrum, metabolite), mM: `linear`, `posterior_mean`, and `unbounded`, which knows no range
+    Returns a Dataset (spectrum, metabolite), mM: `linear`, `posterior_mean`, and `unbounded`, which knows no range. The
+    Gibbs sampler of the posterior mean has `n_sweeps` that count and a fifth as many before them. Raises `InputError`
+    for data with other ranges, or no sweeps.
     """
     low, high = ranges()
     truth = np.column_stack([data.concentration, data.mm, data.shim_hz**2])
@@ -148,19 +141,10 @@ def _gibbs(precision, center, low, high, n_sweeps, rng) -> np.ndarray:
 def compared(data: xr.Dataset, networks: Mapping[str, Quantifier], n_sweeps: int = 800) -> xr.Dataset:
     """Concentrations from fits, from networks and from the estimate of least error, all related to water.
 
-    Fits and `least_error` see the 1024 points of the 1D networks; a network sees what it was made for.
-
-    Raises `InputError` for other ranges, or a label that is that of another source.
-
-    Parameters
-    ----------
-    data : as `brain.draw` gives it, drawn with its own ranges
-    networks : by label
-
-    Returns
-    -------
-    Dataset : `truth` (spectrum, metabolite) and `estimate` (source, spectrum, metabolite), mM; sources are "fit", "fit,
-        not negative", the labels, "best linear" and "posterior mean"
+    Data are as `brain.draw` gives them with its own ranges. Fits and `least_error` see the 1024 points of the 1D
+    networks; a network sees what it was made for. Returns a Dataset of `truth` (spectrum, metabolite) and `estimate`
+    (source, spectrum, metabolite), mM; sources are "fit", "fit, not negative", the labels, "best linear" and "posterior
+    mean". Raises `InputError` for other ranges, or a label that is that of another source.
     """
     basis, spectra = brain.brain_basis(), spectra_of(data.noisy.values, WINDOW)
     best = least_error(basis, data, WINDOW, n_sweeps)

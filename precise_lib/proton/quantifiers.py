@@ -32,19 +32,12 @@ ROWS, FRAMES = slice(32, 64), 128  # of the spectrogram: -1000 to 0 Hz, and no s
 
 @dataclass(frozen=True)
 class ShallowCnnConfig:
-    """The shallow network on spectrograms.
+    """The shallow network on spectrograms."""
 
-    Parameters
-    ----------
-    width : factor of all numbers of filters; 1 is the paper's size
-    filters, kernels : of each convolution
-    dropout : share of the channels that the second and third convolution lose in training
-    """
-
-    width: float = 1.0
-    filters: tuple[int, ...] = (300, 100, 150)
+    width: float = 1.0  # factor of all numbers of filters; 1 is the paper's size
+    filters: tuple[int, ...] = (300, 100, 150)  # of each convolution
     kernels: tuple[int, ...] = (7, 9, 5)
-    dropout: float = 0.35
+    dropout: float = 0.35  # share of the channels that the second and third convolution lose in training
     kind = "cnn"
 
     def build(self) -> ShallowCnn:
@@ -65,18 +58,11 @@ class ShallowCnnConfig:
 
 @dataclass(frozen=True)
 class InceptionConfig:
-    """The InceptionNet on spectra.
+    """The InceptionNet on spectra."""
 
-    Parameters
-    ----------
-    width : factor of all numbers of filters; 1 is the paper's size
-    filters : of each branch, module by module; modules after the first halve the points
-    kernels : of the parallel convolutions
-    """
-
-    width: float = 1.0
-    filters: tuple[int, ...] = (96, 128, 256)
-    kernels: tuple[int, ...] = (9, 7, 5, 3, 1)
+    width: float = 1.0  # factor of all numbers of filters; 1 is the paper's size
+    filters: tuple[int, ...] = (96, 128, 256)  # of each branch, by module; modules after the first halve the points
+    kernels: tuple[int, ...] = (9, 7, 5, 3, 1)  # of the parallel convolutions
     kind = "inception"
 
     def build(self) -> InceptionNet:

@@ -18,12 +18,7 @@ from torch import nn
 class Spectrogram(nn.Module):
     """Transform of FIDs (..., n_samples) to spectrograms (..., window, frames) and back; complex tensors.
 
-    Rows are frequencies in ascending order, zero in the middle; columns are frames of time.
-
-    Parameters
-    ----------
-    n_samples : of the FID
-    window, hop : length of a frame and distance between two, samples
+    Rows are frequencies in ascending order, zero in the middle; columns are frames of `window` samples, `hop` apart.
     """
 
     def __init__(self, n_samples: int, window: int = 128, hop: int = 31):

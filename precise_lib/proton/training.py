@@ -30,34 +30,21 @@ RANGES = ("snr", "shim_hz", "mm", "maximum_mm", "snr_of")  # of `brain.draw`
 
 @dataclass(frozen=True)
 class DenoiseConfig:
-    """Everything a training depends on; the defaults are the paper's 1D-UNet.
-
-    Parameters
-    ----------
-    network : `unets.UNet1dConfig` or `unets.UNet2dConfig`
-    data : ranges of `brain.draw` that differ from its own
-    data_seed : of the training spectra; the validation set has the next one
-    n_train, n_validation : spectra of either set
-    loss : "mse" or "huber", between scaled outputs
-    schedule : "constant" or "one_cycle" over all epochs, see `estimate.training.learning_rate`
-    epochs, patience : at most so many, and so many without gain on the validation set
-    seed : of the first weights, the order of the spectra and dropout
-    checkpoint_every : iterations
-    """
+    """Everything a training depends on; the defaults are the paper's 1D-UNet."""
 
     network: unets.UNet1dConfig | unets.UNet2dConfig = field(default_factory=unets.UNet1dConfig)
-    data: dict = field(default_factory=dict)
-    data_seed: int = 1000
-    n_train: int = 18_000
+    data: dict = field(default_factory=dict)  # ranges of `brain.draw` that differ from its own
+    data_seed: int = 1000  # of the training spectra; the validation set has the next one
+    n_train: int = 18_000  # spectra
     n_validation: int = 1000
-    loss: str = "mse"
+    loss: str = "mse"  # or "huber", between scaled outputs
     batch_size: int = 50
     learning_rate: float = 2e-4
-    schedule: str = "constant"
-    epochs: int = 200
-    patience: int = 10
-    seed: int = 0
-    checkpoint_every: int = 100
+    schedule: str = "constant"  # or "one_cycle" over all epochs, see `estimate.training.learning_rate`
+    epochs: int = 200  # at most
+    patience: int = 10  # epochs without gain on the validation set
+    seed: int = 0  # of the first weights, the order of the spectra and dropout
+    checkpoint_every: int = 100  # iterations
     kinds, task = unets.KINDS, "denoising"
 
     def __post_init__(self):

@@ -28,18 +28,12 @@ from precise_lib.proton.stft import Spectrogram
 
 @dataclass(frozen=True)
 class UNet1dConfig:
-    """The 1D-UNet.
+    """The 1D-UNet."""
 
-    Parameters
-    ----------
-    width : factor of all widths; 1 is the paper's size
-    groups : kernels of the encoder's convolutions, a group per level
-    kernel : length of the kernels
-    """
-
-    width: float = 1.0
+    width: float = 1.0  # factor of all widths; 1 is the paper's size
+    # kernels of the encoder's convolutions, a group per level
     groups: tuple[tuple[int, ...], ...] = ((32, 64), (32, 64, 128), (48, 128, 256), (64, 256, 512), (80, 512, 256))
-    kernel: int = 3
+    kernel: int = 3  # length of the kernels
     kind = "1d"
 
     def build(self) -> UNet1d:
@@ -54,20 +48,13 @@ class UNet1dConfig:
 
 @dataclass(frozen=True)
 class UNet2dConfig:
-    """The 2D-UNet.
+    """The 2D-UNet; the defaults are the paper's."""
 
-    Parameters
-    ----------
-    width : kernels on the first level, twice as many on each further one; 16 is the paper's size
-    levels, kernel, dropout : as in the paper
-    frames : of the spectrogram that the net sees, from the first on; a multiple of ``2**(levels - 1)``
-    """
-
-    width: int = 16
+    width: int = 16  # kernels on the first level, twice as many on each further one
     levels: int = 5
     kernel: int = 5
     dropout: float = 0.6
-    frames: int = 128
+    frames: int = 128  # of the spectrogram that the net sees, from the first on; a multiple of 2**(levels - 1)
     kind = "2d"
 
     def build(self) -> UNet2d:
