@@ -25,9 +25,7 @@ def fitted_spectra(fit: SpectrumFit, basis: BasisSet, points: slice) -> np.ndarr
 def denoised_spectra(denoiser: Denoiser, fids, points: slice = WINDOW) -> np.ndarray:
     """Spectra (V, n), `points` of the plain FFT, that a denoiser makes of noisy FIDs (V, t).
 
-    Raises
-    ------
-    InputError : the denoiser does not give all of these points
+    Raises `InputError` where the denoiser does not give all of these points.
     """
     fids = np.atleast_2d(fids)
     numbers = np.arange(fids.shape[-1])
@@ -42,7 +40,9 @@ def quantified(
 ) -> xr.Dataset:
     """Concentrations from fits of noisy and of denoised spectra, the same fit of the same points each time.
 
-    The paper's fits cannot be negative. That bound bends slopes by itself, so it holds for the noisy spectra too.
+    The paper's fits cannot be negative. That bound changes slopes by itself, so it holds for the noisy spectra too.
+
+    Raises `InputError` for a denoiser called "noisy", or one that does not give the `points`.
 
     Parameters
     ----------
@@ -53,12 +53,7 @@ def quantified(
     -------
     Dataset : `estimate` and `crlb` (source, spectrum, metabolite) in mM, `converged` (source, spectrum), `truth`
         (spectrum, metabolite) in mM, `snr` (spectrum,); sources are "noisy" and the labels. `crlb` is what the fit
-        itself reports from its residual: for a denoised spectrum it says what a user would read, not how large the
-        error is.
-
-    Raises
-    ------
-    InputError : a denoiser called "noisy", or one that does not give the `points`
+        reports from its residual: for a denoised spectrum that is not how large the error is.
     """
     if "noisy" in denoisers:
         raise InputError("The fit of the noisy spectra is called 'noisy'; give the denoiser another label.")
@@ -79,20 +74,13 @@ def quantified(
 
 
 def linearized(model: SpectrumModel, data: xr.Dataset):
-    """Yield the problem to first order around the truth, `CHUNK` spectra at a time: what the data say.
+    """Yield the problem to first order around the truth of spectra of `brain.draw`, `CHUNK` spectra at a time.
 
-    Parameters
-    ----------
-    data : as `brain.draw` gives it
-
-    Yields
-    ------
-    Fisher matrices (v, M + 4, M + 4) of the amplitudes, shift, broadening, squared shim and phase, and what the noise
-    of these very data adds to the gradient of the log likelihood there (v, M + 4)
+    Yields Fisher matrices (v, M + 4, M + 4) of the amplitudes, shift, broadening, squared shim and phase, and what the
+    noise of these very data adds to the gradient of the log likelihood there (v, M + 4).
     """
-    n = data.sizes["spectrum"]
-    amplitudes = np.column_stack([data.concentration, data.mm, np.full(n, brain.WATER_MM)])
-    for i in range(0, n, CHUNK):
+    amplitudes = brain.true_amplitudes(data)
+    for i in range(0, len(amplitudes), CHUNK):
         k = slice(i, i + CHUNK)
         theta = np.zeros((len(amplitudes[k]), 4))
         theta[:, 2] = data.shim_hz.values[k] ** 2

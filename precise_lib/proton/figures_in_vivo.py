@@ -31,17 +31,10 @@ def model_parts(fit: SpectrumFit, basis: BasisSet, points: slice) -> dict[str, n
 
 
 def fit_figure(ppm, cases: Mapping[str, tuple], noise: float):
-    """Spectrum, fit and its parts, and below the residual over the noise; a column per case.
+    """Figure of spectrum, fit and its parts, and below the residual over the noise; a column per case.
 
-    Parameters
-    ----------
-    ppm : (n,)
-    cases : title -> (spectrum (n,), `model_parts` of its fit, phase of the fit in rad)
-    noise : SD of one channel of one point
-
-    Returns
-    -------
-    Figure
+    Cases are title -> (spectrum (n,), `model_parts` of its fit, phase of the fit in rad); `noise` is the SD of one
+    channel of one point.
     """
     n, order = len(cases), np.argsort(ppm)
     rows = {"sharex": True, "sharey": "row", "height_ratios": (3, 1.2), "squeeze": False}
@@ -75,12 +68,9 @@ def plot_ratios(ax, names, cases: Mapping[str, tuple], width: float = 0.8):
 
 
 def plot_recovered(ax, share: xr.Dataset, expected=None):
-    """Shares of what was added, per metabolite and source, with two standard errors; `recovered` gives them.
+    """Shares of what was added, per metabolite and source, with two standard errors, as `recovered` gives them.
 
-    Parameters
-    ----------
-    share : `share` and `se` (source, added, metabolite)
-    expected : (added,) shares that theory gives for the best linear estimate, drawn as bars
+    `expected` (added,) are the shares that theory gives for the best linear estimate, drawn as bars.
     """
     names = [str(v) for v in share.added.values]
     own = share.sel(metabolite=xr.DataArray(names, dims="added"))

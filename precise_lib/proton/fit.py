@@ -1,12 +1,9 @@
 """Least-squares fit of 1H spectra by a basis set, in the manner of FiTAID.
 
 Amplitudes are eliminated (variable projection): for trial values of shift, broadenings and phase they solve a linear
-least-squares problem, without bounds or non-negative. The four others follow by Levenberg-Marquardt steps on the normal
-equations of all parameters (`spectrum_model`). The search starts from the best of a grid of shifts and widths, where
-the best phase has a closed form. All spectra of a chunk advance together.
-
-Without bounds, theory says that the estimate is unbiased and attains the Cramer-Rao bound once the noise is small; a
-bound on the amplitudes biases what lies near zero.
+least-squares problem, without bounds or non-negative, which biases what lies near zero. The four others follow by
+Levenberg-Marquardt steps on the normal equations of all parameters (`spectrum_model`). The search starts from the best
+of a grid of shifts and widths, where the best phase has a closed form. All spectra of a chunk advance together.
 """
 
 from __future__ import annotations
@@ -23,6 +20,8 @@ from precise_lib.proton.spectrum_model import CHUNK, SpectrumModel, standard_dev
 
 START_SHIMS_HZ = (2.5, 4.5, 8.0)
 START_STEP_HZ = 2.0
+MAX_ITERATIONS = 40  # a spectrum that needs more is not `converged`
+TOLERANCE = 1e-6  # a spectrum is done when the next step would change chi-square by less
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ def start(model: SpectrumModel, x, max_shift_hz: float, upright=None) -> np.ndar
     return theta
 
 
-def fit_chunk(model: SpectrumModel, spectra, bounded, max_shift_hz, max_iterations, tolerance, upright) -> SpectrumFit:
+def fit_chunk(model: SpectrumModel, spectra, bounded, max_shift_hz, upright) -> SpectrumFit:
     """`SpectrumFit` of spectra (V, n_points)."""
     x = np.ascontiguousarray(spectra, dtype=complex).view(float) / np.sqrt(len(model.t))
     unit = np.linalg.norm(x, axis=-1)
@@ -79,15 +78,14 @@ def fit_chunk(model: SpectrumModel, spectra, bounded, max_shift_hz, max_iteratio
 
     def propose(rows, theta, state, damping):
         step, gain = _step(model, state, theta, damping, bounded)
-        # done when a full step would change chi-square by less than the tolerance
-        done = gain < tolerance * np.maximum(state.cost / freedom, 1e-18)
+        done = gain < TOLERANCE * np.maximum(state.cost / freedom, 1e-18)
         return np.clip(theta + step, model.low, model.high), done
 
     theta, state, converged = levenberg_marquardt(
         start(model, x, max_shift_hz, upright),
         lambda rows, theta: model.evaluate(x[rows], theta, bounded),
         propose,
-        max_iterations,
+        MAX_ITERATIONS,
         most_damping=1e6,
     )
     sigma = np.sqrt(state.cost / freedom)
@@ -124,26 +122,20 @@ def fit_spectra(
     points: slice = slice(None),
     non_negative: bool = False,
     max_shift_hz: float = 10.0,
-    max_iterations: int = 40,
-    tolerance: float = 1e-6,
     n_jobs: int = -1,
     upright: tuple[str, ...] | None = None,
 ) -> SpectrumFit:
     """Fit spectra (V, n_points), plain FFTs of FIDs or a run of their points.
+
+    Raises `InputError` for spectra of another length or not finite, and for a signal that the basis does not have.
 
     Parameters
     ----------
     points : slice of the unshifted FFT that the spectra hold; ``slice(-1024, None)`` for `brain.WINDOW`
     non_negative : bound every amplitude by zero
     max_shift_hz : half width of the search for the common shift
-    max_iterations : steps at most; a spectrum that needs more is not `converged`
-    tolerance : a spectrum is done when the next step would change chi-square by less
     upright : signals whose sum is positive: it decides between two phases 180 degrees apart. All by default; with
         signals of any sign in the basis, such as a baseline, name the metabolites
-
-    Raises
-    ------
-    InputError : spectra of another length, or not finite; a signal that the basis does not have
     """
     spectra = np.atleast_2d(spectra)
     model = SpectrumModel(basis, points)
@@ -156,7 +148,6 @@ def fit_spectra(
         raise InputError("The spectra hold values that are not finite; take those spectra out.")
     chunks = [spectra[i : i + CHUNK] for i in range(0, len(spectra), CHUNK)]
     parts = Parallel(n_jobs=n_jobs if len(chunks) > 1 else 1, prefer="threads")(
-        delayed(fit_chunk)(model, chunk, non_negative, max_shift_hz, max_iterations, tolerance, upright)
-        for chunk in chunks
+        delayed(fit_chunk)(model, chunk, non_negative, max_shift_hz, upright) for chunk in chunks
     )
     return SpectrumFit(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(SpectrumFit)))

@@ -1,10 +1,9 @@
 """A head for proton MRSI: a slice of MNI152 anatomy whose scalp fat leaks into the brain through the point spread.
 
 Brain, tumor and MRI are in 2 mm; skull and scalp, which MNI152 lacks, are drawn around the brain at a constant
-distance. Each MRSI voxel holds the average metabolism of its tissue, as in the other phantoms. The scalp's lipids, and
-they alone, go through the point spread function of the encoded k-space (`encoding`): they reach the brain with both
-signs, and fall from the rim inwards. How much fat is seen is set by the largest lipid amplitude in the brain, since it
-depends on the suppression. Creatine is 8 mM everywhere, so concentrations are ratios to creatine in disguise.
+distance. Only the scalp's lipids go through the point spread function of the encoded k-space (`encoding`): they reach
+the brain with both signs, and fall from the rim inwards. Their largest amplitude in the brain is set, since it depends
+on the suppression. Creatine is 8 mM everywhere, so concentrations are ratios to creatine.
 """
 
 from __future__ import annotations
@@ -23,8 +22,7 @@ from precise_lib.simulate.phantoms import Phantom
 FIELD_OF_VIEW_MM = (224.0, 224.0, 10.0)
 CENTER_MM = (0.0, -18.0, 24.0)  # MNI152, above the ventricles' middle
 SKULL_MM, SCALP_MM = (0.0, 8.0), (8.0, 13.0)  # from the brain's surface
-TISSUES = ("gray", "white", "tumor")
-# mM beside 8 mM of creatine; MM of 8 is the normal amount. Ours, of the order of the literature at 3 T
+# mM in gray matter, white matter and tumor; MM of 8 is the normal amount. Ours, of the order of the literature at 3 T
 LEVELS_MM = {
     "NAA": (10.5, 12.0, 4.0),
     "tCr": (8.0, 8.0, 8.0),
@@ -40,12 +38,10 @@ RIM_MM = 14.0  # two voxels from the brain's surface inwards
 
 
 def head(largest_lipid: float = 8.0, matrix: int = 32) -> tuple[Phantom, dict[str, np.ndarray]]:
-    """The phantom and masks (x, y, z) of its regions.
+    """The phantom of (matrix, matrix, 1) voxels and masks (x, y, z) of its regions.
 
-    Parameters
-    ----------
-    largest_lipid : largest amplitude of the 1.3 ppm lipid in a brain voxel, in units of creatine; 0 for none
-    matrix : voxels along each side of the field of view
+    `largest_lipid` is the largest amplitude of the 1.3 ppm lipid in a brain voxel, in units of creatine; 0 for none.
+    Raises `InputError` for one below zero, or a matrix that is too small.
 
     Returns
     -------
@@ -53,10 +49,6 @@ def head(largest_lipid: float = 8.0, matrix: int = 32) -> tuple[Phantom, dict[st
     regions : "rim" (brain within `RIM_MM` of its surface), "inside" (the other brain), "tumor", "scalp" (voxels
         that are at least a third fat, outside the mask), and "head", all within the scalp; and "depth_mm", the
         distance of brain voxels from the surface
-
-    Raises
-    ------
-    InputError : a lipid amplitude below zero, or a matrix that is too small
     """
     if not (np.isfinite(largest_lipid) and largest_lipid >= 0) or matrix < 16:
         raise InputError(
@@ -103,10 +95,8 @@ def head(largest_lipid: float = 8.0, matrix: int = 32) -> tuple[Phantom, dict[st
 def _anatomy():
     """The head in voxels of 2 mm (112, 112, 1).
 
-    Returns
-    -------
-    MRI, affine, masks of brain, scalp and all within the scalp, shares of the `TISSUES` (3, x, y, z), and the distance
-    of brain voxels from the surface in mm
+    MRI, affine, masks of brain, scalp and all within the scalp, shares of the tissues gray, white and tumor
+    (3, x, y, z), and the distance of brain voxels from the surface in mm.
     """
     fine, grid = (112, 112, 1), _affine(112)
     t1, gray, white, brain, affine = templates()

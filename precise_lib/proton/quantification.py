@@ -1,14 +1,12 @@
 """How networks quantify single 1H spectra, and what no estimate that knows the training ranges can be better than.
 
-A network trained for the least mean squared error of concentrations drawn from a range comes to give their mean given
-the spectrum and that range, at best. So its slope and its RMSE follow without any network. `least_error` does
-so twice, for the very spectra that are quantified: the best linear estimate, which knows mean and variance of what is
-drawn, and the posterior mean, which knows the ranges themselves. No estimate has a lower expected RMSE than the second,
-and one that comes close to it has its slopes. What a network errs beyond it is its own.
+At best, a network trained for the least mean squared error gives the mean of what is drawn, given the spectrum and the
+ranges: its slope and RMSE follow without any network. `least_error` computes, for the very spectra that are quantified,
+the best linear estimate, which knows mean and variance of what is drawn, and the posterior mean, which knows the ranges
+and has the lowest expected RMSE of all.
 
-Both take the spectrum to first order in the parameters around the truth, which only helps: they are told where the shim
-lies to begin with, and they know the noise and the phase. The common scale is unknown to them, as it is to a network
-that relates everything to water.
+Both take the spectrum to first order in the parameters around the truth, and know the noise and the phase. The common
+scale is unknown to them, as it is to a network that relates everything to water.
 """
 
 from __future__ import annotations
@@ -41,12 +39,9 @@ def to_water(fit: SpectrumFit, basis: BasisSet) -> np.ndarray:
 def related(basis: BasisSet, data: xr.Dataset, points: slice) -> tuple[np.ndarray, np.ndarray]:
     """What spectra say to first order of everything but their common scale, which is unknown.
 
-    Returns
-    -------
-    Precision matrices (V, M + 4, M + 4) and gradients (V, M + 4) as of `denoised.linearized`, water being known
+    Returns precision matrices (V, M + 4, M + 4) and gradients (V, M + 4) as of `linearized`, water being known.
     """
-    model = SpectrumModel(basis, points)
-    amplitudes = np.column_stack([data.concentration, data.mm, np.full(data.sizes["spectrum"], WATER_MM)])
+    model, amplitudes = SpectrumModel(basis, points), brain.true_amplitudes(data)
     scale = np.concatenate([amplitudes, np.zeros((len(amplitudes), 4))], axis=1)  # a relative change of all amplitudes
     fisher, gradient = (np.concatenate(parts) for parts in zip(*linearized(model, data), strict=True))
     by_scale = np.einsum("vij,vj->vi", fisher, scale)
@@ -58,9 +53,8 @@ def related(basis: BasisSet, data: xr.Dataset, points: slice) -> tuple[np.ndarra
 def problem(basis: BasisSet, data: xr.Dataset, points: slice) -> tuple[np.ndarray, np.ndarray]:
     """What spectra say of the 18 parameters that are drawn: shift, phase and Lorentzian width are known to be none.
 
-    Returns
-    -------
-    Precision matrices (V, 18, 18) of 16 concentrations, MM and squared shim, and their unbounded estimate (V, 18)
+    Returns precision matrices (V, 18, 18) of 16 concentrations, MM and squared shim, and their unbounded estimate
+    (V, 18).
     """
     m = len(basis.names)
     drawn = [*(basis.index(name) for name in METABOLITES), basis.index("MM"), m + 2]
@@ -87,21 +81,9 @@ def ranges() -> np.ndarray:
 def least_error(basis: BasisSet, data: xr.Dataset, points: slice, n_sweeps: int = 800, seed: int = 0) -> xr.Dataset:
     """Estimates of least error for spectra of `brain.draw`, drawn with its own ranges; see the module's text.
 
-    The posterior mean is that of Gibbs draws: each parameter in turn from its normal distribution given the others, cut
-    off to its range.
-
-    Parameters
-    ----------
-    points : of the plain FFT that are seen
-    n_sweeps : of the Gibbs sampler that count; a fifth as many come first
-
-    Returns
-    -------
-    Dataset (spectrum, metabolite), mM: `linear`, `posterior_mean`, and `unbounded`, which knows no range
-
-    Raises
-    ------
-    InputError : data with other ranges, or no sweeps
+    Returns a Dataset (spectrum, metabolite), mM: `linear`, `posterior_mean`, and `unbounded`, which knows no range. The
+    Gibbs sampler of the posterior mean has `n_sweeps` that count and a fifth as many before them. Raises `InputError`
+    for data with other ranges, or no sweeps.
     """
     low, high = ranges()
     truth = np.column_stack([data.concentration, data.mm, data.shim_hz**2])
@@ -122,11 +104,7 @@ def least_error(basis: BasisSet, data: xr.Dataset, points: slice, n_sweeps: int 
 def helped(basis: BasisSet, data: xr.Dataset, points: slice) -> xr.DataArray:
     """How much the range of one metabolite helps another: SD with that range known over SD with none (median).
 
-    To first order, with normal distributions in place of the ranges; signals that overlap most help most.
-
-    Returns
-    -------
-    DataArray (metabolite, by), at most 1
+    To first order, with normal distributions in place of the ranges. Returns a DataArray (metabolite, by), at most 1.
     """
     precision = problem(basis, data, points)[0]
     covariance = np.linalg.inv(precision)
@@ -142,7 +120,7 @@ def helped(basis: BasisSet, data: xr.Dataset, points: slice) -> xr.DataArray:
 
 
 def _gibbs(precision, center, low, high, n_sweeps, rng) -> np.ndarray:
-    """Mean (V, K) of normal distributions around `center` cut off to a box."""
+    """Mean (V, K) of normal distributions around `center` cut off to a box; one parameter is drawn after the other."""
     spread = 1 / np.sqrt(np.einsum("vii->vi", precision))
     now = np.clip(center, low + 1e-6 * (high - low), high - 1e-6 * (high - low))
     pull, total = np.einsum("vij,vj->vi", precision, center - now), np.zeros_like(now)
@@ -163,22 +141,10 @@ def _gibbs(precision, center, low, high, n_sweeps, rng) -> np.ndarray:
 def compared(data: xr.Dataset, networks: Mapping[str, Quantifier], n_sweeps: int = 800) -> xr.Dataset:
     """Concentrations from fits, from networks and from the estimate of least error, all related to water.
 
-    Fits and `least_error` see the 1024 points of the 1D networks; a network sees what it was made for.
-
-    Parameters
-    ----------
-    data : as `brain.draw` gives it, drawn with its own ranges
-    networks : by label
-    n_sweeps : as in `least_error`
-
-    Returns
-    -------
-    Dataset : `truth` (spectrum, metabolite) and `estimate` (source, spectrum, metabolite), mM; sources are "fit", "fit,
-        not negative", the labels, "best linear" and "posterior mean"
-
-    Raises
-    ------
-    InputError : other ranges, or a label that is that of another source
+    Data are as `brain.draw` gives them with its own ranges. Fits and `least_error` see the 1024 points of the 1D
+    networks; a network sees what it was made for. Returns a Dataset of `truth` (spectrum, metabolite) and `estimate`
+    (source, spectrum, metabolite), mM; sources are "fit", "fit, not negative", the labels, "best linear" and "posterior
+    mean". Raises `InputError` for other ranges, or a label that is that of another source.
     """
     basis, spectra = brain.brain_basis(), spectra_of(data.noisy.values, WINDOW)
     best = least_error(basis, data, WINDOW, n_sweeps)

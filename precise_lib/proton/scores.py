@@ -1,9 +1,6 @@
 """Scores of denoised spectra and of what is quantified from them, as in "Miracle or mirage?".
 
-A denoising score compares what is left of the noise with what there was; 1 is no denoising, 0 is perfect. A fit of the
-true model with K parameters leaves K of the 2 n noise channels of n complex points, so the spectrum that it draws has
-DS = sqrt(K / 2 n) at any SNR: 0.10 for 22 parameters and 1024 points. That is what knowing the model is worth; scores
-below it come from knowing the ranges of the parameters, and `best_possible` says how far that goes. Of estimates,
+A denoising score compares what is left of the noise with what there was; 1 is no denoising, 0 is perfect. Of estimates,
 changes of slope and RMSE are scored (`evaluate.regression` has the lines), and where their values pile up.
 """
 
@@ -25,7 +22,7 @@ from precise_lib.proton.weights import Denoiser
 
 METABOLITES_PPM = (0.0, 4.5)
 LOW_SNR, HIGH_SNR = (5.0, 10.0), (30.0, 40.0)
-VERSIONS = {"DS": {}, "DS 0-4.5 ppm": {}, "DSw": {"weights": "abs"}, "DSw, squared": {"weights": "square"}}
+VERSIONS = {"DS": None, "DS 0-4.5 ppm": None, "DSw": "abs", "DSw, squared": "square"}  # names of `WEIGHTS`
 WEIGHTS = {None: np.ones_like, "abs": np.abs, "square": np.square}
 
 
@@ -35,21 +32,15 @@ def _channels(spectra) -> np.ndarray:
 
 
 def denoising_score(denoised, truth, noisy, weights=None, inside=None) -> np.ndarray:
-    """DS of each spectrum: ``sqrt(sum w (DN - GT)^2 / sum w N^2)`` over real and imaginary channels, N = noisy - GT.
+    """DS (...): ``sqrt(sum w (DN - GT)^2 / sum w N^2)`` over real and imaginary channels, N = noisy - GT.
+
+    Raises `InputError` for arrays that do not match, unknown weights, or a spectrum without noise.
 
     Parameters
     ----------
     denoised, truth, noisy : (..., n) complex spectra
     weights : None (DS), "abs" (w = abs GT, the paper's DSw) or "square" (w = GT^2, the authors' code)
     inside : (n,) bool, the points that count; 0 to 4.5 ppm for the paper's second score
-
-    Returns
-    -------
-    (...) scores
-
-    Raises
-    ------
-    InputError : arrays that do not match, unknown weights, or a spectrum without noise
     """
     denoised, truth, noisy = (np.asarray(s) for s in (denoised, truth, noisy))
     if not denoised.shape == truth.shape == noisy.shape:
@@ -82,9 +73,7 @@ def _compared(name, statistic, truth, before, after, names, n_draws, seed) -> xr
 def slope_change(truth, before, after, names=None, n_draws: int = 400, seed: int = 0) -> xr.Dataset:
     """Slope of `after` minus slope of `before`, per metabolite, with a paired bootstrap over the spectra.
 
-    Returns
-    -------
-    Dataset (metabolite): `change`, `change_low`, `change_high` (95 %)
+    Returns a Dataset (metabolite) of `change`, `change_low`, `change_high` (95 %).
     """
 
     def change(draws):
@@ -97,9 +86,7 @@ def slope_change(truth, before, after, names=None, n_draws: int = 400, seed: int
 def rmse_ratio(truth, before, after, names=None, n_draws: int = 400, seed: int = 0) -> xr.Dataset:
     """RMSE of `after` over RMSE of `before`, per metabolite, with a paired bootstrap over the spectra.
 
-    Returns
-    -------
-    Dataset (metabolite): `ratio`, `ratio_low`, `ratio_high` (95 %)
+    Returns a Dataset (metabolite) of `ratio`, `ratio_low`, `ratio_high` (95 %).
     """
 
     def ratio(draws):
@@ -110,20 +97,10 @@ def rmse_ratio(truth, before, after, names=None, n_draws: int = 400, seed: int =
 
 
 def overestimates(before, after, maximum, n_draws: int = 400, seed: int = 0) -> tuple[float, float, float]:
-    """How many estimates lie above the largest true concentration, after over before, all metabolites together.
+    """How many estimates (V, M) lie above the largest true concentration (M,), after over before, all together.
 
-    Parameters
-    ----------
-    before, after : (spectra, metabolites) estimates of the same spectra
-    maximum : (metabolites,) largest true concentrations
-
-    Returns
-    -------
-    The ratio, and the ends of its 95 % interval: a paired bootstrap over the spectra
-
-    Raises
-    ------
-    InputError : no estimate lay above the maximum before
+    Returns the ratio, and the ends of its 95 % interval by a paired bootstrap over the spectra; raises `InputError`
+    where no estimate lay above the maximum before.
     """
     counts = np.stack([(np.asarray(e) > np.asarray(maximum)).sum(-1) for e in (before, after)], axis=1)
     if not counts[:, 0].any():
@@ -139,9 +116,7 @@ def overestimates(before, after, maximum, n_draws: int = 400, seed: int = 0) -> 
 def marginals(estimate, maximum, names=None) -> xr.Dataset:
     """Where the estimates of concentrations drawn from 0 to `maximum` (M,) lie, as shares of the spectra.
 
-    Returns
-    -------
-    Dataset (metabolite): `middle_third` (1/3 for the truth), `above_maximum` and `not_above_zero` (0 for the truth)
+    Returns a Dataset (metabolite) of `middle_third` (1/3 for the truth), `above_maximum` and `not_above_zero` (0).
     """
     estimate, maximum = np.asarray(estimate, float), np.asarray(maximum, float)
     shares = {
@@ -168,7 +143,7 @@ def ljung_box(residual, lags: int = 20) -> np.ndarray:
     """p-values (V,) of the hypothesis that complex residuals (V, n) are white.
 
     Ljung and Box for complex noise: ``Q = 2 n (n + 2) sum_k |r_k|^2 / (n - k)`` is chi-square with ``2 lags`` degrees
-    of freedom, two for each complex lag.
+    of freedom.
     """
     n = np.shape(residual)[-1]
     r2 = np.abs(autocorrelation(residual, lags)) ** 2
@@ -182,8 +157,8 @@ def flatness(residual) -> float:
     Geometric over arithmetic mean, over the points, of the power averaged over the V spectra, divided by what white
     noise gives: ``exp(digamma(V)) / V``.
     """
-    power = (np.abs(np.atleast_2d(residual)) ** 2).mean(0)
-    n_spectra = len(np.atleast_2d(residual))
+    residual = np.atleast_2d(residual)
+    power, n_spectra = (np.abs(residual) ** 2).mean(0), len(residual)
     return float(np.exp(np.log(power).mean()) / power.mean() * n_spectra / np.exp(digamma(n_spectra)))
 
 
@@ -194,10 +169,10 @@ def score_table(denoised, clean, noisy, snr, points: slice) -> xr.Dataset:
     """
     ppm = brain.brain_basis().ppm[points]
     inside = (ppm >= METABOLITES_PPM[0]) & (ppm <= METABOLITES_PPM[1])
-    columns = {}
-    for name, options in VERSIONS.items():
-        where = inside if "ppm" in name else None
-        columns[name] = ("spectrum", denoising_score(denoised, clean, noisy, inside=where, **options))
+    columns = {
+        name: ("spectrum", denoising_score(denoised, clean, noisy, weights, inside if "ppm" in name else None))
+        for name, weights in VERSIONS.items()
+    }
     return xr.Dataset(columns, {"snr": ("spectrum", np.asarray(snr, float))})
 
 
@@ -215,13 +190,7 @@ def best_possible(basis: BasisSet, data: xr.Dataset, points: slice) -> xr.Datase
     squared shim); water, shift, phase and Lorentzian width are known. From it ``DS^2 = tr(F (F + P)^-1) / 2 n``, and a
     parameter keeps the share ``1 - P_k ((F + P)^-1)_kk`` of its variation: the slope of its estimate on the truth.
 
-    Parameters
-    ----------
-    data : as `brain.draw` gives it, drawn with its own ranges
-
-    Returns
-    -------
-    Dataset : `DS` (spectrum,) and `slope` (metabolite,), the mean over the spectra
+    Returns a Dataset of `DS` (spectrum,) and `slope` (metabolite,), the mean over the spectra.
     """
     model, m = SpectrumModel(basis, points), len(basis.names)
     shim = np.random.default_rng(0).uniform(2, 5, 100_000)

@@ -35,13 +35,7 @@ class State:
 
 
 class SpectrumModel:
-    """A basis set seen through a run of points of its plain FFT.
-
-    Parameters
-    ----------
-    basis : `BasisSet`
-    points : slice of the unshifted FFT that the spectra cover; all of it by default
-    """
+    """A basis set seen through `points`, a slice of its plain, unshifted FFT; all of it by default."""
 
     def __init__(self, basis: BasisSet, points: slice = slice(None)):
         self.basis, self.points = basis, points
@@ -98,10 +92,7 @@ def non_negative(gram, h) -> np.ndarray:
 
 
 def standard_deviations(normal, sigma) -> np.ndarray:
-    """Cramer-Rao bounds (V, K) from J J^T (V, K, K) and the noise SD per real channel (V,).
-
-    Where the signal is zero, shift, width and phase mean nothing: their bound is infinite and costs the others nothing.
-    """
+    """Cramer-Rao bounds (V, K) from J J^T (V, K, K) and noise SD per real channel (V,); infinite where no signal is."""
     void = np.einsum("vii->vi", normal) == 0
     known = np.sqrt(np.einsum("vii->vi", inverse(normal)))
     return np.where(void, np.inf, known * np.asarray(sigma)[:, None])
@@ -110,11 +101,7 @@ def standard_deviations(normal, sigma) -> np.ndarray:
 def crlb(basis: BasisSet, amplitudes, shim_hz, sigma, points: slice = slice(None)) -> np.ndarray:
     """Cramer-Rao bound (V, M) on amplitudes (V, M), all four nuisance parameters unknown, for true values.
 
-    Parameters
-    ----------
-    shim_hz : (V,) Gaussian width, Hz, positive
-    sigma : (V,) SD of the real part of one time sample
-    points : as in `fit_spectra`
+    `shim_hz` (V,) is the Gaussian width in Hz, positive; `sigma` (V,) the SD of the real part of one time sample.
     """
     model, m = SpectrumModel(basis, points), len(basis.names)
     amplitudes, shim, sigma = np.atleast_2d(amplitudes), np.atleast_1d(shim_hz), np.atleast_1d(sigma)

@@ -1,16 +1,12 @@
 """Training of networks on simulated 1H brain spectra: U-Nets that denoise them, networks that quantify them.
 
 A fixed set of spectra, each with its one noise, is gone through epoch after epoch, as in "Miracle or mirage?"; the
-weights of the epoch with the least loss on a validation set are kept, and training ends when that loss has not fallen
-for `patience` epochs. The paper gives its split as 80/10/10 % and as 18000/1000/1000 of 20000: ours is the second, and
-the last thousand is drawn from another seed by whoever tests. It gives the 2D loss as Huber and as MSE: both are
-there. It repeats each training five times and keeps the best: give other seeds for that.
+weights of the epoch with the least loss on a validation set are kept. The paper gives its split as 80/10/10 % and as
+18000/1000/1000 of 20000: ours is the second, the last thousand of another seed. It gives the 2D loss as Huber and as
+MSE: both are there. It keeps the best of five trainings: give other seeds for that. Networks that quantify are trained
+by the settings of the 1D-UNet: the earlier study that has their own is not reproduced here.
 
-The settings of the networks that quantify come from an earlier study of the paper's group, which is not reproduced
-here: those of the 1D-UNet are the default.
-
-The spectra stay in memory: 20000 take 330 MB for the 1D net and 1.3 GB for the 2D net, whose spectrograms are made
-batch by batch.
+The spectra stay in memory: 20000 take 330 MB for the 1D net and 1.3 GB for the 2D net.
 """
 
 from __future__ import annotations
@@ -34,34 +30,21 @@ RANGES = ("snr", "shim_hz", "mm", "maximum_mm", "snr_of")  # of `brain.draw`
 
 @dataclass(frozen=True)
 class DenoiseConfig:
-    """Everything a training depends on; the defaults are the paper's 1D-UNet.
-
-    Parameters
-    ----------
-    network : `unets.UNet1dConfig` or `unets.UNet2dConfig`
-    data : ranges of `brain.draw` that differ from its own
-    data_seed : of the training spectra; the validation set has the next one
-    n_train, n_validation : spectra of either set
-    loss : "mse" or "huber", between scaled outputs
-    schedule : "constant" or "one_cycle" over all epochs, see `estimate.training.learning_rate`
-    epochs, patience : at most so many, and so many without gain on the validation set
-    seed : of the first weights, the order of the spectra and dropout
-    checkpoint_every : iterations
-    """
+    """Everything a training depends on; the defaults are the paper's 1D-UNet."""
 
     network: unets.UNet1dConfig | unets.UNet2dConfig = field(default_factory=unets.UNet1dConfig)
-    data: dict = field(default_factory=dict)
-    data_seed: int = 1000
-    n_train: int = 18_000
+    data: dict = field(default_factory=dict)  # ranges of `brain.draw` that differ from its own
+    data_seed: int = 1000  # of the training spectra; the validation set has the next one
+    n_train: int = 18_000  # spectra
     n_validation: int = 1000
-    loss: str = "mse"
+    loss: str = "mse"  # or "huber", between scaled outputs
     batch_size: int = 50
     learning_rate: float = 2e-4
-    schedule: str = "constant"
-    epochs: int = 200
-    patience: int = 10
-    seed: int = 0
-    checkpoint_every: int = 100
+    schedule: str = "constant"  # or "one_cycle" over all epochs, see `estimate.training.learning_rate`
+    epochs: int = 200  # at most
+    patience: int = 10  # epochs without gain on the validation set
+    seed: int = 0  # of the first weights, the order of the spectra and dropout
+    checkpoint_every: int = 100  # iterations
     kinds, task = unets.KINDS, "denoising"
 
     def __post_init__(self):
@@ -113,15 +96,7 @@ class DenoiseConfig:
 
 @dataclass(frozen=True)
 class QuantifyConfig(DenoiseConfig):
-    """Everything a training depends on; settings other than the network are those of `DenoiseConfig`.
-
-    The loss is that of all 17 outputs. A network that reaches its least mean square gives the mean of what is known
-    from data and training ranges: it is drawn to the middle of the range the more, the less the data say.
-
-    Parameters
-    ----------
-    network : `quantifiers.InceptionConfig` or `quantifiers.ShallowCnnConfig`
-    """
+    """As `DenoiseConfig`, for networks of `quantifiers.KINDS`; the loss is that of all 17 outputs."""
 
     network: quantifiers.InceptionConfig | quantifiers.ShallowCnnConfig = field(
         default_factory=quantifiers.InceptionConfig

@@ -1,7 +1,4 @@
-"""Trained networks on 1H spectra: loaded by name or path, applied to any number of spectra in bounded memory.
-
-Those that denoise and those that quantify have a folder each among the shipped weights.
-"""
+"""Trained networks on 1H spectra: loaded by name or path, applied to any number of spectra in bounded memory."""
 
 from __future__ import annotations
 
@@ -36,12 +33,7 @@ class Trained(card.Trained):
 
     @classmethod
     def load(cls, name_or_path) -> Trained:
-        """The network of a name (shipped) or of the path of its weights.
-
-        Raises
-        ------
-        InputError : no such network, no card beside it, or a damaged file
-        """
+        """The network of a name (shipped) or of the path of its weights; raises `InputError` as `card.load` does."""
         path = card.find(name_or_path, cls.shipped(), f"{cls.config_class.task} network")
         return cls(*card.load(path, cls.config_class, _build))
 
@@ -53,9 +45,7 @@ class Trained(card.Trained):
     def of_fids(self, fids) -> np.ndarray:
         """What the network makes of FIDs (V, 4096) at 4 kHz, a row each.
 
-        Raises
-        ------
-        InputError : FIDs of another length, or values that are not finite
+        Raises `InputError` for FIDs of another length and for values that are not finite.
         """
         fids, expected = np.atleast_2d(fids), acquisition_3t().n_samples
         if fids.ndim != 2 or fids.shape[-1] != expected:
@@ -109,11 +99,7 @@ class Quantifier(Trained):
     def quantify(self, fids) -> np.ndarray:
         """Concentrations (V, 16) in mM of FIDs (V, 4096) at 4 kHz, in the order of `brain.METABOLITES`.
 
-        They are NaN where the network finds no water reference.
-
-        Raises
-        ------
-        InputError : FIDs of another length, or values that are not finite
+        They are NaN where the network finds no water reference; errors as in `of_fids`.
         """
         return self.of_fids(fids).astype(float)
 

@@ -35,11 +35,10 @@ def labels(ax):
 
 
 def test_spectra_run_from_high_to_low_shift_in_their_colors(ax):
-    figures.plot_ppm(ax, PPM, {"noisy": lines(), "truth": lines(1)}, offset=2.0)
+    figures.plot_ppm(ax, PPM, {"noisy": lines(), "truth": lines(1)})
     assert labels(ax) == ["noisy", "truth"]
     assert ax.get_xlim() == figures.RANGE_PPM
     assert [line.get_color() for line in ax.lines] == [show.color("noisy"), show.color("truth")]
-    assert ax.lines[1].get_ydata().mean() < ax.lines[0].get_ydata().mean() - 1
 
 
 def test_a_panel_per_spectrum():
