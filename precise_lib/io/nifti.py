@@ -86,12 +86,6 @@ def read_volume(path, what: str) -> tuple[np.ndarray, np.ndarray]:
     return values, affine_of(image, path, what)
 
 
-def read_mri(path) -> tuple[np.ndarray, np.ndarray]:
-    """MRI (x, y, z) float32 and its affine (4, 4)."""
-    values, affine = read_volume(path, "MRI")
-    return values.astype(np.float32), affine
-
-
 def read_mask(path, shape, affine) -> tuple[np.ndarray, list[str]]:
     """Mask on the grid of the MRSI (`shape`, `affine`), and a note where it had to be brought there.
 

@@ -13,17 +13,8 @@ import nibabel as nib
 import numpy as np
 
 from precise_lib.errors import InputError, reason
+from precise_lib.io import nifti
 from precise_lib.io.atomic import staged
-from precise_lib.io.nifti import (
-    affine_of,
-    check_suffix,
-    load,
-    overlap,
-    read_mask,
-    read_mri,
-    write_image,
-    write_maps,
-)
 from precise_lib.signal.model import Acquisition, SignalModel
 from precise_lib.signal.mrsi import MRSI, Series
 from precise_lib.signal.presets import default_2h_model
@@ -44,7 +35,7 @@ def open_mrsi(path) -> Stored:
     """Read a NIfTI-MRS file; raises `InputError` as `read_series`."""
     from nifti_mrs.nifti_mrs import NIFTI_MRS
 
-    image, stored = load(path, "MRSI (NIfTI-MRS)")
+    image, stored = nifti.load(path, "MRSI (NIfTI-MRS)")
     if not isinstance(image, nib.Nifti1Pair):
         raise InputError(f"{path} is no NIfTI file: convert it to NIfTI-MRS, for example with spec2nii.")
     if 44 not in image.header.extensions.get_codes():
@@ -59,7 +50,7 @@ def open_mrsi(path) -> Stored:
         raise InputError(f"{path} holds {points} time point per voxel: FIDs need a fourth axis of at least two.")
     if stored.size == 0:
         raise InputError(f"{path} holds no voxel: its shape is {stored.shape}.")
-    affine = affine_of(image, path, "MRSI")
+    affine = nifti.affine_of(image, path, "MRSI")
     try:
         mrs = NIFTI_MRS(image)
         nucleus, frequency = mrs.nucleus, [float(f) for f in mrs.spectrometer_frequency]
@@ -163,19 +154,20 @@ def read_series(path, mri=None, mask=None, model: SignalModel | None = None) -> 
         model = assumed_model(path, stored.acquisition)
     else:
         check_model(model, stored.acquisition, str(path))
-    mask_values, notes = (None, []) if mask is None else read_mask(mask, shape, affine)
+    mask_values, notes = (None, []) if mask is None else nifti.read_mask(mask, shape, affine)
     if stored.frames and stored.frames.startswith("DIM_DYN"):
         said = (
             f"Each of the transients {stored.frames} was quantified as a frame of its own; where they are averages of "
             "one state and no time course, average them first."
         )
         notes = [said, *notes]
-    mri_values, mri_affine = (None, None) if mri is None else read_mri(mri)
-    if mri is not None and not overlap(shape, affine, mask_values, mri_values.shape, mri_affine):
+    mri_values, mri_affine = (None, None) if mri is None else nifti.read_volume(mri, "MRI")
+    if mri is not None and not nifti.overlap(shape, affine, mask_values, mri_values.shape, mri_affine):
         raise InputError(
             f"The MRI {mri} does not overlap the MRSI {path} in space: check that both are of the same "
             "session and their affines are right."
         )
+    mri_values = None if mri is None else mri_values.astype(np.float32)
     return Series(stored.fids, model, affine, mask_values, mri_values, mri_affine, tuple(notes))
 
 
@@ -200,7 +192,7 @@ def write_mrsi(path, data: MRSI | Series) -> None:
     from nifti_mrs.create_nmrs import gen_nifti_mrs
 
     path = Path(path)
-    check_suffix(path)
+    nifti.check_suffix(path)
     acquisition = data.model.acquisition
     mrs = gen_nifti_mrs(
         np.asarray(data.fids),
@@ -218,6 +210,6 @@ def write_phantom(folder, phantom, snr: float, seed: int = 0) -> None:
     """One measurement of a `simulate.phantoms.Phantom` with its truth: dmi, mri, mask and truth_<metabolite>."""
     with staged(folder) as work:
         write_mrsi(work / "dmi.nii.gz", phantom.measure(snr, seed))
-        write_image(work / "mri.nii.gz", phantom.mri, phantom.mri_affine, "simulated MRI")
-        write_image(work / "mask.nii.gz", phantom.mask, phantom.affine, "mask")
-        write_maps(work, "truth", phantom.concentrations, phantom.affine)
+        nifti.write_image(work / "mri.nii.gz", phantom.mri, phantom.mri_affine, "simulated MRI")
+        nifti.write_image(work / "mask.nii.gz", phantom.mask, phantom.affine, "mask")
+        nifti.write_maps(work, "truth", phantom.concentrations, phantom.affine)

@@ -93,8 +93,7 @@ def _panel(ax, report: Report, z: int, values=None, mri=None, **settings):
             ax.contour(smooth.T, levels, colors="white", linewidths=0.5, alpha=0.7, extent=extent)
     ax.set(xticks=[], yticks=[], xlim=extent[:2], ylim=extent[2:])
     ax.grid(False)
-    for spine in ax.spines.values():
-        spine.set_visible(False)
+    ax.spines[:].set_visible(False)
     return image
 
 
@@ -113,7 +112,7 @@ def _name_axes(ax, report: Report):
 
 def _limits(maps: list, symmetric: bool = False, top: float = 99) -> dict:
     """Color scale from the values themselves; `top` is the percentile at its upper end."""
-    values = np.concatenate([np.ravel(m)[np.isfinite(np.ravel(m))] for m in maps])
+    values = np.concatenate([m[np.isfinite(m)] for m in maps])
     low, high = np.percentile(values, [1, top]) if len(values) else (0, 1)
     if symmetric:
         high = max(abs(low), abs(high)) or 1.0
@@ -122,7 +121,7 @@ def _limits(maps: list, symmetric: bool = False, top: float = 99) -> dict:
 
 
 def quality(report: Report):
-    """The MRI, SNR of the reference and shift (B0) in each slice shown; for up to `FEW` voxels their place in the MRI."""
+    """The MRI, SNR of the reference and shift (B0) in each slice; for up to `FEW` voxels their place in the MRI."""
     if report.data.usable.sum() <= FEW:
         return _place(report)
     zs = report.slices

@@ -32,7 +32,8 @@ def surviving(solver, usable, water, size: int, places: int = 64, seed: int = 0)
     chosen = np.random.default_rng(seed).permutation(len(corners))[:places]
     index = np.full(usable.shape, -1)
     index[usable] = np.arange(len(water))
-    members = [index[tuple(slice(c, c + b) for c, b in zip(corners[i], block, strict=True))].ravel() for i in chosen]
+    blocks = np.lib.stride_tricks.sliding_window_view(index, block)
+    members = [blocks[tuple(corners[i])].ravel() for i in chosen]
     water = np.maximum(np.asarray(water, float), 0)
     lesions = np.zeros((len(water), len(members)))
     for k, inside in enumerate(members):

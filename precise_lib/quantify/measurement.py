@@ -46,7 +46,7 @@ class Request:
 
 
 def checked(estimator, mri, lam, errors, repeats, seed, omega_max) -> Request:
-    """The options as a `Request`; raises `InputError` for those that make no sense, before any file is read."""
+    """The options as a `Request`; raises `InputError` for those that make no sense."""
     estimator = estimator or ("sve" if mri is None else "precise")
     estimate.find(estimator)
     method, uses = estimate.make(estimator), estimate.uses(estimator)
@@ -167,8 +167,8 @@ def resolve_model(choice: str | None, estimator: str, acquisition: Acquisition, 
         return read_signal_model(choice, acquisition), None, notes
     model = nifti_mrs.assumed_model(dmi, acquisition)
     lines = ", ".join(f"{r.name} {r.ppm} ppm" for r in model.resonances)
-    t2_ms = 1e3 * model.t2star_s[0]
-    return model, None, [*notes, f"No signal model was given: {lines} with T2* {t2_ms:.0f} ms were assumed."]
+    said = f"No signal model was given: {lines} with T2* {1e3 * model.t2star_s[0]:.0f} ms were assumed."
+    return model, None, [*notes, said]
 
 
 def count_voxels(series: Series) -> dict:

@@ -107,11 +107,9 @@ def settings_for(model: SignalModel, iterations: int | None = None) -> TrainConf
     `dmi_11t7` at least; an iteration costs more for longer FIDs and more lines, so there are fewer of them.
     """
     config = TrainConfig.for_model(model)
-    size, n = NetworkConfig(), model.acquisition.n_samples
-    ranks = []
-    for family, least, residual in zip(
-        signal_families(config, 1000), (size.rank, size.aligned_rank), (2e-3, 5e-3), strict=True
-    ):
+    size, n, ranks = NetworkConfig(), model.acquisition.n_samples, []
+    least_and_residual = (size.rank, 2e-3), (size.aligned_rank, 5e-3)
+    for family, (least, residual) in zip(signal_families(config, 1000), least_and_residual, strict=True):
         smaller = family if len(family) <= n else family.T
         energy = np.linalg.eigvalsh(smaller @ smaller.conj().T)[::-1].clip(0)
         left = 1 - np.cumsum(energy) / energy.sum()
@@ -164,12 +162,10 @@ def plan(like, metabolites: str, t2star_s: float | None = None, iterations=None,
 
 def coverage(lines: Lines, config: TrainConfig) -> list[str]:
     """What of the measured shifts and widths the training covers, in sentences."""
-    width = 1 / (np.pi * float(config.signal_model.t2star_s.max()))
+    widths = 1 / (np.pi * float(config.signal_model.t2star_s.max())) + np.array(config.broadening_range_hz)
+    found = {"Frequency shifts": (lines.shift_hz, config.shift_range_hz), "Line widths": (lines.width_hz, widths)}
     said = []
-    for what, values, span in (
-        ("Frequency shifts", lines.shift_hz, config.shift_range_hz),
-        ("Line widths", lines.width_hz, tuple(width + b for b in config.broadening_range_hz)),
-    ):
+    for what, (values, span) in found.items():
         outside = float(np.mean((values < span[0]) | (values > span[1])))
         low, high = np.percentile(values, (5, 95))
         said.append(

@@ -23,7 +23,8 @@ from precise_lib.evaluate.accuracy import accuracy
 from precise_lib.evaluate.crlb import covariance
 from precise_lib.evaluate.efficiency import efficiency, efficient_map
 from precise_lib.evaluate.montecarlo import amplitude_study, phantom_study
-from precise_lib.io.nifti_mrs import write_image, write_mrsi
+from precise_lib.io.nifti import write_image
+from precise_lib.io.nifti_mrs import write_mrsi
 from precise_lib.proton import brain as brain1h
 from precise_lib.proton import denoised as denoising
 from precise_lib.proton import quantification, quantifier_training, scores
