@@ -1,8 +1,6 @@
 """Everything of `precise_lib` that the reference cases use, under names of their own: what moves is changed here."""
 # ruff: noqa: F401
 
-from precise_lib.proton.quantifier_training import QuantifyConfig
-
 from precise_lib import estimate
 from precise_lib.estimate import choose as choose_lambda
 from precise_lib.estimate import training
@@ -35,6 +33,7 @@ from precise_lib.proton.in_vivo import extended, on_training_grid, points_betwee
 from precise_lib.proton.mrsi_model import brain_3t
 from precise_lib.proton.over_snr import bounds as bounds_1h
 from precise_lib.proton.preprocess import decompose, eddy_current_corrected, remove_band, resample
+from precise_lib.proton.quantifier_training import QuantifyConfig
 from precise_lib.proton.quantifiers import InceptionConfig, ShallowCnnConfig
 from precise_lib.proton.quantifiers import load as load_quantifier
 from precise_lib.proton.spectrum_model import SpectrumModel
