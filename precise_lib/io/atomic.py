@@ -42,10 +42,7 @@ def staged(folder, last: str = "summary.json") -> Iterator[Path]:
     `last` arrives after all others, and an old one of that name leaves before the first: a folder without it is
     incomplete. Where a rename fails, `folder` is as it was before. Two processes move their files one after the other.
 
-    Raises
-    ------
-    InputError : `folder` cannot be written, on entering, before anything has been computed; later: the disk is full,
-        or takes no file of such a name
+    Raises `InputError` on entering where `folder` cannot be written; later, where the disk is full or a name too long.
     """
     folder = Path(folder)
     try:

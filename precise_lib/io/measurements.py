@@ -67,16 +67,10 @@ MEASUREMENTS = {
 
 
 def fetch(name: str) -> Path:
-    """Path of a measurement as NIfTI-MRS, verified by its SHA-256.
+    """Path of one of `MEASUREMENTS` as NIfTI-MRS.
 
-    Parameters
-    ----------
-    name : a key of `MEASUREMENTS`
-
-    Raises
-    ------
-    InputError : unknown name, or the file is not the published one
-    FileNotFoundError : it is not among the data of this installation
+    Raises `InputError` for an unknown name or a file that is not the published one (by its SHA-256), and
+    `FileNotFoundError` where it is not among the data of this installation.
     """
     if name not in MEASUREMENTS:
         raise InputError(f"There is no measurement '{name}'; known are {', '.join(MEASUREMENTS)}.")

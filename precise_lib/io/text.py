@@ -34,14 +34,8 @@ Loader.add_implicit_resolver(
 def read_yaml(path, what: str, check: bool = True):
     """Numbers, texts, lists and mappings of a YAML file (JSON is YAML too).
 
-    Parameters
-    ----------
-    what : begins the sentence of a refusal, for example "The signal model"
-    check : False where the caller applies `check_content` to each part
-
-    Raises
-    ------
-    InputError : no such file, not UTF-8, not YAML, or refused by `check_content`
+    Raises `InputError`, which begins with `what` ("The signal model"): no such file, not UTF-8, not YAML, or refused by
+    `check_content`, which the caller applies to each part itself where not `check`.
     """
     try:
         content = yaml.load(Path(path).read_text(encoding="utf-8-sig"), Loader)

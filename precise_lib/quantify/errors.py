@@ -1,7 +1,7 @@
-"""How sure the concentration maps of one data set are: noise, covariance of the amplitudes, SD and bias.
+"""How sure the maps of one data set are (noise, covariance, SD, bias), and the lambda that it asks for.
 
-Everything is estimated from the data themselves: the noise from samples free of signal, line widths from a fit, the
-covariance of an estimator from the bound times what its SD is above it on simulated FIDs like these.
+All is estimated from the data: the noise from samples free of signal, line widths from a fit, the covariance of an
+estimator from the bound times what its SD is above it on simulated FIDs like these.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from functools import cached_property
 import numpy as np
 
 from precise_lib.errors import InputError
-from precise_lib.estimate import choose, noise
+from precise_lib.estimate import choose, noise, smoother
 from precise_lib.evaluate import closed_form
 from precise_lib.evaluate.closed_form import ErrorMaps
 from precise_lib.quantify import flags
@@ -21,6 +21,7 @@ from precise_lib.signal.model import SignalModel
 from precise_lib.signal.mrsi import MRSI, Series
 
 NEIGHBORS_FROM = 20_000  # voxels that tell how noise correlates
+SHARE = 0.5  # of the SD that the bias may take where lambda is limited by bias
 
 
 @dataclass(frozen=True)
@@ -54,15 +55,11 @@ class ErrorModel:
     @cached_property
     def excess(self) -> np.ndarray:
         """SD of the single-voxel estimate over the bound, (M,)."""
-        known, single = self.estimates, self.estimates.single
+        known, single, model = self.estimates, self.estimates.single, self.model
         if getattr(single, "efficient", False):
-            return np.ones(len(self.model.names))
+            return np.ones(len(model.names))
         return closed_form.excess_over_bound(
-            lambda fids: single.amplitudes(fids, self.model),
-            self.model,
-            known.amplitudes,
-            self.sigma,
-            **known.distortions,
+            lambda fids: single.amplitudes(fids, model), model, known.amplitudes, self.sigma, **known.distortions
         )
 
     @cached_property
@@ -89,12 +86,11 @@ class ErrorModel:
     def repeated(self, method, n_repeats: int, seed: int, settings=None, biased: bool = True) -> ErrorMaps:
         """Errors of the whole chain by repetition: `method` is any callable `MRSI` -> maps, `settings` replace it."""
         known, found = self.estimates, []
-        clean_of = {"amplitudes": known.amplitudes, **known.distortions}
         smoothers = {} if settings is None else {i: s for s, frames in self.smoothing.groups for i in frames}
         for i, part in enumerate(self.series.parts):
             if part.start == part.stop:
                 continue
-            clean = self.model.fids(**{name: x[part] for name, x in clean_of.items()})
+            clean = self.model.fids(known.amplitudes[part], **{name: x[part] for name, x in known.distortions.items()})
             maps = smoothers[i].at(settings) if smoothers else None
             chain = self._chain(self.series[i], method, maps)
             moments = closed_form.repeated(clean, self.sigma, chain, n_repeats, seed + i)
@@ -161,3 +157,36 @@ class ErrorModel:
 def number(value) -> float | None:
     """Four digits; None for what JSON cannot hold."""
     return float(f"{value:.4g}") if np.isfinite(value) else None
+
+
+def choose_settings(errors: ErrorModel, values=None) -> tuple[np.ndarray, dict]:
+    """Settings (M,) by Stein's estimate, and what goes into the summary: every rule's choice.
+
+    `values` are those to try, ascending from zero; default `choose.GRID`. One setting for all frames: the estimates of
+    risk of those that share the largest set of voxels are averaged.
+    """
+    smoothing, model = errors.smoothing, errors.model
+    prior, frames = smoothing.groups[0]
+    amplitudes = smoothing.of_frames(frames, errors.estimates.amplitudes)
+    single = closed_form.closed_form(model, amplitudes, smoothing.of_frames(frames, errors.covariance))
+    water, sd = model.index(model.reference), single.sd / model.reference_concentration_mm
+    sparse = smoother.lattices(prior.usable, sums_only=True)
+    curves = choose.curves(prior.make, amplitudes, water, sd, values, lattice=sparse).over_realizations()
+    chosen = {method: curves.choose(method, SHARE) for method in choose.METHODS}
+
+    def named(values):
+        pairs = enumerate(zip(model.names, values, strict=True))
+        return {name: number(value) for k, (name, value) in pairs if k != water}
+
+    about = {
+        "method": "stein",
+        "how": "least value of Stein's unbiased risk estimate of each metabolite over water, errors in units of "
+        "each voxel's own noise; water takes the lambda of the metabolite it divides",
+        "chosen": named(chosen["stein"]),
+        "limits": [float(curves.lams[1]), float(curves.lams[-1])],
+        "other_rules": {
+            "cross-validation": named(chosen["cross-validation"]),
+            f"largest lambda with RMS bias below {SHARE:g} of RMS SD": named(chosen["bias"]),
+        },
+    }
+    return chosen["stein"], about

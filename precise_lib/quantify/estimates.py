@@ -1,4 +1,4 @@
-"""Single-voxel results of a data set, and the prior on its frames: everything that the errors and flags start from."""
+"""Single-voxel results of a data set, and the prior on its frames: what the errors and flags start from."""
 
 from __future__ import annotations
 
@@ -10,21 +10,17 @@ import numpy as np
 from precise_lib.estimate import choose
 from precise_lib.estimate.fit import Fit, FitResult
 from precise_lib.estimate.smoother import Smoother
+from precise_lib.evaluate.closed_form import distortions
 from precise_lib.quantify import flags
 from precise_lib.signal.mrsi import Series
 
 
 @dataclass(frozen=True)
 class Estimates:
-    """What each voxel says by itself. Arrays run over the voxel-frames of a `Series`, N of them.
+    """What each voxel says by itself. Arrays run over the N voxel-frames of a `Series`.
 
-    Attributes
-    ----------
-    single : estimator with ``amplitudes``
-    amplitudes : (N, M) by `single`: the stand-in for the truth
-    fit : of the same FIDs
-    residual : what the fit leaves
-    zero_filled : time points at the end without measurement
+    `amplitudes` (N, M) are by `single` and stand in for the truth; `fit` and its `residual` are of the same FIDs, of
+    which the last `zero_filled` time points hold no measurement.
     """
 
     series: Series
@@ -36,8 +32,7 @@ class Estimates:
 
     @property
     def distortions(self) -> dict:
-        """Shift, broadening (Hz) and phase (rad) of each FID, which amplitudes leave out."""
-        return {"shift_hz": self.fit.shift_hz, "broadening_hz": self.fit.broadening_hz, "phase_rad": self.fit.phase_rad}
+        return distortions(self.fit)
 
 
 def estimate(series: Series, single, zero_filled: int = 0) -> Estimates:
@@ -53,9 +48,12 @@ def estimate(series: Series, single, zero_filled: int = 0) -> Estimates:
     if whole:
         frames = (Series.of(series[i]) for i in range(len(series)) if series.usable[i].any())
         found = [single.amplitudes(np.concatenate(list(frame.chunks())), model) for frame in frames]
-    fit = FitResult(*(np.concatenate([getattr(x, f.name) for x in fits]) for f in fields(FitResult)))
+    fit, rest = (
+        type(parts[0])(*(np.concatenate([getattr(x, f.name) for x in parts]) for f in fields(parts[0])))
+        for parts in (fits, rests)
+    )
     amplitudes = fit.amplitudes if fits_itself else np.concatenate(found)
-    return Estimates(series, single, amplitudes, fit, flags.Residual.join(rests), zero_filled)
+    return Estimates(series, single, amplitudes, fit, rest, zero_filled)
 
 
 @dataclass(frozen=True)

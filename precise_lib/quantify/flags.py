@@ -1,7 +1,4 @@
-r"""When not to trust a map: flags per voxel.
-
-A network knows the FIDs it was trained on and no others; a signal model knows its lines and no others. Neither says so
-by itself: the maps look as smooth as ever. Each flag is one way to leave what is known:
+r"""When not to trust a map: flags per voxel, each one way to leave what a network or a signal model knows.
 
 * **range**: an amplitude near or beyond those of the training;
 * **snr**: water weaker, against the noise, than any FID of the training (for a fit: than where it was tested);
@@ -9,23 +6,21 @@ by itself: the maps look as smooth as ever. Each flag is one way to leave what i
 * **fit**: a fit that did not converge, or ended on the edge of its search;
 * **residual**: what the best fit leaves is no noise.
 
-The last is a test. Under the model and white noise of known SD, the energy of the residual over the noise variance is
-chi-square with ``2 N - M - 3`` degrees of freedom (N complex samples; M amplitudes, shift, broadening, phase). It sums
-over all samples, and so hardly sees a weak line: the residual is also searched for the strongest line of the width of
-the model's, and of eight times that (a baseline). For one width the power ``u`` of the matched filter at a frequency is
-chi-square with two degrees of freedom, and its maximum over a bandwidth B exceeds u with probability
+The last is a test. Under the model and white noise the energy of the residual over the noise variance is chi-square
+with ``2 N - M - 3`` degrees of freedom (N complex samples; M amplitudes, shift, broadening, phase). It hardly sees a
+weak line, so the residual is also searched for the strongest line of the width of the model's, and of eight times that
+(a baseline). The power ``u`` of such a matched filter, chi-square with two degrees of freedom at a frequency, has a
+maximum over a bandwidth B that exceeds u with probability
 
     p = exp(-u / 2) (1 + B sqrt(2 pi Var(t)) sqrt(u))
 
-to first order (the rate of upcrossings of a Rayleigh envelope, Rice 1945; Var(t) under the squared filter). The least
-of the three p values, times three, is that of the voxel. The noise SD is itself estimated; the p values are those of F
-instead of chi-square distributions, with the degrees of freedom of that estimate.
+to first order (upcrossings of a Rayleigh envelope, Rice 1945; Var(t) under the squared filter). The least of the three
+p values, times three, is that of the voxel. The noise SD is itself estimated: F distributions replace chi-square.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy import fft
@@ -70,19 +65,12 @@ class Flag:
 
 @dataclass(frozen=True)
 class Residual:
-    """What the best fit leaves of each FID: energy (V,), strongest line of each width (V, W) and its frequency in Hz.
-
-    In units of the squared data; over the noise variance, chi-square as the module's text says.
-    """
+    """What the best fit leaves of each FID: energy (V,), strongest line of each width (V, W), both in units of the
+    squared data, and the frequency of that line in Hz."""
 
     energy: np.ndarray
     line: np.ndarray
     frequency_hz: np.ndarray
-
-    @classmethod
-    def join(cls, parts: Iterable[Residual]) -> Residual:
-        parts = list(parts)
-        return cls(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(cls)))
 
 
 def _filters(model: SignalModel, n: int) -> np.ndarray:
@@ -94,31 +82,24 @@ def residual(fids, fit: FitResult, model: SignalModel, zero_filled: int = 0) -> 
     """The `Residual` of FIDs (V, t) under their fit; the last `zero_filled` points do not count."""
     fids = np.asarray(fids)
     n = fids.shape[-1] - zero_filled
-    rest = np.empty((len(fids), n), np.complex64)
+    decays, bins = _filters(model, n).astype(np.float32), fft.next_fast_len(2 * n)
+    frequencies = fft.fftfreq(bins, model.acquisition.dwell_time_s)
+    energy, (lines, places) = np.empty(len(fids), np.float32), np.empty((2, len(fids), len(decays)))
     for i in range(0, len(fids), CHUNK):
         part = slice(i, i + CHUNK)
         nuisance = fit.shift_hz[part], fit.broadening_hz[part], fit.phase_rad[part]
-        rest[part] = fids[part, :n] - model.fids(fit.amplitudes[part], *nuisance)[:, :n]
-    bins = fft.next_fast_len(2 * n)
-    frequencies = fft.fftfreq(bins, model.acquisition.dwell_time_s)
-    lines, places = [], []
-    for decay in _filters(model, n).astype(np.float32):
-        top, power = np.empty(len(rest), int), np.empty(len(rest))
-        for i in range(0, len(rest), CHUNK):
-            spectrum = np.abs(fft.fft(rest[i : i + CHUNK] * decay, bins))
-            top[i : i + CHUNK], power[i : i + CHUNK] = spectrum.argmax(-1), spectrum.max(-1) ** 2
-        lines.append(power / (decay**2).sum())
-        places.append(frequencies[top])
-    return Residual((np.abs(rest) ** 2).sum(-1), np.stack(lines, -1), np.stack(places, -1))
+        rest = (fids[part, :n] - model.fids(fit.amplitudes[part], *nuisance)[:, :n]).astype(np.complex64)
+        energy[part] = (np.abs(rest) ** 2).sum(-1)
+        for k, decay in enumerate(decays):
+            spectrum = np.abs(fft.fft(rest * decay, bins))
+            lines[part, k], places[part, k] = spectrum.max(-1) ** 2, frequencies[spectrum.argmax(-1)]
+    return Residual(energy, lines / (decays**2).sum(-1), places)
 
 
 def residual_p(rest: Residual, model: SignalModel, sigma: float, free: int, zero_filled: int = 0) -> np.ndarray:
     """Probability (V,) of a residual at least as far from noise, if the model is right.
 
-    Parameters
-    ----------
-    sigma : noise SD of the real part of a time sample
-    free : real samples that `sigma` was estimated from, by their median absolute deviation
+    `sigma` is the noise SD of the real part of a time sample, by the median absolute deviation of `free` real samples.
     """
     n = model.acquisition.n_samples - zero_filled
     freedom, known = 2 * n - len(model.names) - 3, max(MAD_EFFICIENCY * free, 1.0)
@@ -150,14 +131,10 @@ def residual_flag(rest: Residual, model: SignalModel, sigma: float, free: int, z
     return Flag("residual", hits, said, about, chance)
 
 
-def snr_of_water(model: SignalModel, amplitudes, sigma: float) -> np.ndarray:
-    """SNR (V,) of the undistorted water line as the paper and the training count it."""
-    water = np.asarray(amplitudes)[:, model.index(model.reference)]
-    return water * peak_height(model) / (sigma * np.sqrt(model.acquisition.n_samples))
-
-
 def _snr_flag(model, amplitudes, sigma, lowest, why) -> Flag:
-    hits = ~(snr_of_water(model, amplitudes, sigma) >= lowest)
+    """By the SNR of the undistorted water line as the paper and the training count it."""
+    water = np.asarray(amplitudes)[:, model.index(model.reference)]
+    hits = ~(water * peak_height(model) / (sigma * np.sqrt(model.acquisition.n_samples)) >= lowest)
     said = f"In {hits.sum()} voxel(s) the SNR of {model.reference} is below {lowest:g}: {why}."
     return Flag("snr", hits, said, {"lowest": float(lowest)})
 
@@ -171,11 +148,9 @@ def _outside(model, fit: FitResult, sigma, which: str, limits, lost, why) -> Fla
         cov = crlb.covariance(model, fit.amplitudes[part], sigma, broadening_hz=fit.broadening_hz[part])
         k = len(model.names) + position
         hits[part] = beyond[part] > 2 * np.sqrt(cov[:, k, k])
-    said = f"In {hits.sum()} voxel(s) the {_WORDS[which]} lies outside {limits[0]:.3g} to {limits[1]:.3g} Hz: {why}."
+    words = {"offset": "frequency offset", "broadening": "extra line width"}[which]
+    said = f"In {hits.sum()} voxel(s) the {words} lies outside {limits[0]:.3g} to {limits[1]:.3g} Hz: {why}."
     return Flag(which, hits, said, {"limits_hz": [float(x) for x in limits]})
-
-
-_WORDS = {"offset": "frequency offset", "broadening": "extra line width"}
 
 
 def range_flag(model: SignalModel, limits: Limits, amplitudes) -> Flag:
@@ -201,13 +176,9 @@ def range_flag(model: SignalModel, limits: Limits, amplitudes) -> Flag:
 
 
 def limit_flags(model: SignalModel, limits: Limits, amplitudes, fit: FitResult, sigma: float) -> list[Flag]:
-    """Where an estimator leaves the `Limits` that it states.
+    """Where an estimator with amplitudes (N, M) leaves the `Limits` that it states; sigma is the noise SD.
 
-    Parameters
-    ----------
-    amplitudes : (N, M) by the estimator, or by the fit
-    fit : of the same FIDs; it can leave ranges of shift and width where a network cannot
-    sigma : noise SD
+    The fit is of the same FIDs: it can leave ranges of shift and width where a network cannot.
     """
     found = [] if limits.amplitudes is None else [range_flag(model, limits, amplitudes)]
     snr = _snr_flag(model, amplitudes, sigma, limits.snr, limits.snr_why)

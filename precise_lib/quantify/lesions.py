@@ -1,7 +1,6 @@
 """What lambda leaves of a lesion that the MRI does not show: the false negative of the prior, in closed form.
 
-The result of PRECISE is linear in the SVE maps, so the contrast that a lesion keeps needs neither a lesion in the data
-nor a repetition: only the linear map H of this data set, with the edges that its MRI has and lacks.
+It needs neither a lesion in the data nor a repetition, only the linear map H of the data set.
 """
 
 from __future__ import annotations
@@ -16,18 +15,13 @@ def surviving(solver, usable, water, size: int, places: int = 64, seed: int = 0)
 
     A lesion is a block of `size` voxels along each axis (one where the grid has one voxel) that lies wholly within
     `usable`; metabolite / water is raised there by a constant. By the linear map H the mean over the block of
-    ``H (w 1_block) / (H w)`` is left of it.
+    ``H (w 1_block) / (H w)`` is left of it. None where no such lesion has room.
 
     Parameters
     ----------
-    solver : `ExactSolver` of the voxels of `usable`
-    usable : (x, y, z) bool
+    solver : `ExactSolver` of the voxels of `usable` (x, y, z)
     water : (V,) amplitudes of water
     places : drawn at random where there are more
-
-    Returns
-    -------
-    (places,), or None where no such lesion has room
     """
     block = tuple(1 if n == 1 else size for n in usable.shape)
     if any(b > n for b, n in zip(block, usable.shape, strict=True)):
@@ -38,7 +32,8 @@ def surviving(solver, usable, water, size: int, places: int = 64, seed: int = 0)
     chosen = np.random.default_rng(seed).permutation(len(corners))[:places]
     index = np.full(usable.shape, -1)
     index[usable] = np.arange(len(water))
-    members = [index[tuple(slice(c, c + b) for c, b in zip(corners[i], block, strict=True))].ravel() for i in chosen]
+    blocks = np.lib.stride_tricks.sliding_window_view(index, block)
+    members = [blocks[tuple(corners[i])].ravel() for i in chosen]
     water = np.maximum(np.asarray(water, float), 0)
     lesions = np.zeros((len(water), len(members)))
     for k, inside in enumerate(members):
@@ -49,18 +44,9 @@ def surviving(solver, usable, water, size: int, places: int = 64, seed: int = 0)
 
 
 def false_negative(smoother, water, lams: dict[str, float], sizes=(1, 2, 4)) -> dict:
-    """What lambda leaves of lesions that the MRI does not show, in closed form, and the sentence for it.
+    """What the lambda of each metabolite (`lams`) leaves of lesions of some `sizes` (side in voxels), see `surviving`.
 
-    Parameters
-    ----------
-    smoother : `Smoother` of the data set
-    water : see `surviving`
-    lams : lambda of each metabolite
-    sizes : side of the lesion in voxels
-
-    Returns
-    -------
-    dict: ``kept`` (metabolite -> size -> median share of the contrast), ``sentence``
+    Returns a dict: ``kept`` (metabolite -> size -> median share of the contrast) and the ``sentence`` for it.
     """
     shares = {}
     for lam in sorted(set(lams.values())):

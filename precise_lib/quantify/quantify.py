@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import platform
+import re
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -18,12 +20,10 @@ from precise_lib.estimate.registry import single_voxel
 from precise_lib.evaluate.closed_form import ErrorMaps
 from precise_lib.io import atomic
 from precise_lib.quantify import estimates, lesions, measurement, result
-from precise_lib.quantify.errors import ErrorModel, number
+from precise_lib.quantify.errors import ErrorModel, choose_settings, number
 from precise_lib.quantify.estimates import Smoothing
 from precise_lib.quantify.flags import Flag
-from precise_lib.quantify.measurement import Measurement
-from precise_lib.quantify.request import Request, checked
-from precise_lib.quantify.tuning import choose_settings
+from precise_lib.quantify.measurement import Measurement, Request
 
 
 def quantify(
@@ -39,7 +39,7 @@ def quantify(
     seed=0,
     omega_max=None,
 ) -> dict:
-    """Quantify a NIfTI-MRS file; write concentrations, their errors, ``summary.json`` and ``result.nc`` into `out`.
+    """Quantify a NIfTI-MRS file; write maps, ``summary.json`` (whose content is returned) and ``result.nc`` into `out`.
 
     The maps are ``conc_<metabolite>.nii.gz``, ``sd_<metabolite>.nii.gz`` and, where there is a prior, the absolute
     ``bias_<metabolite>.nii.gz``, all in mM; ``flag_<reason>.nii.gz`` is 1 where something speaks against them, see
@@ -58,16 +58,12 @@ def quantify(
     omega_max : cap of Eq. 5, default `prior.OMEGA_MAX`; gray levels (0 to 1) that differ by more than
         1 / sqrt(omega_max) count as an edge
 
-    Returns
-    -------
-    dict, the content of ``summary.json``
-
     Raises
     ------
     InputError : anything wrong with files or options; then nothing is written
     """
     started = time.perf_counter()
-    request = checked(estimator, mri, lam, errors, repeats, seed, omega_max)
+    request = measurement.checked(estimator, mri, lam, errors, repeats, seed, omega_max)
     given = {"dmi": dmi, "mri": mri, "mask": mask, "out": out}
     settings = {name: None if p is None else str(p) for name, p in given.items()} | {
         "estimator": request.estimator,
@@ -100,17 +96,14 @@ class Estimated:
 
 
 def estimated(request: Request, data: Measurement) -> Estimated:
-    """Concentrations (metabolite, x, y, z[, frame]) by what the estimator offers.
-
-    A linear map and single-voxel amplitudes see all voxel-frames at once, and nothing is estimated twice; every other
-    estimator gets one frame after the other.
-    """
+    """By what the estimator offers: a map or amplitudes of all voxel-frames at once, else one frame after the other."""
     series, model = data.series, data.series.model
     method = estimate.make(request.estimator, **request.options(data.network))
     single = single_voxel(method, model)
     known = estimates.estimate(series, single, data.zero_filled)
     smoothing = Smoothing.of(method.smoother, series) if hasattr(method, "smoother") else None
     errors, settings, choice = ErrorModel(known, smoothing), None, None
+    failed = int((~known.fit.converged).sum()) if hasattr(single, "fit") else 0
     if request.lam == "auto":
         settings, choice = choose_settings(errors, method.values)
     elif smoothing:
@@ -123,9 +116,7 @@ def estimated(request: Request, data: Measurement) -> Estimated:
         each = [method(series[i]) for i in range(len(series))]
         values = [np.moveaxis(m.values, 0, -1)[u] for m, u in zip(each, series.usable, strict=True)]
         failed = sum(m.attrs.get("not_converged", 0) for m in each)
-        maps = series.to_maps(np.concatenate(values), request.estimator).assign_attrs(not_converged=failed)
-        return Estimated(method, errors, maps)
-    failed = int((~known.fit.converged).sum()) if hasattr(single, "fit") else 0
+        maps = series.to_maps(np.concatenate(values), request.estimator)
     return Estimated(method, errors, maps.assign_attrs(not_converged=failed), settings, choice)
 
 
@@ -166,11 +157,11 @@ def judged_and_written(folder, request: Request, data: Measurement, found: Estim
 def judged(request: Request, data: Measurement, found: Estimated) -> tuple[ErrorMaps | None, dict, list[str]]:
     """Errors of the maps, what the summary says of them, and warnings."""
     started, errors, biased = time.perf_counter(), found.errors, "neighbors" in request.uses
-    maps, how = None, {"method": "none", "how": "not asked for"}
+    maps, closed, repeated = None, request.way == "closed", request.way == "montecarlo"
     try:
-        if request.way == "closed":
+        if closed:
             maps = errors.closed_form(found.settings)
-        elif request.way == "montecarlo":
+        elif repeated:
             maps = errors.repeated(found.method, request.repeats, request.seed, found.settings, biased)
         warnings = errors.warnings() if maps is not None or found.choice else []
     except InputError as problem:
@@ -179,8 +170,8 @@ def judged(request: Request, data: Measurement, found: Estimated) -> tuple[Error
         how = {"method": "none", "how": f"not estimated: {problem}"}
         return None, how, [f"No errors were estimated: {problem}"]
     if maps is None:
-        return None, how, warnings
-    model, repeated, closed = errors.model, request.way == "montecarlo", request.way == "closed"
+        return None, {"method": "none", "how": "not asked for"}, warnings
+    model = errors.model
     excess = zip(model.names, errors.excess.round(4).tolist(), strict=True) if closed else ()
     how = {
         "method": "closed form" if closed else "monte carlo",
@@ -224,17 +215,13 @@ def flagged(found: Estimated) -> tuple[list[Flag], list[str]]:
 
 def peak_memory_mib() -> int | None:
     """Peak memory of this process so far; None where the system does not tell."""
-    try:
-        # of this program alone; the figure of `resource` may hold that of the process that started it
-        status = Path("/proc/self/status").read_text()
-        return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) // 1024
-    except (OSError, StopIteration):
-        pass
-    try:
+    with suppress(OSError, TypeError):  # of this program alone; `resource` may count the one that started it
+        return int(re.search(r"VmHWM:\s*(\d+)", Path("/proc/self/status").read_text())[1]) // 1024
+    with suppress(ImportError):  # on Windows
         import resource
-    except ImportError:  # Windows
-        return None
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1 << 20 if sys.platform == "darwin" else 1 << 10)
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1 << 20 if sys.platform == "darwin" else 1 << 10)
+    return None
 
 
 def versions() -> dict:

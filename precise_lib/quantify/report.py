@@ -1,8 +1,4 @@
-"""What `notebooks/your_data.ipynb` shows: one quantified data set, read back from its files.
-
-`source` names the files (or writes the simulated example that was asked for by name), `quantify.quantify` does the
-work, as on the command line, and `read` gathers what it wrote. Nothing is estimated here.
-"""
+"""What `notebooks/your_data.ipynb` shows: one quantified data set, read back from its files. Nothing is estimated."""
 
 from __future__ import annotations
 
@@ -17,7 +13,7 @@ import numpy as np
 import xarray as xr
 
 from precise_lib.errors import InputError
-from precise_lib.io import nifti_mrs
+from precise_lib.io import nifti, nifti_mrs
 from precise_lib.quantify import result
 from precise_lib.quantify.result import FILE, KINDS
 from precise_lib.signal.model import DEUTERIUM_MHZ_PER_T, SignalModel
@@ -44,25 +40,16 @@ class Source:
                 "**Simulated data.** What follows is no measurement: it is the ring phantom, water SNR "
                 f"{EXAMPLE_SNR:g}, one draw of noise."
             )
-        given = [
-            f"MRI `{self.mri.name}`" if self.mri else "no MRI",
-            f"mask `{self.mask.name}`" if self.mask else "no mask",
-        ]
-        return f"**Data from files**: `{self.dmi.name}`, {', '.join(given)}."
+        mri = f"MRI `{self.mri.name}`" if self.mri else "no MRI"
+        mask = f"mask `{self.mask.name}`" if self.mask else "no mask"
+        return f"**Data from files**: `{self.dmi.name}`, {mri}, {mask}."
 
 
 def source(dmi, mri=None, mask=None, out=None) -> Source:
-    """The files to quantify.
+    """The files to quantify; the maps go into `out`, by default the run's folder in a sweep, else ``_build/your_data``.
 
-    Parameters
-    ----------
-    dmi : NIfTI-MRS file, or `SIMULATED`: the ring phantom is then written into `out` first, with its MRI and mask
-    mri, mask : NIfTI files or None
-    out : folder for the maps; None: the run's own folder in a sweep, else ``_build/your_data``
-
-    Raises
-    ------
-    InputError : the simulated example with an MRI or mask of somebody else
+    For a `dmi` of `SIMULATED` the ring phantom is written into `out` first, with its MRI and mask; then raises
+    `InputError` where others are given.
     """
     own = os.environ.get("PRECISE_RUN_FOLDER")
     folder = Path(out) if out is not None else Path(own, "maps") if own else Path("_build", "your_data")
@@ -79,13 +66,7 @@ def source(dmi, mri=None, mask=None, out=None) -> Source:
 
 @dataclass(frozen=True)
 class Report:
-    """A data set with what was estimated from it.
-
-    Attributes
-    ----------
-    series : the measurement, one or more frames
-    result : `quantify.result`, with a frame axis
-    """
+    """A measurement with what was estimated from it: `result` is that of `quantify.result`, with a frame axis."""
 
     source: Source
     summary: dict
@@ -94,7 +75,7 @@ class Report:
 
     @cached_property
     def frame(self) -> int:
-        """The frame that is shown where only one is: the last that holds data, in which the label has arrived."""
+        """The one frame shown: the last that holds data, in which the label has arrived."""
         return int(np.flatnonzero(self.series.usable.any((1, 2, 3)))[-1])
 
     @cached_property
@@ -105,11 +86,10 @@ class Report:
     @cached_property
     def courses(self) -> dict[str, dict[str, np.ndarray]]:
         """Kind ("conc", "sd", "bias") -> metabolite -> (x, y, z, frame) in mM, without the reference."""
-        out = {kind: {} for kind in KINDS}
-        for kind, variable in KINDS.items():
-            if variable in self.result:
-                out[kind] = {name: self.result[variable].sel(metabolite=name).values for name in self.metabolites}
-        return out
+        return {
+            kind: {m: self.result[v].sel(metabolite=m).values for m in self.metabolites if v in self.result}
+            for kind, v in KINDS.items()
+        }
 
     @property
     def maps(self) -> dict[str, dict[str, np.ndarray]]:
@@ -168,21 +148,20 @@ class Report:
         """Index among the usable voxels of the best, the median and the worst SNR; fewer where there are fewer."""
         order, last = np.argsort(self.snr)[::-1], len(self.snr) - 1
         places = {last: "worst", last // 2: "median", 0: "best"} if last > 1 else {last: "worst", 0: "best"}
-        if last == 0:
-            places = {0: "the voxel"}
+        places = places if last else {0: "the voxel"}
         return {places[i]: int(order[i]) for i in sorted(places)}
 
     def about(self) -> str:
         """Header, grid and settings as a Markdown table."""
         a, axes = self.model.acquisition, "".join(nib.aff2axcodes(self.data.affine))
-        size = _sizes(self.data.affine)
+        grid = f"{' x '.join(map(str, self.data.grid_shape))} voxels of {_sizes(self.data.affine)} mm"
         field = f" ({a.spectrometer_frequency_mhz / DEUTERIUM_MHZ_PER_T:.2f} T)" if a.nucleus == "2H" else ""
         settings, weights, counts = (self.summary[k] for k in ("settings", "weights", "counts"))
         rows = {
             "nucleus, frequency": f"{a.nucleus}, {a.spectrometer_frequency_mhz:.4g} MHz{field}",
             "FID": f"{a.n_samples} points at {1e6 * a.dwell_time_s:.4g} µs: {a.bandwidth_hz:.4g} Hz"
             + (f", the last {a.n_samples - self.n_measured} zero-filled" if self.n_measured < a.n_samples else ""),
-            "grid": f"{' x '.join(map(str, self.data.grid_shape))} voxels of {size} mm, axes {axes}",
+            "grid": f"{grid}, axes {axes}",
             "frames": f"{len(self.series)}; pictures and numbers of one frame are of the last",
             "MRI": "none" if self.data.mri is None else self._about_mri(),
             "voxels quantified": f"{counts['estimated']} of {counts['voxels']}",
@@ -195,18 +174,16 @@ class Report:
         return "\n".join(["| | |", "|---|---|", *(f"| {name} | {text} |" for name, text in rows.items())])
 
     def _about_mri(self) -> str:
-        size = _sizes(self.data.mri_affine)
         ours, theirs = (a[:3, :3] / np.linalg.norm(a[:3, :3], axis=0) for a in (self.data.affine, self.data.mri_affine))
-        # the angle between the slice normals, whichever way the axes run
-        cosine = np.abs(ours.T @ theirs).max(1).min()
-        tilt = np.degrees(np.arccos(min(cosine, 1.0)))
-        return f"{' x '.join(map(str, self.data.mri.shape))} of {size} mm, turned by {tilt:.0f}° against the grid"
+        cosine = np.abs(ours.T @ theirs).max(1).min()  # between the slice normals, whichever way the axes run
+        grid = f"{' x '.join(map(str, self.data.mri.shape))} of {_sizes(self.data.mri_affine)} mm"
+        return f"{grid}, turned by {np.degrees(np.arccos(min(cosine, 1.0))):.0f}° against the grid"
 
     def results(self) -> str:
         """Median concentration with its spread over voxels and the median SD and bias, as a Markdown table."""
         kinds = [kind for kind in ("sd", "bias") if self.maps[kind]]
-        titles = {"sd": "SD of a voxel (median)", "bias": "bias (median)"}
-        noise_alone = self.summary["errors"].get("median_bias_of_noise_alone_mm") or {}
+        titles, errors = {"sd": "SD of a voxel (median)", "bias": "bias (median)"}, self.summary["errors"]
+        noise_alone = errors.get("median_bias_of_noise_alone_mm", {})
         head = ["metabolite", "median", "middle half of the voxels", *(titles[kind] for kind in kinds)]
         head += ["bias that noise alone would show"] if noise_alone else []
         rows = []
@@ -216,25 +193,21 @@ class Report:
             others += [f"{noise_alone[name]:.2f}"] if noise_alone else []
             rows.append([name, f"{middle:.2f}", f"{low:.2f} to {high:.2f}", *others])
         lines = [head, ["---"] * len(head), *rows]
-        errors = self.summary["errors"]
         which = "the voxels quantified" if len(self.series) == 1 else "the voxels of the last frame"
         how = f"All in {self.summary['units']}, over {which}. Errors: {errors['how']}."
         return f"{how}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
     def warnings(self) -> str:
         """Every sentence of caution in the summary, as a Markdown list."""
-        sentences = list(self.summary.get("warnings", []))
-        return "\n".join(f"- {text}" for text in sentences) or "Nothing to warn of was found."
+        return "\n".join(f"- {text}" for text in self.summary["warnings"]) or "Nothing to warn of was found."
 
     def files(self) -> str:
         """What was written, as a Markdown table."""
         rows = ["| file | what |", "|---|---|"]
-        whole = f"| `{FILE}` | all of it for Python: maps, errors, flags, fit (xarray) |"
         for path in sorted(self.source.out.glob("*.nii.gz")):
-            image = nib.load(path)
-            what = bytes(image.header["descrip"]).rstrip(b"\0").decode("ascii", "replace")
-            rows.append(f"| `{path.name}` | {what} |")
-        return "\n".join([*rows, "| `summary.json` | versions, settings, counts, warnings, timings |", whole])
+            rows.append(f"| `{path.name}` | {nifti.description_of(nib.load(path))} |")
+        rows.append("| `summary.json` | versions, settings, counts, warnings, timings |")
+        return "\n".join([*rows, f"| `{FILE}` | all of it for Python: maps, errors, flags, fit (xarray) |"])
 
     def values(self) -> dict[str, float]:
         """Numbers for the table of a sweep."""

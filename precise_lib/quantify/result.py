@@ -1,9 +1,8 @@
 """The result of one data set as one Dataset, written beside NIfTI maps and a summary.
 
-Variables over (x, y, z[, frame]): ``concentration``, ``sd``, ``bias`` (absolute) in mM and ``amplitude`` of the fit,
-over `metabolite`; ``flags`` over `reason`, 1 where something speaks against the estimate; ``snr`` of the reference,
-``shift_hz``, ``broadening_hz`` and ``phase_rad`` of the fit. Attributes: ``noise_sd``, ``n_measured``, and ``summary``,
-the text of ``summary.json``.
+Over (x, y, z[, frame]): ``concentration``, ``sd``, ``bias`` (absolute) in mM and ``amplitude`` of the fit for each
+`metabolite`; ``flags`` for each `reason`, 1 where it holds; ``snr`` of the reference, ``shift_hz``, ``broadening_hz``,
+``phase_rad``. Attributes: ``noise_sd``, ``n_measured``, and ``summary``, the text of ``summary.json``.
 """
 
 from __future__ import annotations
@@ -26,13 +25,7 @@ KINDS = {"conc": "concentration", "sd": "sd", "bias": "bias"}  # prefix of the N
 
 
 def assemble(maps: xr.DataArray, errors: ErrorModel, found: ErrorMaps | None, flags: list[Flag]) -> xr.Dataset:
-    """The result as a Dataset, without its summary.
-
-    Parameters
-    ----------
-    maps : (metabolite, x, y, z[, frame]) in mM
-    found : errors (N, M), or None
-    """
+    """The result without its summary, from maps (metabolite, x, y, z[, frame]) in mM and errors `found` (N, M)."""
     series, known, model = errors.series, errors.estimates, errors.model
     n = model.acquisition.n_samples - known.zero_filled
     dims, sigma = maps.dims[1:], errors.sigma_or_residual
