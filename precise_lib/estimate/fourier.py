@@ -19,7 +19,7 @@ from typing import ClassVar
 import numpy as np
 
 from precise_lib.errors import InputError
-from precise_lib.estimate.limits import Limits
+from precise_lib.estimate.registry import Limits
 from precise_lib.signal.model import SignalModel
 from precise_lib.signal.mrsi import MRSI
 
