@@ -1,16 +1,10 @@
 r"""Maximum-likelihood fit of Eq. 2: real amplitudes, one shift, one broadening, one phase per FID.
 
-With `E` the unit lines under a trial shift and broadening, ``h = E^H x`` and ``G = Re(E^H E)``, the best real
-amplitudes and the best common phase have closed forms (variable projection): ``phi = angle(h^T G^-1 h) / 2`` and
-``a = G^-1 Re(exp(-i phi) h)``. What remains is a search in two unknowns. It starts from a grid, so no initial guess
-can go wrong, and is finished by Levenberg-Marquardt steps on the full normal equations, whose entries are moments
-``sum_t t^p conj(e_k) e_l`` and ``sum_t t^p conj(e_k) x``: nothing of the size of a Jacobian is ever formed.
-All voxels advance together.
-
-Signal models with a Gaussian width or lipids are refined from there, see `fit_terms`.
-
-Theory says the estimate attains the Cramer-Rao bound and is unbiased once the noise is small against the signal;
-the tests hold it to that.
+Variable projection (theory, "The fit"): with `E` the unit lines under a trial shift and broadening, ``h = E^H x`` and
+``G = Re(E^H E)``, amplitudes and phase have closed forms. The search for the other two starts from a grid and ends with
+Levenberg-Marquardt steps on the full normal equations, whose entries are moments ``sum_t t^p conj(e_k) e_l`` and
+``sum_t t^p conj(e_k) x``: no Jacobian is formed. All voxels advance together. Signal models with a Gaussian width or
+lipids are refined from there, see `fit_terms`.
 """
 
 from __future__ import annotations
@@ -173,18 +167,14 @@ class _Problem:
 
 
 def fit_fids(fids, model: SignalModel, max_shift_hz=None, max_iterations=30, tolerance=1e-4, n_jobs=-1) -> FitResult:
-    """Fit FIDs (V, t) under `model`.
+    """Fit FIDs (V, t), complex and finite, under `model`.
 
     Parameters
     ----------
-    fids : (V, t) complex, finite
     max_shift_hz : half width of the search for the common shift; default `default_max_shift_hz`
-    max_iterations : Levenberg-Marquardt steps at most; voxels that need more are flagged
-    tolerance : a voxel has converged when its step is below this fraction of the narrowest line
-
-    Returns
-    -------
-    `FitResult`; `converged` is False where the last step was not small or lay on the edge of the search range.
+    max_iterations : Levenberg-Marquardt steps at most
+    tolerance : a voxel has converged when its step is below this fraction of the narrowest line, unless it lies on the
+        edge of the search range
 
     Example
     -------
@@ -207,8 +197,7 @@ def fit_fids(fids, model: SignalModel, max_shift_hz=None, max_iterations=30, tol
 class Fit:
     """Model fit of every voxel; callable `MRSI` -> DataArray (metabolite, x, y, z) in mM.
 
-    Voxels that did not converge keep their last estimate; the attribute ``not_converged`` of the maps counts them and
-    `fit_fids` tells which they are.
+    Voxels that did not converge keep their last estimate; the maps' attribute ``not_converged`` counts them.
     """
 
     max_shift_hz: float | None = None
@@ -224,14 +213,6 @@ class Fit:
         return self.fit(fids, model).amplitudes
 
     def __call__(self, data: MRSI):
-        failed = 0
-
-        def amplitudes(fids):
-            nonlocal failed
-            fit = self.fit(fids, data.model)
-            failed = int((~fit.converged).sum())
-            return fit.amplitudes
-
-        maps = data.map_usable(amplitudes, self.name)
-        maps.attrs["not_converged"] = failed
-        return maps
+        fit = self.fit(data.fids[data.usable], data.model)
+        maps = data.map_usable(lambda fids: fit.amplitudes, self.name)
+        return maps.assign_attrs(not_converged=int((~fit.converged).sum()))

@@ -1,8 +1,7 @@
 """Maximum-likelihood fit of signal models with terms beyond Eq. 2: Gaussian width, lipids at a frequency of their own.
 
-The start is the fit of Eq. 2 (`fit`), with no Gaussian width and no offset; Levenberg-Marquardt steps in all parameters
-together do the rest. A parameter at the end of its range is held there for a step that would leave it: above all the
-square of the Gaussian width, at zero.
+From the fit of Eq. 2 (`fit`), with no Gaussian width and no offset, by Levenberg-Marquardt steps in all parameters. One
+at the end of its range is held for a step that would leave it: above all the squared Gaussian width, at zero.
 """
 
 from __future__ import annotations

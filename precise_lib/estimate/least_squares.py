@@ -12,21 +12,15 @@ ROUNDING = 1e-13  # a cost that rises by this share of itself has not risen
 def levenberg_marquardt(
     theta, evaluate: Callable, propose: Callable, max_iterations: int, most_damping: float = 1e8
 ) -> tuple[np.ndarray, object, np.ndarray]:
-    """Minimize a cost over the parameters of each row.
+    """Minimize a cost from a start (V, P); returns theta (V, P), the state there, and converged (V,) bool.
 
     Parameters
     ----------
-    theta : (V, P) start
     evaluate : (rows (v,), theta (v, P)) -> state of these rows: an object whose attributes are arrays (v, ...), made
         by its class from them as keywords; `cost` (v,) among them
     propose : (rows (v,), theta (v, P), state, damping (v,)) -> trial theta (v, P), and whether it is the last one (v,),
         provided that the cost does not rise
-    max_iterations : steps at most
     most_damping : a row whose damping has grown to this is given up
-
-    Returns
-    -------
-    theta (V, P), the state there, and converged (V,) bool
     """
     theta, rows = np.array(theta, float), np.arange(len(theta))
     state, damping, converged = evaluate(rows, theta), np.full(len(theta), 1e-3), np.zeros(len(theta), bool)

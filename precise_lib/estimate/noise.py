@@ -16,6 +16,8 @@ FEWEST = 8
 def noise_sd(fids, model: SignalModel, zero_filled: int = 0, per_voxel: bool = False, method: str = "auto"):
     """SD of the real (and of the imaginary) part of the noise in one time sample, from samples free of signal.
 
+    1.4826 times the median absolute deviation, made unbiased: an artifact in a few samples or voxels does not count.
+
     Parameters
     ----------
     fids : (V, t) complex
@@ -23,10 +25,6 @@ def noise_sd(fids, model: SignalModel, zero_filled: int = 0, per_voxel: bool = F
     per_voxel : (V,) instead of one number; with few samples a voxel's own estimate is itself noisy
     method : "late" (after six T2*), "subspace" (what no FID of the model can be, over its shifts and widths), or
         "auto": late where enough samples are, else subspace
-
-    Returns
-    -------
-    1.4826 times the median absolute deviation, made unbiased: an artifact in a few samples or voxels does not count.
 
     Raises
     ------
@@ -74,8 +72,7 @@ def _outside(model: SignalModel, n: int) -> np.ndarray:
 def noise_correlation(fids, model: SignalModel, usable, zero_filled: int = 0) -> float:
     """Correlation of the noise of neighboring voxels, late in the FID: not zero after spatial filters or zero filling.
 
-    `fids` (V, t) are those of `usable` (x, y, z). Closed-form errors count voxels as independent. The largest of the
-    three axes; zero where there are no neighbors.
+    `fids` (V, t) are those of `usable` (x, y, z). The largest of the three axes; zero without neighbors.
     """
     stop = fids.shape[-1] - zero_filled
     first = max(0, min(int(DIED * model.t2star_s.max() / model.acquisition.dwell_time_s), stop - LATE_ENOUGH))

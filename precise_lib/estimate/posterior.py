@@ -1,12 +1,10 @@
 r"""Posterior mean of the amplitudes under a training prior: what a network trained with squared error converges to.
 
-Unknown are M amplitudes, uniform in a box, and shift, broadening and phase, uniform too. Given the latter three the
-amplitudes are Gaussian with mean ``mu = G^-1 Re(exp(-i phi) h)`` and covariance ``sigma^2 G^-1``, cut off by the box
-(``h = E^H x``, ``G = Re(E^H E)``, as in the fit). So three unknowns are drawn from a proposal around the
-maximum-likelihood fit (its Fisher covariance, inflated, mixed with the prior itself for safety), the amplitudes one
-after the other from their cut-off conditional normals (the GHK simulator), and every draw is weighted with what it
-lacks (self-normalized importance sampling, scrambled Sobol points turned at random for every FID). The effective
-number of draws comes with the result.
+Everything unknown is uniform. Given shift, broadening and phase the amplitudes are Gaussian, cut off by their box, with
+mean ``G^-1 Re(exp(-i phi) h)`` and covariance ``sigma^2 G^-1`` (as in the fit). So those three are drawn around the
+maximum-likelihood fit (its covariance, inflated, mixed with the prior), the amplitudes one after the other from their
+cut-off conditional normals (the GHK simulator), and each draw is weighted (self-normalized importance sampling,
+scrambled Sobol points turned at random for every FID).
 """
 
 from __future__ import annotations
@@ -37,10 +35,9 @@ class TrainingPrior:
     ----------
     amplitudes : (M, 2) lowest and highest amplitude
     shift_hz, broadening_hz : ranges; the phase is uniform on the circle
-    relative : False: amplitudes in absolute units. True: in units of a reference of unknown scale (its own range must
-        be (1, 1)); the result is then the best among estimators that are equivariant to the scale of the FID, and
-        that is what a network with the matched front end can become.
-    lowest_snr : of the reference; where the scale is unknown it bounds the scale from below
+    relative : amplitudes in units of a reference of unknown scale (its own range must be (1, 1)). The result is the
+        best among estimators equivariant to the scale of the FID, such as a network with the matched front end
+    lowest_snr : of the reference; bounds an unknown scale from below
     noise : "log_snr" or "uniform_sigma": distribution of the noise, in units of the reference, up to that SNR
 
     Raises
@@ -65,8 +62,7 @@ class TrainingPrior:
     @classmethod
     def of(cls, config) -> TrainingPrior:
         """The prior of a `TrainConfig`."""
-        relative = config.network.front == "matched"
-        c = config
+        c, relative = config, config.network.front == "matched"
         return cls(c.ranges(), c.shift_range_hz, c.broadening_range_hz, relative, c.snr_range[0], c.noise)
 
 
