@@ -31,16 +31,10 @@ METHODS = ("stein", "cross-validation", "bias")
 
 @dataclass(frozen=True)
 class Curves:
-    """What the data say about each lambda; all but `lams` (L, ..., M), in units of the single-voxel variance.
+    """What the data say about each lambda (L,); all else (L, ..., M), in units of the single-voxel variance.
 
-    Attributes
-    ----------
-    lams : (L,)
-    stein : estimated mean squared error
-    gcv : cross-validation score
-    bias2 : estimated mean squared bias, unbiased and so possibly negative
-    variance : mean variance of the result
-    error2 : true mean squared error where the truth was given, else None
+    `stein` and `bias2` estimate the mean squared error and bias without bias (so they may be negative), `gcv` is the
+    score of cross-validation, `variance` that of the result, `error2` the true mean squared error or None.
     """
 
     lams: np.ndarray
@@ -98,7 +92,7 @@ def curves(prior, sve, water: int, ratio_sd, lams=None, lattice=None, truth=None
     lattice : for many voxels, see `smoother.lattices` with `sums_only`
     truth : (V, M) true ratios, for `error2`
     """
-    lams = GRID if lams is None else np.asarray(lams, float)
+    lams = np.asarray(GRID if lams is None else lams, float)
     if len(lams) < 4 or lams[0] != 0 or (np.diff(lams) <= 0).any():
         raise InputError("The grid of lambda must ascend from zero over at least four values.")
     sve, ratio_sd = np.asarray(sve, float), np.asarray(ratio_sd, float)

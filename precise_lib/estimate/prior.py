@@ -73,18 +73,12 @@ def edge_weights(gray: np.ndarray, omega_max: float = OMEGA_MAX) -> sparse.csr_m
         here = tuple(slice(max(0, -s), n - max(0, s)) for s, n in zip(step, gray.shape, strict=True))
         there = tuple(slice(max(0, s), n - max(0, -s)) for s, n in zip(step, gray.shape, strict=True))
         both = finite[here] & finite[there]
-        difference = gray[here][both] - gray[there][both]
-        with np.errstate(divide="ignore"):
-            weight = np.minimum(1 / difference**2, omega_max)
         rows.append(index[here][both])
         columns.append(index[there][both])
-        values.append(weight)
-    if not rows:
-        return sparse.csr_matrix((finite.sum(), finite.sum()))
-    upper = sparse.coo_matrix(
-        (np.concatenate(values), (np.concatenate(rows), np.concatenate(columns))),
-        shape=(finite.sum(), finite.sum()),
-    )
+        with np.errstate(divide="ignore"):
+            values.append(np.minimum(1 / (gray[here][both] - gray[there][both]) ** 2, omega_max))
+    rows, columns, values = map(np.concatenate, (rows, columns, values))
+    upper = sparse.coo_matrix((values, (rows, columns)), shape=(finite.sum(), finite.sum()))
     return (upper + upper.T).tocsr()
 
 
@@ -98,12 +92,6 @@ class ConjugateGradients:
 
     With the diagonal as preconditioner the eigenvalues lie within ``1 +- q``, ``q = 1 - 1 / (largest diagonal)``: the
     number of steps does not grow with the voxels, about 30 for ten digits at lambda = 0.01.
-
-    Example
-    -------
-    >>> system = sparse.csr_matrix([[2.0, -1.0], [-1.0, 2.0]])
-    >>> ConjugateGradients(system).solve(np.array([[0.0], [3.0]])).round(6).tolist()
-    [[1.0], [2.0]]
     """
 
     def __init__(self, system: sparse.spmatrix):
@@ -152,11 +140,7 @@ class ConjugateGradients:
 class ExactSolver:
     """The linear map from SVE maps to the minimizer of Eq. 4, factorized once or iterated to ten digits.
 
-    Parameters
-    ----------
-    weights : (V, V) Eq. 5
-    lam : lambda of Eq. 4
-    direct : factorize or iterate; by default up to `DIRECT_UP_TO` voxels
+    `weights` (V, V) are those of Eq. 5, `lam` is lambda of Eq. 4; `direct` factorizes, by default up to `DIRECT_UP_TO`.
 
     Example
     -------

@@ -46,7 +46,7 @@ class Limits:
 
     Attributes
     ----------
-    snr : lowest SNR of the reference
+    snr : lowest of the reference
     snr_why, why : what is wrong below it, and outside the ranges of shift and broadening
     shift_hz, broadening_hz : (low, high)
     amplitudes : (M, 2) lowest and highest, in units of the reference of the voxel, or of the median over the data set
@@ -88,11 +88,7 @@ def load(place: str) -> str:
     """Register an estimator from outside this package under the name `place`, and return that name.
 
     This runs the code of the module, with all the rights of whoever calls. `place` is "package.module:factory" of an
-    importable module, or "path/to/file.py:factory".
-
-    Raises
-    ------
-    InputError : no such module, file or factory, or the module itself fails
+    importable module, or "path/to/file.py:factory"; `InputError` where there is none or the module fails.
     """
     if place not in _FACTORIES:
         factory = _factory_at(place)
@@ -104,12 +100,7 @@ def load(place: str) -> str:
 
 
 def find(name: str) -> str:
-    """`name`, where it is that of an estimator; outside code that ``PRECISE_ESTIMATORS`` names is loaded.
-
-    Raises
-    ------
-    InputError : there is none of that name, or it is outside code that nobody has asked for
-    """
+    """`name`, where it is that of an estimator, else `InputError`; outside code in ``PRECISE_ESTIMATORS`` is loaded."""
     if name in _FACTORIES:
         return name
     if name in os.environ.get(ALLOWED, "").split(","):
