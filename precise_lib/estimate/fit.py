@@ -4,7 +4,7 @@ Variable projection (theory, "The fit"): with `E` the unit lines under a trial s
 ``G = Re(E^H E)``, amplitudes and phase have closed forms. The search for the other two starts from a grid and ends with
 Levenberg-Marquardt steps on the full normal equations, whose entries are moments ``sum_t t^p conj(e_k) e_l`` and
 ``sum_t t^p conj(e_k) x``: no Jacobian is formed. All voxels advance together. Signal models with a Gaussian width or
-lipids are refined from there, see `fit_terms`.
+lipids are refined from there, see `least_squares.refine`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ from typing import ClassVar
 import numpy as np
 from joblib import Parallel, delayed
 
-from precise_lib.estimate import fit_terms
-from precise_lib.estimate.least_squares import levenberg_marquardt
+from precise_lib.estimate import least_squares
 from precise_lib.signal.information import LineMoments
 from precise_lib.signal.model import SignalModel
 from precise_lib.signal.mrsi import MRSI
@@ -134,7 +133,7 @@ class _Problem:
         unit = np.linalg.norm(x, axis=-1)
         unit[unit == 0] = 1.0
         x = x / unit[:, None]
-        theta, state, converged = levenberg_marquardt(
+        theta, state, converged = least_squares.levenberg_marquardt(
             self.start(x),
             lambda rows, theta: self.evaluate(x[rows], theta),
             lambda rows, *where: self.propose(*where),
@@ -158,8 +157,8 @@ class _Problem:
         common = np.stack([first.shift_hz, first.broadening_hz, first.phase_rad, *np.zeros((more, len(x)))], 1)
         start = np.concatenate([first.amplitudes / unit[:, None], common], 1)
         limits = {"shift_hz": (self.low[0], self.high[0]), "broadening_hz": (self.low[1], self.high[1])}
-        parts = [slice(i, i + fit_terms.CHUNK) for i in range(0, len(x), fit_terms.CHUNK)]
-        fits = [fit_terms.refine(x[p] / unit[p, None], self.model, start[p], limits) for p in parts]
+        parts = [slice(i, i + least_squares.CHUNK) for i in range(0, len(x), least_squares.CHUNK)]
+        fits = [least_squares.refine(x[p] / unit[p, None], self.model, start[p], limits) for p in parts]
         theta, left, converged = (np.concatenate(values) for values in zip(*fits, strict=True))
         sigma = np.sqrt(left / (2 * x.shape[1] - theta.shape[1])) * unit
         shift, broadening, phase = theta[:, m : m + 3].T

@@ -29,8 +29,7 @@ def integration_weights(model: SignalModel, half_width_fwhm: float = 1.5, zero_f
 
     Parameters
     ----------
-    half_width_fwhm : half width of the window in full widths at half maximum of its line; 1.5 holds 80 % of a
-        Lorentzian
+    half_width_fwhm : half width of the window in full widths of its line; 1.5 holds 80 % of a Lorentzian
     zero_fill : integrate the continuous spectrum of the causal FID instead of summing FFT bins
 
     Raises
@@ -92,8 +91,8 @@ class Fourier:
         water = model.index(model.reference)
         step = 0.1 / (np.pi * model.t2star_s[water])
         offsets = np.arange(-np.ceil(self.search_hz / step), np.ceil(self.search_hz / step) + 1) * step
-        t = model.acquisition.time_s
-        filters = model.basis()[:, water, None].conj() * np.exp(-2j * np.pi * offsets * t[:, None])
+        turn = np.exp(-2j * np.pi * offsets * model.acquisition.time_s[:, None])
+        filters = model.basis()[:, water, None].conj() * turn
         return offsets[np.abs(fids @ filters.astype(np.complex64)).argmax(-1)]
 
     def limits(self, model: SignalModel) -> Limits:

@@ -22,13 +22,13 @@ def noise_sd(fids, model: SignalModel, zero_filled: int = 0, per_voxel: bool = F
     ----------
     fids : (V, t) complex
     zero_filled : points at the end that hold no measurement, see `io.nifti_mrs`; they do not count
-    per_voxel : (V,) instead of one number; with few samples a voxel's own estimate is itself noisy
+    per_voxel : (V,) instead of one number
     method : "late" (after six T2*), "subspace" (what no FID of the model can be, over its shifts and widths), or
         "auto": late where enough samples are, else subspace
 
     Raises
     ------
-    InputError : no samples are left
+    InputError : too few samples are left
     """
     fids = np.asarray(fids)[..., : fids.shape[-1] - zero_filled]
     first = _first_late(model)
@@ -41,8 +41,7 @@ def noise_sd(fids, model: SignalModel, zero_filled: int = 0, per_voxel: bool = F
     parts = np.stack([free.real, free.imag], -2)
     parts = np.abs(parts - np.median(parts, -1, keepdims=True))  # an offset is no noise
     n = free.shape[-1]
-    # deviations from the median of n samples are too small, by about 1 / n (Croux and Rousseeuw 1992, for one median);
-    # the constants were measured for the median over FIDs, n from 8 to 212
+    # deviations from a median of n are too small by about 1 / n (Croux and Rousseeuw 1992); measured at n = 8 to 212
     small = 1.06 + 2 / n
     return 1.4826 * n / (n - small) * (np.median(parts, (-2, -1)) if per_voxel else float(np.median(parts)))
 

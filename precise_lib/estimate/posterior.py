@@ -29,20 +29,16 @@ BLOCK = 32  # samples of a FID summed by one matrix product
 
 @dataclass(frozen=True)
 class TrainingPrior:
-    """Uniform ranges of everything unknown.
+    """Uniform ranges of everything unknown, the phase on the circle; `InputError` for an empty one.
 
     Parameters
     ----------
     amplitudes : (M, 2) lowest and highest amplitude
-    shift_hz, broadening_hz : ranges; the phase is uniform on the circle
+    shift_hz, broadening_hz : ranges
     relative : amplitudes in units of a reference of unknown scale (its own range must be (1, 1)). The result is the
         best among estimators equivariant to the scale of the FID, such as a network with the matched front end
     lowest_snr : of the reference; bounds an unknown scale from below
     noise : "log_snr" or "uniform_sigma": distribution of the noise, in units of the reference, up to that SNR
-
-    Raises
-    ------
-    InputError : an empty range
     """
 
     amplitudes: np.ndarray
@@ -142,8 +138,7 @@ def posterior(
     Parameters
     ----------
     fids : (V, t) complex
-    sigma : noise SD per real channel, a number or (V,); None takes the residual of the fit, which knows it to about
-        ``1 / sqrt(2 t)``
+    sigma : noise SD per real channel, a number or (V,); None takes the residual of the fit
     n_samples : draws per FID, a power of two; the mean errs by about ``sd / sqrt(effective)``
     fit : `FitResult` of the same FIDs, where there is one already
 
@@ -162,8 +157,7 @@ def posterior(
     mean, sd, effective = np.zeros((len(fids), m)), np.zeros((len(fids), m)), np.zeros(len(fids))
     for start in range(0, len(fids), CHUNK):
         v = slice(start, start + CHUNK)
-        points = (sobol + rng.random((len(fids[v]), 1, 3 + m))) % 1
-        points = np.clip(points, 1e-12, 1 - 1e-12)
+        points = np.clip((sobol + rng.random((len(fids[v]), 1, 3 + m))) % 1, 1e-12, 1 - 1e-12)
         center = np.stack([fit.shift_hz[v], fit.broadening_hz[v], fit.phase_rad[v]], 1)
         if not prior.relative:  # the fit turns water positive; here the sign that suits the prior counts
             a, (low, high) = fit.amplitudes[v], prior.amplitudes.T
@@ -173,7 +167,7 @@ def posterior(
         spread = covariance(model, fit.amplitudes[v], sigma[v], *center.T)[:, m:, m:]
         draws, log_density = _propose(points, center, spread, prior)
         amplitudes, log_weight = _amplitudes(fids[v], model, sigma[v], prior, tables, order, draws, points[..., 3:])
-        log_weight = log_weight - log_density
+        log_weight -= log_density
         weight = np.exp(log_weight - log_weight.max(1, keepdims=True))
         weight /= weight.sum(1, keepdims=True)
         average = np.einsum("vs,vsm->vm", weight, amplitudes)
@@ -223,6 +217,5 @@ def _amplitudes(x, model, sigma, prior, tables, order, draws, u):
     if prior.relative:
         # scale without preference (1 / scale), uniform ratios (1 / scale^(M - 1)), noise uniform in units of the scale
         # (1 / scale, where it is), and squared error in units of the scale (1 / scale^2)
-        power = m + 2 + (prior.noise == "uniform_sigma")
-        log_weight = log_weight - power * np.log(values[..., 0])
+        log_weight -= (m + 2 + (prior.noise == "uniform_sigma")) * np.log(values[..., 0])
     return values, log_weight

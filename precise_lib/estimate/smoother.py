@@ -17,7 +17,7 @@ import numpy as np
 
 EXACT_UP_TO = 3000  # voxels
 SPACING = 7  # voxels between the probes of one lattice, for maps
-SUM_EXACT_UP_TO, SUM_SPACING = 1000, 3  # where only sums over all voxels count, errors of single voxels average out
+SUM_EXACT_UP_TO, SUM_SPACING = 1000, 3  # where only sums over all voxels count
 BATCH = 256  # right-hand sides that are solved together
 PROBE_TOLERANCE = 1e-4  # far below what the probes leave out
 
@@ -121,8 +121,8 @@ def leverage_and_variance(
     [[0.666667, 0.666667], [[0.555556], [0.555556]]]
     """
     values = np.asarray(values, float)
-    n, k = values.shape
-    diagonal, squares = np.zeros(n), np.zeros((n, k))
+    n = len(values)
+    diagonal, squares = np.zeros(n), np.zeros(values.shape)
     if lattice is None:
         for start in range(0, n, BATCH):
             voxels = np.arange(start, min(start + BATCH, n))

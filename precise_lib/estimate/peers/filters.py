@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import xarray as xr
@@ -111,10 +112,7 @@ def guided_filter(maps: xr.DataArray, gray: np.ndarray, radius: int = 1, eps: fl
         # centered, so that a uniform map stays what it is to the last digit
         offset = image[known].mean() if known.any() else 0.0
         p, g = np.where(known, image - offset, 0.0), np.where(known, gray, 0.0)
-
-        def mean(values, known=known):
-            return _window_mean(values, known, int(radius))
-
+        mean = partial(_window_mean, known=known, radius=int(radius))
         mean_g, mean_p = mean(g), mean(p)
         slope = (mean(g * p) - mean_g * mean_p) / (mean(g * g) - mean_g**2 + eps)
         fitted = mean(slope) * g + mean(mean_p - slope * mean_g) + offset
