@@ -115,7 +115,7 @@ def leverage_and_variance(
 
     Example
     -------
-    >>> from precise_lib.estimate.prior import edge_weights
+    >>> from precise_lib.estimate.prior import ExactSolver, edge_weights
     >>> solver = ExactSolver(edge_weights(np.zeros((2, 1, 1)), omega_max=1.0), lam=0.5)
     >>> [x.round(6).tolist() for x in leverage_and_variance(solver, np.ones((2, 1)))]
     [[0.666667, 0.666667], [[0.555556], [0.555556]]]
