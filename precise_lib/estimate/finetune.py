@@ -9,15 +9,18 @@ from scipy import sparse
 from precise_lib.errors import InputError
 from precise_lib.estimate.sve import SveModel
 
+LEARNING_RATE = 1e-3
+VOXELS_PER_STEP = 16
 
-def neighborhoods(weights: sparse.csr_matrix, shape_limit: int = 27) -> tuple[np.ndarray, np.ndarray]:
+
+def neighborhoods(weights: sparse.csr_matrix) -> tuple[np.ndarray, np.ndarray]:
     """Padded 3x3(x3) batches of Fig. 2B: neighbor indices and Eq. 5 weights, both (V, <= 26).
 
     Column positions beyond a voxel's neighbors hold the voxel itself with weight zero.
     """
     weights = weights.tocsr()
     counts = np.diff(weights.indptr)
-    width = min(int(counts.max(initial=0)), shape_limit - 1)
+    width = int(counts.max(initial=0))
     index = np.tile(np.arange(weights.shape[0])[:, None], (1, width))
     omega = np.zeros((weights.shape[0], width))
     filled = np.arange(width) < counts[:, None]
@@ -25,15 +28,12 @@ def neighborhoods(weights: sparse.csr_matrix, shape_limit: int = 27) -> tuple[np
     return index, omega
 
 
-def finetune(
-    network: SveModel, fids, weights, lam, epochs=60, learning_rate=1e-3, voxels_per_step=16, seed=0
-) -> np.ndarray:
+def finetune(network: SveModel, fids, weights, lam, epochs=60, seed=0) -> np.ndarray:
     """Amplitudes (V, M) by fine-tuning the fully connected layers on Eq. 4 (Fig. 2B).
 
-    The convolutional features of every voxel are computed once. Each step takes the 3x3(x3) neighborhoods of
-    `voxels_per_step` voxels in a row, whose neighborhoods overlap (half the work of voxels drawn one by one, and as
-    close to the minimum), and one Adam step on their share of Eq. 4. The cuts between rows and their order are drawn
-    anew in each epoch; the rate falls to zero along a cosine so that the result settles.
+    Each Adam step takes the neighborhoods of `VOXELS_PER_STEP` voxels in a row, which overlap (half the work of voxels
+    drawn one by one, and as close to the minimum). The cuts between rows and their order are drawn anew in each epoch;
+    the rate falls to zero along a cosine.
 
     Parameters
     ----------
@@ -54,15 +54,15 @@ def finetune(
     scale = anchor.abs().mean()
     index, omega = (torch.as_tensor(v) for v in neighborhoods(weights))
     omega = omega.float()
-    optimizer = torch.optim.Adam(head.parameters(), lr=learning_rate)
-    n, size = len(features), voxels_per_step
+    optimizer = torch.optim.Adam(head.parameters(), lr=LEARNING_RATE)
+    n, size = len(features), VOXELS_PER_STEP
     generator = torch.Generator().manual_seed(seed)
     for epoch in range(epochs):
         start = int(torch.randint(size, (1,), generator=generator))
         rows = [row for row in torch.arange(n).tensor_split(tuple(range(start, n, size))) if len(row)]
         for step, which in enumerate(torch.randperm(len(rows), generator=generator).tolist()):
             done = (epoch + step / len(rows)) / epochs
-            optimizer.param_groups[0]["lr"] = learning_rate * 0.5 * (1 + np.cos(np.pi * done))
+            optimizer.param_groups[0]["lr"] = LEARNING_RATE * 0.5 * (1 + np.cos(np.pi * done))
             center = rows[which]
             batch, where = torch.unique(torch.cat([center[:, None], index[center]], 1), return_inverse=True)
             output = head(features[batch]) * unit[batch] / scale

@@ -1,16 +1,10 @@
 r"""Maximum-likelihood fit of Eq. 2: real amplitudes, one shift, one broadening, one phase per FID.
 
-With `E` the unit lines under a trial shift and broadening, ``h = E^H x`` and ``G = Re(E^H E)``, the best real
-amplitudes and the best common phase have closed forms (variable projection): ``phi = angle(h^T G^-1 h) / 2`` and
-``a = G^-1 Re(exp(-i phi) h)``. What remains is a search in two unknowns. It starts from a grid, so no initial guess
-can go wrong, and is finished by Levenberg-Marquardt steps on the full normal equations, whose entries are moments
-``sum_t t^p conj(e_k) e_l`` and ``sum_t t^p conj(e_k) x``: nothing of the size of a Jacobian is ever formed.
-All voxels advance together.
-
-Signal models with a Gaussian width or lipids are refined from there, see `fit_terms`.
-
-Theory says the estimate attains the Cramer-Rao bound and is unbiased once the noise is small against the signal;
-the tests hold it to that.
+Variable projection (theory, "The fit"): with `E` the unit lines under a trial shift and broadening, ``h = E^H x`` and
+``G = Re(E^H E)``, amplitudes and phase have closed forms. The search for the other two starts from a grid and ends with
+Levenberg-Marquardt steps on the full normal equations, whose entries are moments ``sum_t t^p conj(e_k) e_l`` and
+``sum_t t^p conj(e_k) x``: no Jacobian is formed. All voxels advance together. Signal models with a Gaussian width or
+lipids are refined from there, see `least_squares.refine`.
 """
 
 from __future__ import annotations
@@ -21,8 +15,7 @@ from typing import ClassVar
 import numpy as np
 from joblib import Parallel, delayed
 
-from precise_lib.estimate import fit_terms
-from precise_lib.estimate.least_squares import levenberg_marquardt
+from precise_lib.estimate import least_squares
 from precise_lib.signal.information import LineMoments
 from precise_lib.signal.model import SignalModel
 from precise_lib.signal.mrsi import MRSI
@@ -140,7 +133,7 @@ class _Problem:
         unit = np.linalg.norm(x, axis=-1)
         unit[unit == 0] = 1.0
         x = x / unit[:, None]
-        theta, state, converged = levenberg_marquardt(
+        theta, state, converged = least_squares.levenberg_marquardt(
             self.start(x),
             lambda rows, theta: self.evaluate(x[rows], theta),
             lambda rows, *where: self.propose(*where),
@@ -164,8 +157,8 @@ class _Problem:
         common = np.stack([first.shift_hz, first.broadening_hz, first.phase_rad, *np.zeros((more, len(x)))], 1)
         start = np.concatenate([first.amplitudes / unit[:, None], common], 1)
         limits = {"shift_hz": (self.low[0], self.high[0]), "broadening_hz": (self.low[1], self.high[1])}
-        parts = [slice(i, i + fit_terms.CHUNK) for i in range(0, len(x), fit_terms.CHUNK)]
-        fits = [fit_terms.refine(x[p] / unit[p, None], self.model, start[p], limits) for p in parts]
+        parts = [slice(i, i + least_squares.CHUNK) for i in range(0, len(x), least_squares.CHUNK)]
+        fits = [least_squares.refine(x[p] / unit[p, None], self.model, start[p], limits) for p in parts]
         theta, left, converged = (np.concatenate(values) for values in zip(*fits, strict=True))
         sigma = np.sqrt(left / (2 * x.shape[1] - theta.shape[1])) * unit
         shift, broadening, phase = theta[:, m : m + 3].T
@@ -173,18 +166,14 @@ class _Problem:
 
 
 def fit_fids(fids, model: SignalModel, max_shift_hz=None, max_iterations=30, tolerance=1e-4, n_jobs=-1) -> FitResult:
-    """Fit FIDs (V, t) under `model`.
+    """Fit FIDs (V, t), complex and finite, under `model`.
 
     Parameters
     ----------
-    fids : (V, t) complex, finite
     max_shift_hz : half width of the search for the common shift; default `default_max_shift_hz`
-    max_iterations : Levenberg-Marquardt steps at most; voxels that need more are flagged
-    tolerance : a voxel has converged when its step is below this fraction of the narrowest line
-
-    Returns
-    -------
-    `FitResult`; `converged` is False where the last step was not small or lay on the edge of the search range.
+    max_iterations : Levenberg-Marquardt steps at most
+    tolerance : a voxel has converged when its step is below this fraction of the narrowest line, unless it lies on the
+        edge of the search range
 
     Example
     -------
@@ -207,8 +196,7 @@ def fit_fids(fids, model: SignalModel, max_shift_hz=None, max_iterations=30, tol
 class Fit:
     """Model fit of every voxel; callable `MRSI` -> DataArray (metabolite, x, y, z) in mM.
 
-    Voxels that did not converge keep their last estimate; the attribute ``not_converged`` of the maps counts them and
-    `fit_fids` tells which they are.
+    Voxels that did not converge keep their last estimate; the maps' attribute ``not_converged`` counts them.
     """
 
     max_shift_hz: float | None = None
@@ -224,14 +212,6 @@ class Fit:
         return self.fit(fids, model).amplitudes
 
     def __call__(self, data: MRSI):
-        failed = 0
-
-        def amplitudes(fids):
-            nonlocal failed
-            fit = self.fit(fids, data.model)
-            failed = int((~fit.converged).sum())
-            return fit.amplitudes
-
-        maps = data.map_usable(amplitudes, self.name)
-        maps.attrs["not_converged"] = failed
-        return maps
+        fit = self.fit(data.fids[data.usable], data.model)
+        maps = data.map_usable(lambda fids: fit.amplitudes, self.name)
+        return maps.assign_attrs(not_converged=int((~fit.converged).sum()))

@@ -1,14 +1,12 @@
 """Fourier reconstruction: the integral of each peak of the phased spectrum, as PRECISE-DMI compares against.
 
-The sum of spectral bins around a line is a linear functional of the FID, so it is computed as one. The first sample
-counts half (else it lifts the whole baseline), and the result is divided by what the window captures of a unit line,
-so amplitudes come out in the units of the signal model. Tails of neighboring lines that reach into the window are
-not removed; that is the method's bias.
+The sum of spectral bins around a line is computed as a linear functional of the FID, divided by what the window
+captures of a unit line. The first sample counts half (else it lifts the whole baseline). Tails of neighboring lines
+stay in the window; that is the method's bias.
 
-Summing the bins of a plain FFT weighs the FID periodically: the end of the record, where only noise is left, counts
-as if it were negative time. Zero filling to twice the length (``zero_fill=True``) keeps the weights causal and takes
-a factor sqrt(2) off the SD for nothing (Bartholdi and Ernst 1973). The paper integrates "in the spatiospectral domain
-of the raw data", so the default is without; the difference belongs to every statement of a gain over Fourier.
+The bins of a plain FFT treat the FID as periodic, ``zero_fill=True`` (twice the length) as causal, which lowers the SD
+by sqrt(2) (Bartholdi and Ernst 1973; theory). The paper integrates "in the spatiospectral domain of the raw data", so
+the default is without.
 """
 
 from __future__ import annotations
@@ -19,7 +17,7 @@ from typing import ClassVar
 import numpy as np
 
 from precise_lib.errors import InputError
-from precise_lib.estimate.limits import Limits
+from precise_lib.estimate.registry import Limits
 from precise_lib.signal.model import SignalModel
 from precise_lib.signal.mrsi import MRSI
 
@@ -31,13 +29,12 @@ def integration_weights(model: SignalModel, half_width_fwhm: float = 1.5, zero_f
 
     Parameters
     ----------
-    half_width_fwhm : half width of the window in full widths at half maximum of its line; 1.5 holds 80 % of a
-        Lorentzian
+    half_width_fwhm : half width of the window in full widths of its line; 1.5 holds 80 % of a Lorentzian
     zero_fill : integrate the continuous spectrum of the causal FID instead of summing FFT bins
 
     Raises
     ------
-    InputError : the window is so narrow that no bin lies inside
+    InputError : no bin lies inside the window
     """
     acquisition = model.acquisition
     t, n = acquisition.time_s[:, None], acquisition.n_samples
@@ -65,10 +62,9 @@ class Fourier:
 
     Parameters
     ----------
-    half_width_fwhm : half width of the integration window, in linewidths
-    zero_fill : see the module's text
-    search_hz : the water peak is looked for within this distance of its nominal frequency and the spectrum
-        moved there; 0 trusts the nominal frequency, as the paper does
+    half_width_fwhm, zero_fill : see `integration_weights`
+    search_hz : the spectrum is moved to the water peak within this distance of its nominal frequency; 0 trusts the
+        nominal frequency, as the paper does
     """
 
     half_width_fwhm: float = 1.5
@@ -95,8 +91,8 @@ class Fourier:
         water = model.index(model.reference)
         step = 0.1 / (np.pi * model.t2star_s[water])
         offsets = np.arange(-np.ceil(self.search_hz / step), np.ceil(self.search_hz / step) + 1) * step
-        t = model.acquisition.time_s
-        filters = model.basis()[:, water, None].conj() * np.exp(-2j * np.pi * offsets * t[:, None])
+        turn = np.exp(-2j * np.pi * offsets * model.acquisition.time_s[:, None])
+        filters = model.basis()[:, water, None].conj() * turn
         return offsets[np.abs(fids @ filters.astype(np.complex64)).argmax(-1)]
 
     def limits(self, model: SignalModel) -> Limits:

@@ -1,12 +1,10 @@
 r"""Posterior mean of the amplitudes under a training prior: what a network trained with squared error converges to.
 
-Unknown are M amplitudes, uniform in a box, and shift, broadening and phase, uniform too. Given the latter three the
-amplitudes are Gaussian with mean ``mu = G^-1 Re(exp(-i phi) h)`` and covariance ``sigma^2 G^-1``, cut off by the box
-(``h = E^H x``, ``G = Re(E^H E)``, as in the fit). So three unknowns are drawn from a proposal around the
-maximum-likelihood fit (its Fisher covariance, inflated, mixed with the prior itself for safety), the amplitudes one
-after the other from their cut-off conditional normals (the GHK simulator), and every draw is weighted with what it
-lacks (self-normalized importance sampling, scrambled Sobol points turned at random for every FID). The effective
-number of draws comes with the result.
+Everything unknown is uniform. Given shift, broadening and phase the amplitudes are Gaussian, cut off by their box, with
+mean ``G^-1 Re(exp(-i phi) h)`` and covariance ``sigma^2 G^-1`` (as in the fit). So those three are drawn around the
+maximum-likelihood fit (its covariance, inflated, mixed with the prior), the amplitudes one after the other from their
+cut-off conditional normals (the GHK simulator), and each draw is weighted (self-normalized importance sampling,
+scrambled Sobol points turned at random for every FID).
 """
 
 from __future__ import annotations
@@ -31,21 +29,16 @@ BLOCK = 32  # samples of a FID summed by one matrix product
 
 @dataclass(frozen=True)
 class TrainingPrior:
-    """Uniform ranges of everything unknown.
+    """Uniform ranges of everything unknown, the phase on the circle; `InputError` for an empty one.
 
     Parameters
     ----------
     amplitudes : (M, 2) lowest and highest amplitude
-    shift_hz, broadening_hz : ranges; the phase is uniform on the circle
-    relative : False: amplitudes in absolute units. True: in units of a reference of unknown scale (its own range must
-        be (1, 1)); the result is then the best among estimators that are equivariant to the scale of the FID, and
-        that is what a network with the matched front end can become.
-    lowest_snr : of the reference; where the scale is unknown it bounds the scale from below
+    shift_hz, broadening_hz : ranges
+    relative : amplitudes in units of a reference of unknown scale (its own range must be (1, 1)). The result is the
+        best among estimators equivariant to the scale of the FID, such as a network with the matched front end
+    lowest_snr : of the reference; bounds an unknown scale from below
     noise : "log_snr" or "uniform_sigma": distribution of the noise, in units of the reference, up to that SNR
-
-    Raises
-    ------
-    InputError : an empty range
     """
 
     amplitudes: np.ndarray
@@ -65,8 +58,7 @@ class TrainingPrior:
     @classmethod
     def of(cls, config) -> TrainingPrior:
         """The prior of a `TrainConfig`."""
-        relative = config.network.front == "matched"
-        c = config
+        c, relative = config, config.network.front == "matched"
         return cls(c.ranges(), c.shift_range_hz, c.broadening_range_hz, relative, c.snr_range[0], c.noise)
 
 
@@ -146,8 +138,7 @@ def posterior(
     Parameters
     ----------
     fids : (V, t) complex
-    sigma : noise SD per real channel, a number or (V,); None takes the residual of the fit, which knows it to about
-        ``1 / sqrt(2 t)``
+    sigma : noise SD per real channel, a number or (V,); None takes the residual of the fit
     n_samples : draws per FID, a power of two; the mean errs by about ``sd / sqrt(effective)``
     fit : `FitResult` of the same FIDs, where there is one already
 
@@ -166,8 +157,7 @@ def posterior(
     mean, sd, effective = np.zeros((len(fids), m)), np.zeros((len(fids), m)), np.zeros(len(fids))
     for start in range(0, len(fids), CHUNK):
         v = slice(start, start + CHUNK)
-        points = (sobol + rng.random((len(fids[v]), 1, 3 + m))) % 1
-        points = np.clip(points, 1e-12, 1 - 1e-12)
+        points = np.clip((sobol + rng.random((len(fids[v]), 1, 3 + m))) % 1, 1e-12, 1 - 1e-12)
         center = np.stack([fit.shift_hz[v], fit.broadening_hz[v], fit.phase_rad[v]], 1)
         if not prior.relative:  # the fit turns water positive; here the sign that suits the prior counts
             a, (low, high) = fit.amplitudes[v], prior.amplitudes.T
@@ -177,7 +167,7 @@ def posterior(
         spread = covariance(model, fit.amplitudes[v], sigma[v], *center.T)[:, m:, m:]
         draws, log_density = _propose(points, center, spread, prior)
         amplitudes, log_weight = _amplitudes(fids[v], model, sigma[v], prior, tables, order, draws, points[..., 3:])
-        log_weight = log_weight - log_density
+        log_weight -= log_density
         weight = np.exp(log_weight - log_weight.max(1, keepdims=True))
         weight /= weight.sum(1, keepdims=True)
         average = np.einsum("vs,vsm->vm", weight, amplitudes)
@@ -227,6 +217,5 @@ def _amplitudes(x, model, sigma, prior, tables, order, draws, u):
     if prior.relative:
         # scale without preference (1 / scale), uniform ratios (1 / scale^(M - 1)), noise uniform in units of the scale
         # (1 / scale, where it is), and squared error in units of the scale (1 / scale^2)
-        power = m + 2 + (prior.noise == "uniform_sigma")
-        log_weight = log_weight - power * np.log(values[..., 0])
+        log_weight -= (m + 2 + (prior.noise == "uniform_sigma")) * np.log(values[..., 0])
     return values, log_weight

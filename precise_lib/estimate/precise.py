@@ -72,13 +72,7 @@ class Precise:
 
 @dataclass(frozen=True)
 class FineTuned:
-    """The same prior by Adam on the fully connected layers of the network, as in the paper.
-
-    Parameters
-    ----------
-    weights, lam, omega_max : see `Precise`
-    epochs, seed : of the fine-tuning
-    """
+    """The same prior by Adam on the fully connected layers of the network, as in the paper; see `finetune`."""
 
     weights: str | SveModel | None = None
     lam: float = 0.01
@@ -102,5 +96,5 @@ class FineTuned:
         network = resolve(self.weights, data.model)
         weights = edge_weights(prepare_mri(data), self.omega_max)
         return data.map_usable(
-            lambda fids: finetune(network, fids, weights, self.lam, self.epochs, seed=self.seed), self.name
+            lambda fids: finetune(network, fids, weights, self.lam, self.epochs, self.seed), self.name
         )

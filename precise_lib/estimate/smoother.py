@@ -1,13 +1,9 @@
 """The linear map H of a prior: its rows, its leverage (diagonal) and the variance that it leaves (squares).
 
-Errors in closed form and the choice of a setting need nothing else of it.
-
 Both come row by row, exactly, where there are few voxels. Where there are many, the rows are probed: ``H`` decays
 within a few voxels, so one solution with random signs on a sparse lattice of voxels holds the rows of all of them at
-once. Of each solution a voxel reads its entry of H for the nearest voxel of that lattice; what the others add has
-random signs and averages out, and only this small part counts with the nearest one's value instead of its own. The cost
-is a fixed number of solutions, whatever the number of voxels. `probing_error` says what that leaves, on some rows that
-are computed in full.
+once; a voxel reads its entry for the nearest voxel of that lattice, and what the others add averages out. The cost is
+a fixed number of solutions, whatever the number of voxels; `probing_error` says what that leaves.
 """
 
 from __future__ import annotations
@@ -21,25 +17,18 @@ import numpy as np
 
 EXACT_UP_TO = 3000  # voxels
 SPACING = 7  # voxels between the probes of one lattice, for maps
-SUM_EXACT_UP_TO, SUM_SPACING = 1000, 3  # where only sums over all voxels count, errors of single voxels average out
+SUM_EXACT_UP_TO, SUM_SPACING = 1000, 3  # where only sums over all voxels count
 BATCH = 256  # right-hand sides that are solved together
 PROBE_TOLERANCE = 1e-4  # far below what the probes leave out
 
 
 @dataclass(frozen=True)
 class Lattice:
-    """Probing lattices of the usable voxels of a grid.
+    """Probing lattices of the usable voxels of a grid."""
 
-    Attributes
-    ----------
-    cells : (V, 3) grid position of each voxel
-    index : (x, y, z) number of the voxel there, -1 where there is none
-    spacing : (3,) voxels between the probes of one lattice, along each axis
-    """
-
-    cells: np.ndarray
-    index: np.ndarray
-    spacing: np.ndarray
+    cells: np.ndarray  # (V, 3) grid position of each voxel
+    index: np.ndarray  # (x, y, z) number of the voxel there, -1 where there is none
+    spacing: np.ndarray  # (3,) voxels between the probes of one lattice, along each axis
 
     @property
     def number(self) -> np.ndarray:
@@ -97,10 +86,7 @@ class DenseMap:
 class Smoother:
     """The linear maps that an estimator applies to the single-voxel amplitudes of one data set, each made once.
 
-    Parameters
-    ----------
-    usable : (x, y, z) bool, the V voxels
-    make : setting -> `LinearMap` of these voxels
+    `usable` (x, y, z) bool are the V voxels; `make` gives the `LinearMap` of these at a setting.
     """
 
     usable: np.ndarray
@@ -124,23 +110,19 @@ def leverage_and_variance(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The diagonal ``H_vv`` (V,) and ``sum_u H_vu^2 x_uk`` (V, K) for values x (V, K).
 
-    Parameters
-    ----------
-    solver : the map
-    values : (V, K), for example the variances and covariances of independent voxels
-    lattice : `lattices` to probe, or None for every row
-    seed : of the signs of the probes
+    The values are, for example, the variances and covariances of independent voxels. `lattice` is that of `lattices`
+    to probe with signs by `seed`, or None for every row.
 
     Example
     -------
-    >>> from precise_lib.estimate.prior import edge_weights
+    >>> from precise_lib.estimate.prior import ExactSolver, edge_weights
     >>> solver = ExactSolver(edge_weights(np.zeros((2, 1, 1)), omega_max=1.0), lam=0.5)
     >>> [x.round(6).tolist() for x in leverage_and_variance(solver, np.ones((2, 1)))]
     [[0.666667, 0.666667], [[0.555556], [0.555556]]]
     """
     values = np.asarray(values, float)
-    n, k = values.shape
-    diagonal, squares = np.zeros(n), np.zeros((n, k))
+    n = len(values)
+    diagonal, squares = np.zeros(n), np.zeros(values.shape)
     if lattice is None:
         for start in range(0, n, BATCH):
             voxels = np.arange(start, min(start + BATCH, n))

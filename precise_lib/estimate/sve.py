@@ -9,7 +9,7 @@ import numpy as np
 
 from precise_lib.errors import InputError
 from precise_lib.estimate import catalog
-from precise_lib.estimate.limits import Limits
+from precise_lib.estimate.registry import Limits
 from precise_lib.estimate.weights import SveModel, check_match, find_weights, load_weights
 from precise_lib.signal.model import SignalModel
 from precise_lib.signal.mrsi import MRSI

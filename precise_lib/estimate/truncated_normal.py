@@ -1,7 +1,4 @@
-"""The normal distribution cut off to an interval: its quantiles and its mean, exact far out in the tails too.
-
-Both work in the tail where probabilities are small, not close to one.
-"""
+"""The normal distribution cut off to an interval: its quantiles and its mean, exact far out in the tails too."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ from scipy.special import erfcx, log_ndtr, ndtr, ndtri
 
 def quantile(u, low, high):
     """Quantile `u` of the standard normal cut off to [low, high], and the log of the probability that it leaves."""
-    flip = low > 0
+    flip = low > 0  # to the tail where probabilities are small, not close to one
     low, high = np.where(flip, -high, low), np.where(flip, -low, high)
     u = np.where(flip, 1 - u, u)
     log_b = log_ndtr(high)
@@ -19,7 +16,7 @@ def quantile(u, low, high):
         below = np.nan_to_num(np.exp(np.minimum(log_ndtr(low) - log_b, 0)))
     u = below + u * (1 - below)
     with np.errstate(divide="ignore"):
-        # beyond 30 SD the distribution function vanishes in floating point; its logarithm is -x^2 / 2 and small change
+        # beyond 30 SD the distribution function vanishes in floating point; its logarithm is about -x^2 / 2
         far = -np.sqrt(np.maximum(high, -1e150) ** 2 - 2 * np.log(u))
         value = np.clip(np.where(high < -30, far, ndtri(u * ndtr(high))), low, high)
         log_mass = log_b + np.log1p(-below)
@@ -27,9 +24,7 @@ def quantile(u, low, high):
 
 
 def mean(estimate, sd, low, high) -> np.ndarray:
-    """Mean of a normal distribution around `estimate` cut off to [low, high]: the posterior mean under that range.
-
-    Arguments broadcast; SD above zero.
+    """Mean of a normal around `estimate` cut off to [low, high]; arguments broadcast, SD above zero.
 
     Example
     -------

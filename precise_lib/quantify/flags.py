@@ -29,7 +29,7 @@ from scipy.stats import poisson
 
 from precise_lib.estimate import noise
 from precise_lib.estimate.fit import FitResult
-from precise_lib.estimate.limits import Limits
+from precise_lib.estimate.registry import Limits
 from precise_lib.evaluate import crlb
 from precise_lib.signal.model import SignalModel
 from precise_lib.signal.noise import peak_height

@@ -10,6 +10,7 @@ from precise_lib.errors import InputError
 from precise_lib.estimate.finetune import finetune, neighborhoods
 from precise_lib.estimate.precise import FineTuned, Precise
 from precise_lib.estimate.prior import OMEGA_MAX, ExactSolver, edge_weights, laplacian, prepare_mri
+from precise_lib.estimate.smoother import leverage_and_variance
 from precise_lib.estimate.sve import Sve
 from precise_lib.signal.mrsi import MRSI
 from precise_lib.signal.presets import dmi_11t7
@@ -143,11 +144,12 @@ def test_sd_and_bias_in_closed_form_against_monte_carlo():
     draws = truth + sd * rng.standard_normal((n, 20, 2))
     results = solver(draws.transpose(1, 0, 2).reshape(20, -1)).reshape(20, n, 2)
     low, high = sd_bounds(n, tests=40)
-    ratio = results.std(1, ddof=1) / solver.sd(sd, batch=7)
+    expected = np.sqrt(leverage_and_variance(solver, sd**2)[1])
+    ratio = results.std(1, ddof=1) / expected
     assert ratio.min() > low
     assert ratio.max() < high
-    error = results.mean(1) - truth - solver.bias(truth)
-    assert np.abs(error / (solver.sd(sd) / np.sqrt(n))).max() < 4.6
+    error = results.mean(1) - solver(truth)
+    assert np.abs(error / (expected / np.sqrt(n))).max() < 4.6
     h = np.linalg.inv(np.eye(20) + 0.2 * laplacian(weights).toarray())
     np.testing.assert_allclose(solver.rows([3, 17]), h[[3, 17]], atol=1e-12)
 
@@ -169,7 +171,8 @@ def test_default_cap_gives_the_papers_gain_on_its_phantom():
     """About three times Fourier in all: 1.76 over SVE at lambda = 0.01."""
     phantom = rings()
     weights = edge_weights(prepare_mri(phantom.measure(np.inf)), OMEGA_MAX)
-    gain = 1 / ExactSolver(weights, 0.01).sd(np.ones((weights.shape[0], 1)))
+    variance = leverage_and_variance(ExactSolver(weights, 0.01), np.ones((weights.shape[0], 1)))[1]
+    gain = 1 / np.sqrt(variance)
     assert np.median(gain) == pytest.approx(1.76, abs=0.1)
 
 

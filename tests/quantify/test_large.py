@@ -7,8 +7,7 @@ import pytest
 
 from precise_lib.errors import InputError
 from precise_lib.estimate import prior, smoother
-from precise_lib.estimate.conjugate import ConjugateGradients
-from precise_lib.estimate.prior import ExactSolver, edge_weights, laplacian
+from precise_lib.estimate.prior import ConjugateGradients, ExactSolver, edge_weights, laplacian
 from precise_lib.estimate.sve import Sve
 from precise_lib.evaluate import closed_form
 from precise_lib.io import nifti, nifti_mrs
@@ -61,12 +60,10 @@ def test_tolerance_bounds_the_error(tolerance):
 
 def test_columns_do_not_wait_in_memory(monkeypatch):
     """Right-hand sides in blocks give the same."""
-    from precise_lib.estimate import conjugate
-
     weights = edge_weights(gray((5, 5, 5)))
     sve = np.random.default_rng(0).random((weights.shape[0], 7))
     whole = ExactSolver(weights, 0.02, direct=False)(sve)
-    monkeypatch.setattr(conjugate, "BLOCK", 2 * weights.shape[0])
+    monkeypatch.setattr(prior, "BLOCK", 2 * weights.shape[0])
     np.testing.assert_allclose(ExactSolver(weights, 0.02, direct=False)(sve), whole, rtol=1e-9)
 
 

@@ -1,17 +1,15 @@
 """Edge-preserving filters of finished maps: what a reader would try before PRECISE.
 
-`anisotropic_diffusion` (Perona and Malik, 1990) looks for edges in the noisy map itself, which is
-how the paper compares in Fig. 10D. `guided_filter` (He, Sun and Tang, 2013) takes them from the MRI: inside each
-window the map is replaced by the straight line in the MRI's gray level that fits it best.
-
-Both work on concentrations, metabolite by metabolite; the reference is the same everywhere and stays so. Voxels that
-are NaN stay NaN and lend nothing to their neighbors.
+`anisotropic_diffusion` (Perona and Malik, 1990) looks for edges in the noisy map itself, as in the paper's Fig. 10D;
+`guided_filter` (He, Sun and Tang, 2013) takes them from the MRI. Both work on concentrations, metabolite by
+metabolite. Voxels that are NaN stay NaN and lend nothing to their neighbors.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import xarray as xr
@@ -67,16 +65,7 @@ def anisotropic_diffusion(maps: xr.DataArray, threshold: float, iterations: int 
     ----------
     maps : DataArray (metabolite, x, y, z), NaN outside; an axis of length one does not count as a dimension
     threshold : K per voxel, as a share of the range (maximum minus minimum) of the metabolite's voxel values
-    iterations : steps of `STEP`. The paper does not print a number; ten smooth a place without edges like a Gaussian
-        with an SD of 1.6 voxels
-
-    Returns
-    -------
-    DataArray like `maps`
-
-    Raises
-    ------
-    InputError : a threshold or a number of iterations that makes no sense
+    iterations : steps of `STEP`, not printed in the paper; ten smooth like a Gaussian with an SD of 1.6 voxels
     """
     if not (np.isfinite(threshold) and threshold > 0):
         raise InputError(f"The threshold of anisotropic diffusion is {threshold}; it must be a positive share.")
@@ -102,18 +91,14 @@ def _window_mean(values: np.ndarray, known: np.ndarray, radius: int) -> np.ndarr
 def guided_filter(maps: xr.DataArray, gray: np.ndarray, radius: int = 1, eps: float = 0.01) -> xr.DataArray:
     """He, Sun and Tang's guided filter: in each window ``map = a gray + b`` by least squares, then averaged.
 
-    Linear in the map, so its bias is what it does to the truth.
+    Linear in the map. Means go over the voxels of the window that are finite in map and MRI.
 
     Parameters
     ----------
     maps : DataArray (metabolite, x, y, z), NaN outside
-    gray : (x, y, z) MRI on the grid of the maps in [0, 1], NaN outside, see `edge_preserving.prepare_mri`
+    gray : (x, y, z) MRI on the grid of the maps in [0, 1], NaN outside, see `prior.prepare_mri`
     radius : of the windows, in voxels: 1 for 3x3(x3)
     eps : variance of the gray level below which a window counts as uniform and is averaged
-
-    Returns
-    -------
-    DataArray like `maps`; means go over the voxels of the window that are finite in map and MRI
     """
     if radius < 1 or int(radius) != radius:
         raise InputError(f"The radius of the guided filter is {radius}; it must be a whole number, one or more.")
@@ -127,10 +112,7 @@ def guided_filter(maps: xr.DataArray, gray: np.ndarray, radius: int = 1, eps: fl
         # centered, so that a uniform map stays what it is to the last digit
         offset = image[known].mean() if known.any() else 0.0
         p, g = np.where(known, image - offset, 0.0), np.where(known, gray, 0.0)
-
-        def mean(values, known=known):
-            return _window_mean(values, known, int(radius))
-
+        mean = partial(_window_mean, known=known, radius=int(radius))
         mean_g, mean_p = mean(g), mean(p)
         slope = (mean(g * p) - mean_g * mean_p) / (mean(g * g) - mean_g**2 + eps)
         fitted = mean(slope) * g + mean(mean_p - slope * mean_g) + offset
