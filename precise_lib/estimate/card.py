@@ -66,7 +66,6 @@ class Card:
     def read(cls, weights: Path, config_class) -> Card:
         """The card of a file of weights, its settings as `config_class`; raises `InputError` without a readable one."""
         path = weights.with_suffix(".json")
-        again = "restore it or train again."
         try:
             values = text.read_json(path)
             config = config_class.from_dict(values["config"])
@@ -74,10 +73,9 @@ class Card:
             return cls(**(known | {"name": str(values["name"]), "config": config}))
         except FileNotFoundError as error:
             raise InputError(f"{weights.name} has no card {path.name} beside it; keep the two together.") from error
-        except InputError as error:
-            raise InputError(f"The card {path.name} is not readable ({reason(error)}); {again}") from error
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise InputError(f"The card {path.name} is not readable; {again}") from error
+            why = f" ({reason(error)})" if isinstance(error, InputError) else ""
+            raise InputError(f"The card {path.name} is not readable{why}; restore it or train again.") from error
 
     def to_json(self) -> str:
         """Content of the file. The signal model stands in the settings and, for readers, by itself."""
@@ -157,14 +155,10 @@ def stamps(weights: Path) -> tuple:
 
 @lru_cache(maxsize=8)
 def _load(path: Path, config_class, build, _stamps):
+    """The same; the network of a card is given up while it is built where it is larger than the file."""
     card, content = Card.read(path, config_class), path.read_bytes()
     if card.sha256 != hashlib.sha256(content).hexdigest():
         raise InputError(f"{path.name} is damaged or not the file its card describes (SHA-256 differs); restore both.")
-    return card, _restored(path, content, lambda: build(card.config))
-
-
-def _restored(path: Path, content: bytes, make: Callable) -> torch.nn.Module:
-    """The network that `make()` builds with the weights of a file, given up while it is built where it is larger."""
     left = len(content) // 4
 
     def count(_module, _name, parameter):
@@ -176,7 +170,7 @@ def _restored(path: Path, content: bytes, make: Callable) -> torch.nn.Module:
     hook = register_module_parameter_registration_hook(count)
     try:
         with torch.random.fork_rng():  # layers draw a start that is thrown away
-            network = make()
+            network = build(card.config)
         network.load_state_dict(load_tensors(content))
     except InputError:
         raise
@@ -185,4 +179,4 @@ def _restored(path: Path, content: bytes, make: Callable) -> torch.nn.Module:
         raise InputError(f"{path.name} is damaged or of another network; restore it or train again.") from error
     finally:
         hook.remove()
-    return network.eval().requires_grad_(False)
+    return card, network.eval().requires_grad_(False)

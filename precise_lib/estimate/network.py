@@ -188,9 +188,9 @@ class Network(nn.Module):
         )
 
     @classmethod
-    def of(cls, config) -> Network:
-        """The network of a `TrainConfig`, its buffers to be loaded from a file."""
-        return cls(config.signal_model, config.network, config.shift_range_hz)
+    def of(cls, config, families=None) -> Network:
+        """The network of a `TrainConfig`; without `families` its buffers are to be loaded from a file."""
+        return cls(config.signal_model, config.network, config.shift_range_hz, families)
 
     def load_state_dict(self, tensors, *args, **kwargs):
         """As of every module; the shipped networks have older names of two parts."""

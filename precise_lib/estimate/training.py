@@ -138,9 +138,8 @@ class SveTrainer(Trainer):
     """The SVE network on random FIDs; it keeps an exponential average of the weights where the settings say so."""
 
     def build(self):
-        config = self.config
-        families = signal_families(config) if config.network.front == "matched" else None
-        return Network(config.signal_model, config.network, config.shift_range_hz, families)
+        families = signal_families(self.config) if self.config.network.front == "matched" else None
+        return Network.of(self.config, families)
 
     def prepare(self):
         self.sampler = Sampler(self.config, self.device)
@@ -205,11 +204,11 @@ def train(
     if not state.finished:
         return None
     state.network.load_state_dict(state.kept)
-    path, model = out_dir / f"{name}.safetensors", getattr(config, "signal_model", None)
+    path = out_dir / f"{name}.safetensors"
     made = card.Card(
         name,
         config,
-        signal_model_hash=None if model is None else model.hash,
+        signal_model_hash=config.signal_model.hash if hasattr(config, "signal_model") else None,
         wall_time_s=round(state.wall_time_s, 1),
         epochs=state.epochs,
         loss_history=[list(row) for row in state.history[:: max(1, len(state.history) // 300)]],
