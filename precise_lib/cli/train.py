@@ -160,9 +160,8 @@ def _train(what: str, config: Path, out: Path, name: str, epochs: int | None, de
     from precise_lib.evaluate.accuracy import certify
     from precise_lib.proton import quantification, scores, training, weights
 
-    denoises = what == "denoising scores"
-    network = weights.Denoiser if denoises else weights.Quantifier
-    measure = scores.accuracy if denoises else quantification.accuracy
+    denoiser, quantifier = (weights.Denoiser, scores.accuracy), (weights.Quantifier, quantification.accuracy)
+    network, measure = denoiser if what == "denoising scores" else quantifier
     settings = network.config_class.from_dict(values if epochs is None else values | {"epochs": epochs})
     certified = partial(certify, load=network.load, measure=measure)
     path = train_into(out, settings, name, device, training.train, certified)

@@ -34,8 +34,7 @@ class TrainConfig:
     gaussian_range_hz, offset_range_hz : of Gaussian width and offset of the lipids, for models that have them
     noise : "uniform_sigma" (sigma ~ U(0, sigma_max), as in the paper) or "log_snr" (log-uniform SNR)
     snr_range : lowest and highest SNR; the lowest sets sigma_max
-    loss : "mse" (Eq. 3), "bound" (each squared error over the variance the noise allows) or "efficient" (the same
-        toward the target of `Sampler.draw_efficient`)
+    loss : "mse" (Eq. 3), "bound" (over the variance the noise allows) or "efficient" (so, `Sampler.draw_efficient`)
     loss_floor : amplitude error, in units of water, below which "bound" and "efficient" ask for no more
     schedule, average : learning rate "constant" or "one_cycle"; exponential averaging of the weights
     """
