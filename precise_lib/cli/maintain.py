@@ -1,4 +1,4 @@
-"""Commands for whoever maintains the book, or tests a method of their own: studies, checks, stored results."""
+"""Commands on the results of the book, for its readers and maintainers, and checks of a method of one's own."""
 
 from __future__ import annotations
 
@@ -42,6 +42,13 @@ def bench(
 
     others = [estimate.load(name) if ":" in name else estimate.find(name) for name in estimator or []]
     bench.run(repeats, voxels, decades, large, others)
+
+
+def scoreboard():
+    """Print every claim with its verdict and what the last full-size run measured."""
+    from precise_lib.studies import results
+
+    typer.echo(results.table(results.read_results()))
 
 
 def results(

@@ -29,9 +29,8 @@ def sweep(
     except KeyboardInterrupt:
         typer.echo(f"Interrupted; finished runs are in {out}, and the same command goes on from there.", err=True)
         raise typer.Exit(130) from None
-    failed = [
-        (number, reason) for number, r in enumerate(runs, 1) for state, reason in [r.state] if state != "finished"
-    ]
+    states = enumerate((run.state for run in runs), 1)
+    failed = [(number, reason) for number, (state, reason) in states if state != "finished"]
     for number, reason in failed:
         typer.echo(f"Run {number} failed: {reason}", err=True)
     typer.echo(f"{len(runs) - len(failed)} of {len(runs)} runs finished; wrote {out / 'table.csv'}")

@@ -1,9 +1,10 @@
-"""``precise train``: a network for any acquisition. ``precise models``: what networks there are."""
+"""``precise train``, ``train-denoiser``, ``train-quantifier``: new networks. ``precise models``: which there are."""
 
 from __future__ import annotations
 
 import re
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +14,6 @@ from precise_lib.errors import InputError
 
 METABOLITES = "water,Glc,Glx,Lac"
 SNR = 12.0  # of the accuracy that is printed; the card has more
-
 
 Like = Annotated[
     Path | None,
@@ -47,6 +47,11 @@ Name = Annotated[
     str | None, typer.Option(help="Name of the weights; default: sve with --out, else the hash of the model.")
 ]
 Device = Annotated[str, typer.Option(help="Device of torch, for example cpu or cuda.")]
+# of networks for simulated 1H spectra
+Settings = Annotated[Path, typer.Option("--config", help="YAML training settings, or the card of other weights.")]
+Folder = Annotated[Path, typer.Option("--out", help="Folder for weights, card and checkpoint.")]
+NetworkName = Annotated[str, typer.Option("--name", help="Name of the weights.")]
+Epochs = Annotated[int | None, typer.Option(help="Instead of those of the settings.", min=1)]
 
 
 def train(
@@ -74,13 +79,13 @@ def train(
     if name is not None:
         check_name(name)
     check_device(device)
-    metabolites = METABOLITES if metabolites is None else metabolites
     if like is None:
         settings = _read_settings(config, iterations)
     else:
         from precise_lib.quantify import train_like
 
-        settings, said = train_like.plan(like, metabolites, t2star, iterations, field_check)
+        wanted = METABOLITES if metabolites is None else metabolites
+        settings, said = train_like.plan(like, wanted, t2star, iterations, field_check)
         if out is None and not field_check:
             train_like.check_storable(settings, name)
         for sentence in said:
@@ -99,10 +104,9 @@ def train(
 
 def train_into(out: Path, settings, name: str, device: str, run, certify) -> Path:
     """Weights trained by `run` in a folder, their card completed by `certify`."""
-    from precise_lib.io import atomic
+    from precise_lib.io.atomic import staged
 
-    # enters and leaves the folder at once: an unwritable one is refused now, not after the training
-    with atomic.staged(out):
+    with staged(out):  # an unwritable folder is refused now, not after the training
         pass
     with interruption():
         weights = run(settings, out, name=name, device=device)
@@ -122,9 +126,46 @@ def _train_into_folder(settings, name: str | None, device: str, like: Path):
     typer.echo(", ".join(f"{metabolite} {ratio:.2f}" for metabolite, ratio in ratios.items()))
     if max(ratios.values(), default=1.0) > 1.2:
         typer.echo("Note: More --iterations would bring the SD nearer to the bound.", err=True)
-    first = catalog.fitting(settings.signal_model.acquisition)[0]
-    model = "" if first == entry else f" --model {entry.name}"
-    typer.echo(f"Use it by: precise quantify {like} --out maps{model}")
+    first = catalog.fitting(settings.signal_model.acquisition)[0] == entry
+    typer.echo(f"Use it by: precise quantify {like} --out maps{'' if first else f' --model {entry.name}'}")
+
+
+def train_denoiser(
+    config: Settings, out: Folder, name: NetworkName = "unet", epochs: Epochs = None, device: Device = "cpu"
+):
+    """Train a denoising network for the simulated 1H spectra of the second paper.
+
+    Run the same command again after an interruption to resume it. An example: precise train-denoiser
+    --config data/training/denoise/unet1d_small.yaml --out my_weights
+    """
+    _train("denoising scores", config, out, name, epochs, device)
+
+
+def train_quantifier(
+    config: Settings, out: Folder, name: NetworkName = "quantifier", epochs: Epochs = None, device: Device = "cpu"
+):
+    """Train a network that quantifies the simulated 1H spectra of the second paper.
+
+    Run the same command again after an interruption to resume it. An example: precise train-quantifier
+    --config data/training/quantify/inception_small.yaml --out my_weights
+    """
+    _train("slopes and errors", config, out, name, epochs, device)
+
+
+def _train(what: str, config: Path, out: Path, name: str, epochs: int | None, device: str):
+    """Train and certify; `what` goes on the card."""
+    check_name(name)
+    check_device(device)
+    values = read_yaml(config)
+    from precise_lib.evaluate.accuracy import certify
+    from precise_lib.proton import quantification, scores, training, weights
+
+    denoiser, quantifier = (weights.Denoiser, scores.accuracy), (weights.Quantifier, quantification.accuracy)
+    network, measure = denoiser if what == "denoising scores" else quantifier
+    settings = network.config_class.from_dict(values if epochs is None else values | {"epochs": epochs})
+    certified = partial(certify, load=network.load, measure=measure)
+    path = train_into(out, settings, name, device, training.train, certified)
+    typer.echo(f"Wrote {path} and its card with {what}")
 
 
 def models():
@@ -182,7 +223,7 @@ def _read_settings(config: Path | None, iterations: int | None):
     from precise_lib.estimate.sampling import TrainConfig
 
     values = {} if config is None else read_yaml(config)
-    values = values if iterations is None else values | {"iterations": iterations}
+    values |= {} if iterations is None else {"iterations": iterations}
     try:
         return TrainConfig.from_dict(values)
     except InputError as error:

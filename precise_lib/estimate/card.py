@@ -1,7 +1,4 @@
-"""Weights of a trained network and their card: two files, written together and read in one place, for every network.
-
-Weights are safetensors; the card is a JSON file of the same name beside them, and names their SHA-256.
-"""
+"""Weights of a trained network, safetensors, and their card, a JSON file of the same name that has their SHA-256."""
 
 from __future__ import annotations
 
@@ -23,16 +20,15 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 from precise_lib import __version__
 from precise_lib.errors import InputError, reason
 from precise_lib.io import text
-from precise_lib.io.atomic import staged
+from precise_lib.io.atomic import staged, write_text
 
 
 def machine() -> str:
     """One line on the hardware and software that trained: no names, no paths."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
-    return (
-        f"{cores} CPU cores ({platform.machine()}, {torch.get_num_threads()} threads){gpu}, torch {torch.__version__}"
-    )
+    threads = torch.get_num_threads()
+    return f"{cores} CPU cores ({platform.machine()}, {threads} threads){gpu}, torch {torch.__version__}"
 
 
 @dataclass(frozen=True)
@@ -41,15 +37,14 @@ class Card:
 
     Attributes
     ----------
-    name : of the network
-    config : settings of its training (`TrainConfig` or the like): signal model or data, network, seed
+    config : settings of the training (`TrainConfig` or the like): signal model or data, network, seed
+    signal_model_hash : where the settings have a signal model
     wall_time_s, epochs, loss_history : of the training; no epochs where each batch is drawn anew
     parameters : how many the network has
     machine, package_version : that trained it
     accuracy : against the bound or the truth, as `evaluate.accuracy.certify` measured it; empty before
     default : whether it may be used without being asked for by name
     stored : when it came into the user's model folder
-    signal_model_hash : of the signal model, where the settings have one
     sha256 : of the file of weights
     """
 
@@ -71,7 +66,6 @@ class Card:
     def read(cls, weights: Path, config_class) -> Card:
         """The card of a file of weights, its settings as `config_class`; raises `InputError` without a readable one."""
         path = weights.with_suffix(".json")
-        again = "restore it or train again."
         try:
             values = text.read_json(path)
             config = config_class.from_dict(values["config"])
@@ -79,10 +73,9 @@ class Card:
             return cls(**(known | {"name": str(values["name"]), "config": config}))
         except FileNotFoundError as error:
             raise InputError(f"{weights.name} has no card {path.name} beside it; keep the two together.") from error
-        except InputError as error:
-            raise InputError(f"The card {path.name} is not readable ({reason(error)}); {again}") from error
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise InputError(f"The card {path.name} is not readable; {again}") from error
+            why = f" ({reason(error)})" if isinstance(error, InputError) else ""
+            raise InputError(f"The card {path.name} is not readable{why}; restore it or train again.") from error
 
     def to_json(self) -> str:
         """Content of the file. The signal model stands in the settings and, for readers, by itself."""
@@ -95,8 +88,7 @@ class Card:
 
     def write(self, weights: Path):
         """Write the card beside its weights, whole or not at all."""
-        with staged(weights.parent) as folder:
-            (folder / weights.with_suffix(".json").name).write_text(self.to_json())
+        write_text(weights.with_suffix(".json"), self.to_json())
 
 
 @dataclass(frozen=True)
@@ -141,31 +133,32 @@ def load(path: Path, config_class, build: Callable) -> tuple[Card, torch.nn.Modu
 
     Parameters
     ----------
-    config_class : of the settings; has `from_dict`
-    build : makes the network of such settings
+    config_class : of the settings; `build` makes the network of such settings
 
     Raises
     ------
     InputError : no card or an unreadable one, a file that is damaged, of another network, or not of this SHA-256
     """
-    files = (path, path.with_suffix(".json"))
-    return _load(path, config_class, build, *(f.stat().st_mtime_ns if f.is_file() else None for f in files))
+    return _load(path, config_class, build, stamps(path))
+
+
+def stamps(weights: Path) -> tuple:
+    """Time and size of a file of weights and of its card, None for one that is missing: the state of the two."""
+    found = []
+    for file in (weights, weights.with_suffix(".json")):
+        try:
+            found.append((file.stat().st_mtime_ns, file.stat().st_size))
+        except OSError:
+            found.append(None)
+    return tuple(found)
 
 
 @lru_cache(maxsize=8)
-def _load(path: Path, config_class, build, _weights_stamp, _card_stamp):
+def _load(path: Path, config_class, build, _stamps):
+    """The same; the network of a card is given up while it is built where it is larger than the file."""
     card, content = Card.read(path, config_class), path.read_bytes()
     if card.sha256 != hashlib.sha256(content).hexdigest():
         raise InputError(f"{path.name} is damaged or not the file its card describes (SHA-256 differs); restore both.")
-    return card, _restored(path, content, lambda: build(card.config))
-
-
-def _restored(path: Path, content: bytes, make: Callable) -> torch.nn.Module:
-    """The network that `make()` builds with the weights of a file, ready to be applied.
-
-    A card may claim a network of any size: one with more parameters than the file has numbers is given up while it is
-    built, before its memory is filled.
-    """
     left = len(content) // 4
 
     def count(_module, _name, parameter):
@@ -177,7 +170,7 @@ def _restored(path: Path, content: bytes, make: Callable) -> torch.nn.Module:
     hook = register_module_parameter_registration_hook(count)
     try:
         with torch.random.fork_rng():  # layers draw a start that is thrown away
-            network = make()
+            network = build(card.config)
         network.load_state_dict(load_tensors(content))
     except InputError:
         raise
@@ -186,4 +179,4 @@ def _restored(path: Path, content: bytes, make: Callable) -> torch.nn.Module:
         raise InputError(f"{path.name} is damaged or of another network; restore it or train again.") from error
     finally:
         hook.remove()
-    return network.eval().requires_grad_(False)
+    return card, network.eval().requires_grad_(False)

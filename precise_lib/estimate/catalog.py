@@ -1,11 +1,8 @@
 """Which trained networks there are: those shipped with the package and those of the user's model folder.
 
-The folder is named by the environment variable ``PRECISE_MODELS``; without it, it is ``models`` in the place that the
-operating system has for data of programs. A model is two files named by the hash of its signal model,
-``<hash>.safetensors`` and the card ``<hash>.json``, and a name of its own on the card.
-
-Where several networks fit an acquisition, the order is: the shipped default, then the user's own, newest first. Files
-that are damaged or half written are passed over; `Entry.problem` says what is wrong with them.
+A model of the folder is two files named by the hash of its signal model, ``<hash>.safetensors`` and the card
+``<hash>.json``, with a name of its own on the card. Where several networks fit an acquisition, the shipped default
+comes first, then the user's own, newest first. Files that are damaged or half written are passed over.
 """
 
 from __future__ import annotations
@@ -21,7 +18,7 @@ from pathlib import Path
 import platformdirs
 
 from precise_lib.errors import InputError, reason
-from precise_lib.estimate.card import Card
+from precise_lib.estimate.card import Card, stamps
 from precise_lib.estimate.sampling import TrainConfig
 from precise_lib.io.atomic import staged
 from precise_lib.io.shipped import data_path
@@ -69,48 +66,42 @@ class Entry:
 
 
 def folder() -> Path:
-    """The user's model folder, whether it exists or not."""
+    """The user's model folder: ``PRECISE_MODELS`` names it, else ``models`` among the system's data of programs."""
     named = os.environ.get("PRECISE_MODELS")
     return Path(named) if named else platformdirs.user_data_path("precise", appauthor=False) / "models"
 
 
 def shipped() -> list[Entry]:
     """Networks that come with the package, by name."""
-    return [_entry(path, "shipped") for path in sorted(data_path("weights").glob("*.safetensors"))]
+    return _entries(data_path("weights"), "shipped")
 
 
 def trained() -> list[Entry]:
-    """Networks of the user's model folder, newest first; empty where there is no folder or it cannot be read."""
-    found = [_entry(path, "user") for path in sorted(folder().glob("*.safetensors"))]
-    return sorted(found, key=lambda entry: str(entry.card and entry.card.stored), reverse=True)
+    """Networks of the user's model folder, newest first; empty where it cannot be read."""
+    return sorted(_entries(folder(), "user"), key=lambda entry: str(entry.card and entry.card.stored), reverse=True)
 
 
 def available() -> list[Entry]:
     """All networks, in the order in which they are chosen."""
-    ours = sorted(shipped(), key=lambda entry: not entry.is_default)
-    return ours + trained()
+    return sorted(shipped(), key=lambda entry: not entry.is_default) + trained()
 
 
 def fitting(acquisition: Acquisition) -> list[Entry]:
     """Networks trained for an acquisition, whole ones only, in the order in which they are chosen without a name."""
-    return [
-        entry
-        for entry in available()
-        if entry.is_default and same_acquisition(acquisition, entry.signal_model.acquisition)
-    ]
+    found = [entry for entry in available() if entry.is_default]
+    return [entry for entry in found if same_acquisition(acquisition, entry.signal_model.acquisition)]
 
 
 def find(name: str) -> Entry | None:
-    """A network by its name, or by the hash of its signal model; None where there is none.
+    """A network, whole or damaged, by its name or by the hash of its signal model; None where there is none.
 
-    A name goes before a hash, the user's networks before shipped ones of the same hash (names differ). A damaged one
-    is found too: loading it says what is wrong.
+    A name goes before a hash, the user's networks before shipped ones of the same hash (names differ).
     """
     everything = available()
     by_name = [entry for entry in everything if name in (entry.name, entry.path.stem)]
     by_hash = [entry for entry in everything if entry.hash == name]
-    found = by_name + sorted(by_hash, key=lambda entry: (entry.origin != "user", not entry.is_default))
-    return found[0] if found else None
+    by_hash.sort(key=lambda entry: (entry.origin != "user", not entry.is_default))
+    return next(iter(by_name + by_hash), None)
 
 
 def table(snr: float) -> str:
@@ -123,20 +114,11 @@ def table(snr: float) -> str:
             continue
         model, ratios = entry.signal_model, entry.efficiency(snr).values()
         a, t2_ms = model.acquisition, sorted({round(1e3 * t, 1) for t in model.t2star_s})
-        rows.append(
-            (
-                entry.name,
-                entry.hash,
-                "*" if entry.is_default else "",
-                f"{a.field_t:.2f} T",
-                str(a.n_samples),
-                f"{1e6 * a.dwell_time_s:.4g} us",
-                f"{'-'.join(f'{t:g}' for t in (t2_ms[0], t2_ms[-1])[: len(t2_ms)])} ms",
-                f"{min(ratios):.2f}-{max(ratios):.2f}" if ratios else "?",
-                ",".join(model.names),
-            )
-        )
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+        t2star = "-".join(f"{t:g}" for t in (t2_ms[0], t2_ms[-1])[: len(t2_ms)])
+        ratio = f"{min(ratios):.2f}-{max(ratios):.2f}" if ratios else "?"
+        timing = (f"{a.field_t:.2f} T", str(a.n_samples), f"{1e6 * a.dwell_time_s:.4g} us", f"{t2star} ms")
+        rows.append((entry.name, entry.hash, "*" if entry.is_default else "", *timing, ratio, ",".join(model.names)))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return "\n".join(lines + notes)
 
@@ -172,33 +154,25 @@ def check_name(name: str, signal_model_hash: str) -> None:
 def store(weights) -> Path:
     """Copy certified weights and their card into the model folder, by the hash of their signal model.
 
-    A network of the same signal model is replaced. Both files arrive whole; while only one has, the SHA-256 on the
-    card gives the pair away as no pair. Returns the path of the copy.
+    A network of the same signal model is replaced. Both files arrive whole; while only one has, its SHA-256 does not
+    agree with the card. Returns the path of the copy.
     """
-    weights = Path(weights)
-    card = Card.read(weights, TrainConfig)
+    card = Card.read(Path(weights), TrainConfig)
     card = replace(card, stored=datetime.now(UTC).isoformat(timespec="microseconds"))
-    name = card.signal_model_hash
+    name = f"{card.signal_model_hash}.safetensors"
     with staged(folder()) as staging:
-        shutil.copyfile(weights, staging / f"{name}.safetensors")
-        (staging / f"{name}.json").write_text(card.to_json())
-    return folder() / f"{name}.safetensors"
+        shutil.copyfile(weights, staging / name)
+        (staging / name).with_suffix(".json").write_text(card.to_json())
+    return folder() / name
 
 
-def _entry(path: Path, origin: str) -> Entry:
-    """The network of a weights file; never raises."""
-    stamps = []
-    for file in (path, path.with_suffix(".json")):
-        try:
-            stamps.append((file.stat().st_mtime_ns, file.stat().st_size))
-        except OSError:
-            stamps.append(None)
-    return _read(path, origin, *stamps)
+def _entries(where: Path, origin: str) -> list[Entry]:
+    return [_read(path, origin, stamps(path)) for path in sorted(where.glob("*.safetensors"))]
 
 
 @lru_cache(maxsize=256)
-def _read(path: Path, origin: str, _weights_stamp, _card_stamp) -> Entry:
-    """The same, read once for each state of the files: estimators look for their network in every batch."""
+def _read(path: Path, origin: str, _stamps) -> Entry:
+    """The network of a weights file, read once for each state of it; never raises."""
     card = problem = None
     try:
         card = Card.read(path, TrainConfig)

@@ -16,10 +16,7 @@ from precise_lib.signal.mrsi import MRSI
 
 
 def resolve(weights, model: SignalModel) -> SveModel:
-    """The network for `model`: given as such, by name or path, or (None) the first that fits.
-
-    Of several networks for the acquisition, the first that was trained on the lines of `model` is taken.
-    """
+    """The network for `model`: given as such, by name or path, or (None) the first that was trained on its lines."""
     if weights is None:
         weights = find_weights(model.acquisition)
         for entry in catalog.fitting(model.acquisition):
@@ -34,18 +31,9 @@ def resolve(weights, model: SignalModel) -> SveModel:
 
 def training_limits(network: SveModel) -> Limits:
     """The ranges that a network was trained on."""
-    config = network.card.config
-    why = f"the network '{network.name}' was not trained for this"
-    return Limits(
-        config.snr_range[0],
-        why,
-        why,
-        config.shift_range_hz,
-        config.broadening_range_hz,
-        config.ranges(),
-        config.network.front == "fid",
-        network.name,
-    )
+    c, why = network.card.config, f"the network '{network.name}' was not trained for this"
+    ranges = (c.shift_range_hz, c.broadening_range_hz, c.ranges())
+    return Limits(c.snr_range[0], why, why, *ranges, c.network.front == "fid", network.name)
 
 
 @dataclass(frozen=True)

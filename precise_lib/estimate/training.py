@@ -1,10 +1,9 @@
 """One trainer for every network: resumable to the bit, with the weights to keep beside those of the last step.
 
-`SveTrainer` trains the SVE network on new random FIDs in every iteration (Eqs 2 and 3 of PRECISE-DMI). `TrainConfig()`
-holds our recipe, `TrainConfig.papers_recipe()` the paper's, by the same code. In ours the loss of a FID is divided by
-the variance that its noise allows, the target is an efficient estimate in the same noise (`Sampler.draw_efficient`),
-amplitudes are drawn from below zero up (a prior that ends at zero pushes small ones up), and a one-cycle learning rate
-with an exponential average of the weights removes the noise of the last steps.
+`SveTrainer` trains the SVE network on new random FIDs in every iteration (Eqs 2 and 3 of PRECISE-DMI), by our recipe,
+`TrainConfig()`, or the paper's, `TrainConfig.papers_recipe()`. In ours amplitudes are drawn from below zero up, since a
+prior that ends at zero pushes small ones up, and a one-cycle learning rate with an exponential average of the weights
+removes the noise of the last steps.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from tqdm.auto import tqdm
 from precise_lib.errors import InputError
 from precise_lib.estimate import card
 from precise_lib.estimate.network import Network
-from precise_lib.estimate.sampling import Sampler, TrainConfig, amplitude_variance_scale, signal_families
+from precise_lib.estimate.sampling import Sampler, TrainConfig, signal_families
 from precise_lib.io.atomic import staged
 
 
@@ -38,9 +37,9 @@ def learning_rate(config, iteration: int) -> float:
 class Trainer:
     """State of one training: network, weights to keep, optimizer, random generator, history.
 
-    A trainer for a kind of network has four methods of its own: `build` gives the network, from torch's global
-    generator; `prepare` makes what is needed before the first step; `loss` is that of the batch of this iteration;
-    `keep`, called with it after the step, updates `kept` and `history`.
+    A kind of network has four methods of its own: `build` gives the network, from torch's global generator; `prepare`
+    makes what the first step needs; `loss` is that of this iteration's batch; `keep`, called with it after the step,
+    updates `kept` and `history`.
 
     Parameters
     ----------
@@ -65,8 +64,7 @@ class Trainer:
         return {k: v.detach().clone() for k, v in self.network.state_dict().items()}
 
     def step(self):
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.config, self.iteration)
+        self.optimizer.param_groups[0]["lr"] = learning_rate(self.config, self.iteration)
         loss = self.loss()
         self.optimizer.zero_grad()
         loss.backward()
@@ -78,10 +76,10 @@ class Trainer:
     def finished(self) -> bool:
         return self.iteration >= self.config.iterations
 
-    def state(self) -> dict[str, torch.Tensor]:
-        """All that a checkpoint holds."""
+    def save(self, path: Path):
+        """Checkpoint with the settings that it belongs to, written whole or not at all."""
         moments = self.optimizer.state_dict()["state"]
-        return {
+        state = {
             **{f"network.{k}": v for k, v in self.network.state_dict().items()},
             **{f"kept.{k}": v for k, v in self.kept.items()},
             **{f"adam.{i}.{k}": torch.as_tensor(v) for i, own in moments.items() for k, v in own.items()},
@@ -89,13 +87,10 @@ class Trainer:
             "history": torch.tensor(self.history, dtype=torch.float64),
             "progress": torch.tensor([self.iteration, self.wall_time_s, self.summed], dtype=torch.float64),
         }
-
-    def save(self, path: Path):
-        """Checkpoint with the settings that it belongs to, written whole or not at all."""
-        tensors = {k: v.detach().contiguous().cpu() for k, v in self.state().items()}
+        state = {k: v.detach().contiguous().cpu() for k, v in state.items()}
+        settings = json.dumps(self.config.to_dict(), sort_keys=True)
         with staged(path.parent) as folder:
-            settings = json.dumps(self.config.to_dict(), sort_keys=True)
-            save_file(tensors, folder / path.name, metadata={"config": settings})
+            save_file(state, folder / path.name, metadata={"config": settings})
 
     def load(self, path: Path):
         """Continue from a checkpoint; raises `InputError` when it is damaged or belongs to other settings."""
@@ -143,10 +138,8 @@ class SveTrainer(Trainer):
     """The SVE network on random FIDs; it keeps an exponential average of the weights where the settings say so."""
 
     def build(self):
-        config, families = self.config, None
-        if config.network.front == "matched":
-            families = signal_families(config)
-        return Network(config.signal_model, config.network, config.shift_range_hz, families)
+        families = signal_families(self.config) if self.config.network.front == "matched" else None
+        return Network.of(self.config, families)
 
     def prepare(self):
         self.sampler = Sampler(self.config, self.device)
@@ -154,8 +147,10 @@ class SveTrainer(Trainer):
             fids, _, sigma = self.sampler.draw(16384, self.generator)
             z = self.network.front.project(fids)
             self.network.front.fit_whitening(self.sampler.noise(z, sigma, self.generator))
-        scale = torch.tensor(amplitude_variance_scale(self.config.signal_model), dtype=torch.float32)
-        self.variance_scale = scale.to(self.device)
+        basis = self.config.signal_model.basis()
+        # variance of each amplitude (M,) per unit noise variance when all else is known
+        scale = np.diag(np.linalg.inv((basis.conj().T @ basis).real))
+        self.variance_scale = torch.tensor(scale, dtype=torch.float32).to(self.device)
 
     def loss(self) -> torch.Tensor:
         n, project = self.config.batch_size, self.network.front.project
@@ -186,11 +181,10 @@ def train(
 
     Parameters
     ----------
-    config : settings that `trainer` takes
+    config : settings that `trainer`, a class, takes
     out_dir : folder, made where missing; an interrupted training left ``<name>.checkpoint.safetensors`` there
     resume : continue from that checkpoint; the result is the same as without the interruption
     stop_after : stop at this iteration with a checkpoint, as an interruption would
-    trainer : class of the `Trainer`
 
     Returns
     -------
@@ -198,7 +192,7 @@ def train(
 
     Raises
     ------
-    InputError : the checkpoint in `out_dir` is damaged or belongs to other settings
+    InputError : the checkpoint is damaged or belongs to other settings
     """
     out_dir = Path(out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
@@ -210,11 +204,11 @@ def train(
     if not state.finished:
         return None
     state.network.load_state_dict(state.kept)
-    path, model = out_dir / f"{name}.safetensors", getattr(config, "signal_model", None)
+    path = out_dir / f"{name}.safetensors"
     made = card.Card(
         name,
         config,
-        signal_model_hash=None if model is None else model.hash,
+        signal_model_hash=config.signal_model.hash if hasattr(config, "signal_model") else None,
         wall_time_s=round(state.wall_time_s, 1),
         epochs=state.epochs,
         loss_history=[list(row) for row in state.history[:: max(1, len(state.history) // 300)]],

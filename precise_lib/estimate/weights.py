@@ -33,7 +33,7 @@ class SveModel(card.Trained):
         return parts, scale
 
     def amplitudes(self, fids, model: SignalModel | None = None) -> np.ndarray:
-        """Amplitudes (V, M) of FIDs (V, t); `model` is accepted for the common signature and must agree."""
+        """Amplitudes (V, M) of FIDs (V, t); `model`, where given, must agree."""
         if model is not None:
             check_match(self, model)
         parts, scale = self._run(self.network, fids)
@@ -50,11 +50,9 @@ class SveModel(card.Trained):
 
 
 def load_weights(name_or_path) -> SveModel:
-    """Load weights by name or hash of the signal model (shipped, or of the user's model folder), or by path.
+    """Weights by name or hash of the signal model (shipped, or of the user's model folder), or by path.
 
-    Raises
-    ------
-    InputError : no such weights, no card beside them, or a damaged file
+    Raises `InputError` where there are no such weights, no card beside them, or the file is damaged.
     """
     known = {entry.name: entry.path for entry in catalog.available()}
     entry = None if str(name_or_path).endswith(".safetensors") else catalog.find(str(name_or_path))
@@ -63,10 +61,9 @@ def load_weights(name_or_path) -> SveModel:
 
 
 def find_weights(acquisition: Acquisition, like="FILE") -> str:
-    """Name (shipped) or path (user's) of the weights for an acquisition when none are asked for.
+    """Name (shipped) or path (user's) of the first weights that fit an acquisition, see `catalog.fitting`.
 
-    `catalog.fitting` has the order; `like` is the data file that the message names. Raises `InputError` when no
-    network fits.
+    Raises `InputError`, which names the data file `like`, when no network fits.
     """
     for entry in catalog.fitting(acquisition):
         return entry.path.stem if entry.origin == "shipped" else str(entry.path)
@@ -80,16 +77,13 @@ def find_weights(acquisition: Acquisition, like="FILE") -> str:
 
 def check_match(network: SveModel | catalog.Entry, model: SignalModel):
     """Raise `InputError` unless the network was trained on the lines and acquisition of `model`."""
-    own = network.signal_model
+    own, what = network.signal_model, f"The network '{network.name}'"
     if own == model:
         return
     if not catalog.same_acquisition(own.acquisition, model.acquisition):
-        raise InputError(f"The network '{network.name}' was trained for another acquisition than the data's.")
+        raise InputError(f"{what} was trained for another acquisition than the data's.")
     if own.names != model.names or own.reference != model.reference:
-        raise InputError(
-            f"The network '{network.name}' estimates {', '.join(own.names)}, not {', '.join(model.names)}."
-        )
-    if np.abs(own.frequencies_hz - model.frequencies_hz).max() > 1.0 or not np.allclose(
-        own.t2star_s, model.t2star_s, rtol=0.05
-    ):
-        raise InputError(f"The network '{network.name}' was trained with other frequencies or T2* than asked for.")
+        raise InputError(f"{what} estimates {', '.join(own.names)}, not {', '.join(model.names)}.")
+    moved = np.abs(own.frequencies_hz - model.frequencies_hz).max()
+    if moved > 1.0 or not np.allclose(own.t2star_s, model.t2star_s, rtol=0.05):
+        raise InputError(f"{what} was trained with other frequencies or T2* than asked for.")

@@ -1,8 +1,7 @@
-"""The one executor of notebooks: papermill in a process of its own, so that runs cannot disturb each other.
+"""The one executor of notebooks: papermill in a process of its own, which ends with its parent.
 
-Parameters are data: they reach the notebook as literals, whatever they hold. Of the folder where a run is started no
-Python file runs. A run gets an environment of its own (where records go, how many threads), ends with its parent, and
-says which cell failed and why.
+Parameters are data: they reach the notebook as literals, whatever they hold. No Python file of the folder where a run
+is started runs.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ ADDED = {"injected-parameters", "papermill-error-cell-tag"}  # cells that paperm
 
 @dataclass(frozen=True)
 class Failure:
-    """Where a notebook stopped: the cell (its number as committed and first line), the error's name and message."""
+    """Where a notebook stopped: cell (its number as committed and first line), name and message of the error."""
 
     cell: str
     name: str
@@ -62,9 +61,7 @@ def find(name) -> Path:
 def parameters_of(notebook) -> dict[str, object]:
     """Parameters of a notebook and their defaults (None where a default is no literal).
 
-    Raises
-    ------
-    InputError : not readable, or it has no cell tagged ``parameters``
+    Raises `InputError` where it is not readable or has no cell tagged ``parameters``.
     """
     require("papermill", "ipykernel", extra="sweep")
     import nbformat
@@ -95,11 +92,10 @@ def _literal(source: str):
 def execute(
     notebook, output, parameters: dict, environment=None, folder=None, cell_timeout_s=None, kernel="", owner=None
 ) -> Failure | None:
-    """Run a notebook with `parameters` into the file `output`; None, or what went wrong.
+    """Run a notebook with `parameters` into the file `output`, up to a cell that fails; None, or what went wrong.
 
     Parameters
     ----------
-    notebook : its file; `output` gets the executed copy, up to the cell that failed
     parameters : name -> None, bool, int, float, str, or lists and dicts of these
     environment : environment variables on top of this process's own
     folder : working directory of the notebook; default the current one. It is not searched for modules
@@ -119,13 +115,10 @@ def execute(
         command += ["--parameters_file", values.name, "--kernel", "python3", "--language", "python"]
         command += ["--cwd", folder or os.getcwd(), "--no-progress-bar", "--log-level", "ERROR"]
         command += ["--start-timeout", START_TIMEOUT_S]
-        if cell_timeout_s is not None:
-            command += ["--execution-timeout", cell_timeout_s]
+        command += [] if cell_timeout_s is None else ["--execution-timeout", cell_timeout_s]
         settings = os.environ | _settings(own, kernel) | (environment or {})
         code, complaint = _run([str(part) for part in command], settings, own, owner)
-        failure = None
-        if code:
-            failure = failure_of(target) or Failure("the start", "papermill", complaint)
+        failure = (failure_of(target) or Failure("the start", "papermill", complaint)) if code else None
         if target.is_file():
             os.replace(target, output)
     return failure
@@ -152,7 +145,7 @@ def _run(command: list[str], environment: dict, folder: Path, owner: int | None)
     try:
         while True:
             with suppress(subprocess.TimeoutExpired):
-                _, text = process.communicate(timeout=1)
+                text = process.communicate(timeout=1)[1]
                 break
             if owner is not None and os.getppid() != owner:
                 os._exit(1)  # and the process follows, as after any other end of this one

@@ -1,11 +1,9 @@
 """Run a notebook over a table of parameters, side by side, and gather what it measured: ``precise sweep``.
 
-Every row is one run in ``OUT/runs/<key>``. The key is a hash of the notebook, the parameters and the version of this
-package, and a run counts as finished when its ``run.json`` is there, which arrives last and whole. So a sweep that was
-interrupted resumes where it stopped, a table that grew runs its new rows only, and the resulting table is the same
-whatever happened on the way. A row with a value that no notebook can get is a failed run, and stops no other. After a
-change to anything that the key does not know (the package's code under the same version, the content of a data file),
-sweep into another folder.
+Every row is one run in ``OUT/runs/<key>``, finished when its ``run.json`` is there, which arrives last and whole: an
+interrupted sweep resumes where it stopped, a table that grew runs its new rows only. The key is a hash of the notebook,
+the parameters and the version of this package; after a change to anything else (the package's code under the same
+version, the content of a data file), sweep into another folder.
 """
 
 from __future__ import annotations
@@ -78,8 +76,7 @@ def collect(**values) -> None:
 
     Outside a sweep nothing happens. Claims need not be repeated here: `evaluate.claims.record` is gathered too.
     """
-    path = os.environ.get("PRECISE_SWEEP_VALUES")
-    if path:
+    if path := os.environ.get("PRECISE_SWEEP_VALUES"):
         kept = (_read(Path(path)) or {}) | {k: v.item() if hasattr(v, "item") else v for k, v in values.items()}
         write_text(path, json.dumps(kept))
 
@@ -105,7 +102,8 @@ def execute(run: Run, threads: int | None = None, working_folder: str | None = N
             problem = notebooks.execute(
                 run.notebook, executed, run.parameters, environment, working_folder, CELL_TIMEOUT_S, "", owner
             )
-            found = [json.loads(p.read_text(encoding="utf-8")) for p in _in_order(records)]
+            made = sorted(records.glob("[!.]*.json"), key=lambda path: (path.stat().st_mtime_ns, path.name))
+            found = [json.loads(path.read_text(encoding="utf-8")) for path in made]
         except Exception as error:  # whatever else a run may raise is that run's
             problem = error if isinstance(error, InputError) else reason(error)
         about = {"parameters": run.parameters, "version": __version__, "seconds": round(time.time() - started, 1)}
@@ -119,11 +117,6 @@ def execute(run: Run, threads: int | None = None, working_folder: str | None = N
     for old in run.folder.glob("failed.*"):
         old.unlink(missing_ok=True)
     write_text(run.folder / "run.json", json.dumps(about, indent=1))
-
-
-def _in_order(records: Path) -> list[Path]:
-    """Records of claims in the order in which the notebook made them."""
-    return sorted(records.glob("[!.]*.json"), key=lambda path: (path.stat().st_mtime_ns, path.name))
 
 
 def measured(run: Run) -> dict:
@@ -161,18 +154,6 @@ def _cell(content):
     return json.dumps(content) if isinstance(content, list | dict | bool) or content is None else content
 
 
-def prepare(notebook, table, out) -> tuple[list[Run], list[str]]:
-    """Runs of a table and the names of its columns; raises `InputError` before anything is run or written."""
-    notebook, out = notebooks.find(notebook), Path(out).absolute()
-    rows = tables.read(table, notebooks.parameters_of(notebook))
-    with staged(out):  # an unwritable folder is refused now
-        pass
-    with staged(out / "runs"):
-        pass
-    runs = [Run(notebook, row, out / "runs" / run_key(notebook, row)) for row in rows]
-    return runs, list(dict.fromkeys(name for row in rows for name in row))
-
-
 @contextmanager
 def _cluster(address: str):
     """Dask as the backend of joblib, with the scheduler at `address`."""
@@ -204,15 +185,15 @@ def sweep(notebook, table, out, jobs: int | None = None, scheduler: str | None =
     Parameters
     ----------
     notebook : any notebook with a cell tagged ``parameters``, or ``your_data``
-    table : parameters, see `tables.read`
-    out : folder for ``table.csv`` and ``runs/``
+    table, out : parameters, see `tables.read`; folder for ``table.csv`` and ``runs/``
     jobs : runs at a time on this computer, default 1; each gets its share of the cores
     scheduler : address of a Dask scheduler, which then decides how many run at a time; its workers need this package
         and this file system
 
     Returns
     -------
-    list of `Run`, one per row. A failed run does not stop the others; the next call tries it again.
+    list of `Run`, one per row. A failed run, also one of a value that no notebook can get, does not stop the others;
+    the next call tries it again.
 
     Raises
     ------
@@ -221,7 +202,11 @@ def sweep(notebook, table, out, jobs: int | None = None, scheduler: str | None =
     """
     if jobs is not None and (scheduler or jobs < 1):
         raise InputError("--jobs is a positive number of runs on this computer; a scheduler needs none.")
-    runs, parameters = prepare(notebook, table, out)
+    notebook, out = notebooks.find(notebook), Path(out).absolute()
+    rows = tables.read(table, notebooks.parameters_of(notebook))
+    with staged(out), staged(out / "runs"):  # an unwritable folder is refused now
+        pass
+    runs = [Run(notebook, row, out / "runs" / run_key(notebook, row)) for row in rows]
     # equal rows are one run
     waiting = list({run.folder: run for run in runs if not (run.finished or run.refused)}.values())
     threads = None if scheduler else max(1, (os.cpu_count() or 1) // min(jobs or 1, len(waiting) or 1))
@@ -233,5 +218,5 @@ def sweep(notebook, table, out, jobs: int | None = None, scheduler: str | None =
             with tqdm(total=len(waiting), unit="run", disable=not progress) as workers.bar:
                 workers(delayed(execute)(run, threads, os.getcwd(), owner) for run in waiting)
         finally:
-            write_table(Path(out) / "table.csv", runs, parameters)
+            write_table(out / "table.csv", runs, list(dict.fromkeys(name for row in rows for name in row)))
     return runs

@@ -19,7 +19,7 @@ WORDS = {"true": True, "false": False, "none": None, "null": None}
 
 @dataclass(frozen=True)
 class Refused:
-    """Stands for a value that no notebook can get; the reason is a sentence."""
+    """Stands for a value that no notebook can get, for a reason in a sentence."""
 
     reason: str
 
@@ -32,8 +32,8 @@ def read(path, defaults: dict[str, object]) -> list[dict]:
     path : ``.csv`` (first line: names; an empty cell: the default) or ``.yaml`` / ``.yml`` (a list of mappings)
     defaults : the parameters that exist and their defaults; where a default is text, a cell of a CSV stays text
 
-    A cell of a CSV is otherwise an integer, a number, true, false or none, a JSON list or mapping, or text; a number
-    with leading zeros is text (``007``), and so is anything in JSON quotes.
+    A cell of a CSV is otherwise a number, true, false or none, a JSON list or mapping, or text; a number with leading
+    zeros is text (``007``), and so is anything in JSON quotes.
 
     Raises
     ------
@@ -42,13 +42,10 @@ def read(path, defaults: dict[str, object]) -> list[dict]:
     path = Path(path)
     if path.suffix.lower() not in (".csv", ".yaml", ".yml"):
         raise InputError(f"{path} is no table of parameters: give a .csv or .yaml file.")
-    if path.suffix.lower() == ".csv":
-        try:
-            rows = _csv(path, path.read_text(encoding="utf-8-sig"), defaults)
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
-            raise InputError(f"The table {path} is not readable: {reason(error)}.") from error
-    else:
-        rows = _yaml(path)
+    try:
+        rows = _csv(path, defaults) if path.suffix.lower() == ".csv" else _yaml(path)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"The table {path} is not readable: {reason(error)}.") from error
     if not rows:
         raise InputError(f"The table {path} has no row: give one for each run.")
     unknown = sorted({name for row in rows for name in row} - set(defaults))
@@ -60,7 +57,8 @@ def read(path, defaults: dict[str, object]) -> list[dict]:
     return rows
 
 
-def _csv(path: Path, text: str, defaults) -> list[dict]:
+def _csv(path: Path, defaults) -> list[dict]:
+    text = path.read_text(encoding="utf-8-sig")
     header = text.partition("\n")[0]
     # spreadsheets of some countries write semicolons
     lines = csv.reader(text.splitlines(keepends=True), delimiter=";" if header.count(";") > header.count(",") else ",")
