@@ -1,7 +1,6 @@
-"""What a FID tells of its parameters: the Jacobian of the signal model, and the Fisher matrix and its inverse.
+"""What a FID tells of its parameters: the Jacobian J of the signal model, and the Fisher matrix and its inverse.
 
-The Fisher matrix of white noise of SD sigma per real channel is ``Re(J^H J) / sigma^2``; its inverse is the
-Cramer-Rao bound. Trainings draw their errors by the same columns in torch (`estimate.sampling`).
+White noise of SD sigma per real channel makes it ``Re(J^H J) / sigma^2``; its inverse is the Cramer-Rao bound.
 """
 
 from __future__ import annotations
@@ -19,13 +18,12 @@ def jacobian(
     Then, where the model has them, by the square of the Gaussian width (Hz^2: the width itself has no slope at zero)
     and by the offset of the lipids (Hz).
     """
-    envelope = model.envelope(shift_hz, broadening_hz, phase_rad, gaussian_hz)
+    envelope, t = model.envelope(shift_hz, broadening_hz, phase_rad, gaussian_hz), model.acquisition.time_s
     lines, lipid = envelope[..., None, :] * model.basis().T, model.of_role("lipid")
     if np.any(offset_hz):
-        lines = lines * model.lipid_rotation(offset_hz)
+        lines = lines * np.exp(2j * np.pi * (np.asarray(offset_hz, float)[..., None, None] * lipid[:, None]) * t)
     amplitudes = np.asarray(amplitudes, float)
     signal = np.einsum("...m,...mt->...t", amplitudes, lines)
-    t = model.acquisition.time_s
     nuisance = [2j * np.pi * t * signal, -np.pi * t * signal, 1j * signal]
     if model.lineshape == "voigt":
         nuisance.append(-GAUSSIAN * t**2 * signal)
@@ -55,10 +53,7 @@ def inverse(fisher) -> np.ndarray:
 
 
 def covariance(model: SignalModel, amplitudes, sigma, *args, **nuisance) -> np.ndarray:
-    """Inverse Fisher matrix (..., M + 3, M + 3) in the order of `jacobian`, per noise `sigma` (...).
-
-    Further arguments are those of `jacobian`: shift_hz, broadening_hz, phase_rad and so on.
-    """
+    """Inverse Fisher matrix (..., M + 3, M + 3) per noise `sigma` (...); order and further arguments of `jacobian`."""
     bound = inverse(fisher(jacobian(model, amplitudes, *args, **nuisance)))
     return bound * np.asarray(sigma, float)[..., None, None] ** 2
 

@@ -2,11 +2,9 @@
 
 ``S(t) = exp(i phi + (2 pi i shift - pi broadening) t - GAUSSIAN (g t)^2) sum_m a_m B_m(t) exp(2 pi i o_m t)``
 
-A resonance above the carrier (higher ppm) has a positive frequency under a plain ``numpy.fft.fft``. Broadening is an
-extra Lorentzian full width common to all lines. Proton spectra need three terms more (PRECISE-DMI, Discussion):
-resonances of role "baseline" (macromolecules), which are fitted but not of interest; resonances of role "lipid", from
-the scalp, with one offset o_m of their own; and the lineshape "voigt", an unknown Gaussian width g beside the
-Lorentzian one.
+Higher ppm is a positive frequency under a plain ``numpy.fft.fft``; broadening is an extra Lorentzian full width common
+to all lines. For proton spectra: role "baseline" (macromolecules, fitted but not of interest), role "lipid" (scalp, one
+offset o of their own) and lineshape "voigt" (an unknown common Gaussian width g).
 """
 
 from __future__ import annotations
@@ -31,18 +29,9 @@ LINESHAPES = ("lorentzian", "voigt")
 
 @dataclass(frozen=True)
 class Acquisition:
-    """How the FID was sampled.
+    """How the FID was sampled: complex samples, their distance in s, Larmor frequency in MHz, "2H" or "1H".
 
-    Parameters
-    ----------
-    n_samples : number of complex time samples
-    dwell_time_s : time between two samples, s
-    spectrometer_frequency_mhz : Larmor frequency of the nucleus, MHz
-    nucleus : "2H" or "1H"
-
-    Raises
-    ------
-    InputError : a number is not positive, or fewer than two samples
+    Raises `InputError` for a number that is not positive, or fewer than two samples.
     """
 
     n_samples: int
@@ -87,10 +76,9 @@ class Resonance:
 
     Parameters
     ----------
-    name, ppm, t2star_s : chemical shift (of the main line) in ppm, T2* in s
+    ppm : of the main line
     role : "metabolite", "baseline" or "lipid"
-    lines : rows (ppm, real, imaginary, gaussian_hz): place, complex weight and Gaussian width of each line;
-        none for a single line of weight one at `ppm`
+    lines : rows (ppm, Re c_l, Im c_l, g_l in Hz); none for a single line of weight one at `ppm`
 
     Raises
     ------
@@ -126,19 +114,15 @@ class SignalModel:
 
     Parameters
     ----------
-    acquisition : `Acquisition`
-    resonances : tuple of `Resonance`; their order is the order of every metabolite axis
+    resonances : their order is the order of every metabolite axis
     carrier_ppm : chemical shift at zero frequency
-    reference : name of the resonance whose concentration is known
-    reference_concentration_mm : that concentration (natural-abundance HDO: 10 mM)
+    reference, reference_concentration_mm : the resonance whose concentration is known (natural-abundance HDO: 10 mM)
     lineshape : "lorentzian", or "voigt" where estimators must reckon with a Gaussian width too
 
     Example
     -------
     >>> from precise_lib.signal.presets import dmi_11t7
-    >>> model = dmi_11t7()
-    >>> fid = model.fids([1.0, 0.3, 0.6, 0.1], shift_hz=5.0)
-    >>> fid.shape
+    >>> dmi_11t7().fids([1.0, 0.3, 0.6, 0.1], shift_hz=5.0).shape
     (512,)
     """
 
@@ -204,11 +188,6 @@ class SignalModel:
         shift, broad, phase = (np.asarray(v, float)[..., None] for v in (shift_hz, broadening_hz, phase_rad))
         envelope = np.exp((2j * np.pi * shift - np.pi * broad) * self.acquisition.time_s + 1j * phase)
         return envelope * gaussian_decay(gaussian_hz, self.acquisition.time_s) if np.any(gaussian_hz) else envelope
-
-    def lipid_rotation(self, offset_hz=0.0) -> np.ndarray:
-        """The factor of each line, (..., M, n_samples): ``exp(2 pi i offset t)`` for lipids, one for all others."""
-        offset = np.asarray(offset_hz, float)[..., None, None] * self.of_role("lipid")[:, None]
-        return np.exp(2j * np.pi * offset * self.acquisition.time_s)
 
     def fids(
         self, amplitudes, shift_hz=0.0, broadening_hz=0.0, phase_rad=0.0, gaussian_hz=0.0, offset_hz=0.0

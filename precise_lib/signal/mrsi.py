@@ -1,7 +1,4 @@
-"""The one object that every estimator takes: FIDs on a grid, their signal model, and what the MRI adds.
-
-A dynamic measurement is a `Series` of such objects on one grid.
-"""
+"""The one object that every estimator takes, FIDs on a grid with their signal model and MRI; and a `Series` of it."""
 
 from __future__ import annotations
 
@@ -32,8 +29,7 @@ class MRSI:
 
     Parameters
     ----------
-    fids : (x, y, z, t) complex64
-    model : the `SignalModel` the FIDs were acquired under
+    fids : (x, y, z, t) complex64, acquired under `model`
     affine : (4, 4), voxel indices of `fids` to mm
     mask : (x, y, z) bool or None; voxels outside are not estimated
     mri, mri_affine : 3-D magnitude image on its own grid, and its affine; both or neither
@@ -87,17 +83,7 @@ class MRSI:
         return replace(self, **changes)
 
     def map_usable(self, estimate, name: str) -> xr.DataArray:
-        """Maps from a per-voxel estimator.
-
-        Parameters
-        ----------
-        estimate : callable, (V, t) complex64 -> (V, M) amplitudes
-        name : name of the result
-
-        Returns
-        -------
-        DataArray (metabolite, x, y, z) in mM, NaN where `usable` is False.
-        """
+        """Maps (metabolite, x, y, z) in mM, NaN where not `usable`, from (V, t) complex64 -> (V, M) amplitudes."""
         amplitudes = np.full((*self.grid_shape, len(self.model.names)), np.nan)
         usable = self.usable
         if usable.any():
@@ -113,18 +99,9 @@ class MRSI:
 class Series:
     """Frames of one measurement, one after another on the same grid; a set without a time course is a series of one.
 
-    "Voxel-frames" are the usable voxels of the first frame in the order of the grid, then those of the second, and so
-    on: N of them. Estimators that look at one FID at a time see them all at once.
-
-    Parameters
-    ----------
-    fids : (x, y, z, t, f) complex64
-    model, affine, mask, mri, mri_affine : as of `MRSI`, the same for every frame
-    notes : what reading it brought up, in sentences
-
-    Raises
-    ------
-    InputError : as `MRSI`
+    Its N "voxel-frames" are the usable voxels of the first frame in the order of the grid, then those of the second,
+    and so on. Arguments and errors are those of `MRSI`, but for `fids` (x, y, z, t, f), and `notes`: what reading it
+    brought up, in sentences.
     """
 
     fids: np.ndarray

@@ -22,10 +22,6 @@ def peak_height(model: SignalModel, broadening_hz=0.0) -> np.ndarray:
 
 
 def snr_to_sigma(model: SignalModel, snr, amplitude=1.0, broadening_hz=0.0):
-    """Time-domain noise SD for the SNR of PRECISE-DMI.
-
-    SNR is the height of the water peak in the spectrum over the SD of one channel of the spectral noise, which
-    is ``sigma * sqrt(n_samples)`` under the plain FFT. `amplitude` is that of water.
-    """
+    """Time-domain noise SD for an SNR; spectral noise is ``sigma * sqrt(n_samples)``, `amplitude` is that of water."""
     snr = np.asarray(snr, float)
     return amplitude * peak_height(model, broadening_hz) / (snr * np.sqrt(model.acquisition.n_samples))

@@ -1,10 +1,8 @@
-"""A human head in numbers: MNI152 anatomy, the metabolism of a DMI study, a heterogeneous tumor and a cavity.
+"""A human head: MNI152 anatomy, the metabolism of a DMI study, a heterogeneous tumor and a resection cavity.
 
-The anatomy is the MNI152 T1 template with its gray- and white-matter maps (2 mm, in nilearn's own wheel): averages of
-152 heads, with a cortex blurrier than in one person. What is not gray or white matter inside the brain mask counts as
-CSF; skull, scalp and the point spread of the encoding are left out. Metabolism by tissue (`CONCENTRATIONS_MM`) and
-lesions are assumed: an enhancing rim of viable tumor around a necrotic core, a part of the same tumor that does not
-enhance, and a resection cavity: the patient whom the authors of PRECISE-DMI name as a limit of their work.
+The MNI152 template averages 152 heads: its cortex is blurrier than in one person. What is neither gray nor white matter
+in the brain mask counts as CSF; skull, scalp and point spread are left out. Metabolism and lesions are assumed, the
+latter after the patient whom the authors of PRECISE-DMI name as a limit of their work.
 """
 
 from __future__ import annotations
@@ -73,13 +71,9 @@ def _inside(places, center, semi_axes) -> np.ndarray:
 
 
 def anatomy(lesions: bool = True, non_enhancing_in_mri: bool = False) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Tissue fractions and MRI at 2 mm.
+    """Fractions (7, X, Y, Z) of `TISSUES`, MRI (X, Y, Z) in [0, 1] and affine (4, 4), in MNI152 space at 2 mm.
 
-    Returns
-    -------
-    fractions : (7, X, Y, Z) of `TISSUES`; they sum to one inside the brain and to zero outside
-    mri : (X, Y, Z) gray levels in [0, 1], NaN outside the brain
-    affine : (4, 4), MNI152 space
+    Outside the brain fractions are zero and the MRI is NaN; inside fractions sum to one.
     """
     t1, gray, white, brain, affine = templates()
     fractions = np.zeros((len(TISSUES), *t1.shape))
@@ -92,8 +86,7 @@ def anatomy(lesions: bool = True, non_enhancing_in_mri: bool = False) -> tuple[n
             share = _inside(places, center, semi_axes) * brain
             fractions *= 1 - share
             fractions[TISSUES.index(name)] += share
-            level = LESION_GRAY["rim"] if non_enhancing_in_mri else None
-            level = LESION_GRAY.get(name, level)
+            level = LESION_GRAY.get(name, LESION_GRAY["rim"] if non_enhancing_in_mri else None)
             if level is not None:
                 mri = mri * (1 - share) + level * share
     return fractions, mri, affine
@@ -137,22 +130,18 @@ def human(
 ) -> Phantom:
     """Human brain on a DMI grid.
 
+    Concentrations are mM of brain tissue: the skull's share of a border voxel is missing signal (in `b1`), not missing
+    metabolism. `compartments` are 1 + the index in `TISSUES` of the tissue that fills most of a voxel; `tumors` the
+    voxels at least half lesion, one mask for each of `LESIONS`.
+
     Parameters
     ----------
     field_t : 7 or 4; sets the signal model and the voxel size
     voxel_mm : nominal isotropic voxel; 10 mm at 7 T and 15 mm at 4 T where None
     lesions : tumor and cavity; False is the healthy brain
-    non_enhancing_in_mri : paint the non-enhancing part as bright as the rim: the same metabolism under an MRI that
-        shows all of the tumor
+    non_enhancing_in_mri : paint the non-enhancing part as bright as the rim: an MRI that shows all of the tumor
     inhomogeneous : B0 of sinus and ear canals, and the sensitivity of a receive array; False is a perfect magnet
     model : any 2H signal model of water, Glc, Glx and Lac instead of that of the field
-
-    Returns
-    -------
-    Phantom
-        Concentrations in mM of brain tissue, so that the skull's share of a border voxel counts as missing
-        signal (in `b1`) and not as missing metabolism; `compartments` are 1 + the index in `TISSUES` of the tissue that
-        fills most of a voxel; `tumors` are the voxels at least half lesion, one mask for each of `LESIONS`.
 
     Raises
     ------
@@ -188,9 +177,7 @@ def human(
 def regions(phantom: Phantom, healthy: Phantom) -> dict[str, np.ndarray]:
     """Masks (x, y, z) to evaluate by: the whole brain, the tissues where no lesion reaches, the lesions that are there.
 
-    Parameters
-    ----------
-    phantom, healthy : with and without lesions on one grid; a voxel belongs to the tissue that fills most of it
+    `phantom` and `healthy` are with and without lesions, on one grid.
     """
     with np.errstate(invalid="ignore"):
         changed = (phantom.concentrations != healthy.concentrations).any("metabolite").values
