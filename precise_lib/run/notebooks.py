@@ -137,8 +137,11 @@ def _settings(own: Path, kernel: str) -> dict[str, str]:
     profile.parent.mkdir(parents=True)
     quiet = "c.IPKernelApp.log_level = 50  # neither that it speaks plain TCP nor that it was told to end\n"
     profile.write_text(f"{quiet}c.IPKernelApp.ignore_cwd = True\n{kernel}", encoding="utf-8")
-    folders = {f"JUPYTER_{name}_DIR": str(own / name.lower()) for name in ("CONFIG", "DATA", "RUNTIME")}
-    return folders | {"IPYTHONDIR": str(own / "ipython"), "PYTHONSAFEPATH": "1"}
+    settings = {f"JUPYTER_{name}_DIR": str(own / name.lower()) for name in ("CONFIG", "DATA", "RUNTIME")}
+    settings |= {"IPYTHONDIR": str(own / "ipython"), "PYTHONSAFEPATH": "1"}
+    if path := os.environ.get("PYTHONPATH"):  # ipykernel drops a first entry that is the working folder
+        settings["PYTHONPATH"] = os.pathsep.join([str(own / "nothing"), path])
+    return settings
 
 
 def _run(command: list[str], environment: dict, folder: Path, owner: int | None) -> tuple[int, str]:
