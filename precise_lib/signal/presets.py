@@ -33,7 +33,7 @@ def parse_metabolites(text: str) -> dict[str, float]:
 
     Raises
     ------
-    InputError : an unknown name without a shift, a shift that is no number, or a name given twice
+    InputError : an unknown name without a shift, a shift that is not a number, or a name given twice
 
     Example
     -------
