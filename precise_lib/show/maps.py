@@ -13,8 +13,7 @@ from precise_lib.show.curves import plot_curves, snr_axes
 def show_map(ax, values, **settings):
     """One slice, x to the right and y up."""
     image = ax.imshow(np.asarray(values).T, origin="lower", **settings)
-    ax.set_xticks([])
-    ax.set_yticks([])
+    ax.set(xticks=[], yticks=[])
     ax.grid(False)
     for spine in ax.spines.values():
         spine.set_visible(False)

@@ -11,8 +11,9 @@ from functools import partial
 import numpy as np
 
 from precise_lib import estimate
+from precise_lib.estimate.sampling import TrainConfig
 from precise_lib.estimate.sve import resolve
-from precise_lib.estimate.training import TrainConfig, Trainer
+from precise_lib.estimate.training import SveTrainer
 from precise_lib.evaluate.crlb import ratio_sd
 from precise_lib.evaluate.montecarlo import phantom_study
 from precise_lib.signal.noise import snr_to_sigma
@@ -45,8 +46,8 @@ def growth(small: int = 1000, large: int = 50_000) -> dict[str, float]:
 def training(iterations: int = 20) -> float:
     """FIDs a second in training, our recipe over the paper's."""
     rates = []
-    for config in (TrainConfig(), TrainConfig.plain()):
-        trainer = Trainer(config)
+    for config in (TrainConfig(), TrainConfig.papers_recipe()):
+        trainer = SveTrainer(config)
         taken = seconds(lambda trainer=trainer: [trainer.step() for _ in range(iterations)])
         rates.append(iterations * config.batch_size / taken)
     return rates[0] / rates[1]

@@ -1,8 +1,7 @@
 """The registry's estimators over their own settings, so that none is judged by a bad one.
 
-Every peer has one parameter that trades noise against contrast. `PEERS` lists the values tried; the whole curve is
-shown. `oracle` marks on it the setting of least error, which is known only to those who know the truth: it says how
-good a peer could be, the shipped setting how good it is.
+`PEERS` lists the values tried of the one parameter of each that trades noise against contrast; `oracle` picks the
+setting of least error, which needs the truth.
 """
 
 from __future__ import annotations
