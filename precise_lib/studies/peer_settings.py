@@ -189,8 +189,7 @@ def _cells(line: xr.Dataset, metabolite: str, best: bool) -> str:
     at = f" ({line['setting'].item().partition(', ')[2]})" if best else ""
     sites = line.sel(metabolite=metabolite, region=list(REGIONS[1:]))
     half = (sites["contrast_high"] - sites["contrast_low"]) / 2
-    kept = ", ".join(
-        f"{100 * c:.0f} ± {100 * h:.0f}" for c, h in zip(sites["contrast"].values, half.values, strict=True)
-    )
+    pairs = zip(sites["contrast"].values, half.values, strict=True)
+    kept = ", ".join(f"{100 * c:.0f} ± {100 * h:.0f}" for c, h in pairs)
     seconds = "" if best else f"{line['cpu_seconds'].item():.2g}"
     return f" {sizes}{at} | {kept} | {seconds} |"
