@@ -29,19 +29,11 @@ def conformance(
         raise typer.Exit(1)
 
 
-def bench(
-    repeats: Annotated[int, typer.Option(help="Monte Carlo repeats of the phantom.")] = 200,
-    voxels: Annotated[int, typer.Option(help="Voxels of the speed test.")] = 20_000,
-    decades: Annotated[int, typer.Option(help="Grow to 10^this many voxels.", min=3, max=6)] = 5,
-    large: Annotated[int, typer.Option(help="Voxels of the whole chain.")] = 100_000,
-    estimator: Annotated[list[str] | None, typer.Option(help=f"Also this one: {ESTIMATOR}.")] = None,
-):
-    """Print precision against the bound and speed of the estimators on this machine."""
-    from precise_lib import estimate
+def bench(estimator: Annotated[str | None, typer.Option(help=f"Also this one: {ESTIMATOR}.")] = None):
+    """Print precision against the bound, and ratios of times measured in one run on this machine."""
     from precise_lib.studies import bench
 
-    others = [estimate.load(name) if ":" in name else estimate.find(name) for name in estimator or []]
-    bench.run(repeats, voxels, decades, large, others)
+    bench.run(estimator)
 
 
 def scoreboard():

@@ -30,18 +30,11 @@ def plot_spectra(ax, model, spectra: Mapping[str, np.ndarray], window_ppm=(7.0, 
         ax.plot(ppm, np.real(mean), label=name, color=color(name), lw=1.2)
         if sd is not None:
             ax.fill_between(ppm, np.real(mean) - sd, np.real(mean) + sd, color=color(name), alpha=0.25, lw=0)
+    above = {"transform": ax.get_xaxis_transform(), "ha": "center", "va": "bottom", "fontsize": 8}
     if lines:
         for resonance in model.resonances:
             ax.axvline(resonance.ppm, color="0.8", lw=0.8, zorder=0)
-            ax.text(
-                resonance.ppm,
-                1.0,
-                resonance.name,
-                transform=ax.get_xaxis_transform(),
-                ha="center",
-                va="bottom",
-                fontsize=8,
-            )
+            ax.text(resonance.ppm, 1.0, resonance.name, **above)
     ax.set_xlim(*window_ppm)
     ax.set_xlabel("chemical shift (ppm)")
     ax.set_yticks([])

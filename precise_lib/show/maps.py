@@ -13,8 +13,7 @@ from precise_lib.show.curves import plot_curves, snr_axes
 def show_map(ax, values, **settings):
     """One slice, x to the right and y up."""
     image = ax.imshow(np.asarray(values).T, origin="lower", **settings)
-    ax.set_xticks([])
-    ax.set_yticks([])
+    ax.set(xticks=[], yticks=[])
     ax.grid(False)
     for spine in ax.spines.values():
         spine.set_visible(False)
@@ -46,10 +45,9 @@ def map_rows(rows: Mapping[str, Iterable], columns: Iterable[str], units: str = 
         shown = np.concatenate([np.ravel(m)[np.isfinite(np.ravel(m))] for m in maps if m is not None])
         low, high = (limits or {}).get(title, np.percentile(shown, [1, 99]))
         for ax, values in zip(line, maps, strict=True):
-            empty = values is None
-            shown_here = np.full((1, 1), np.nan) if empty else values
-            mapped = show_map(ax, shown_here, vmin=low, vmax=high, cmap=(cmaps or {}).get(title, "viridis"))
-            image = image if empty else mapped
+            filled = np.full((1, 1), np.nan) if values is None else values
+            mapped = show_map(ax, filled, vmin=low, vmax=high, cmap=(cmaps or {}).get(title, "viridis"))
+            image = image if values is None else mapped
         line[0].set_ylabel(title, fontsize=9)
         fig.colorbar(image, ax=list(line), label=units, shrink=0.85, pad=0.02)
     return fig

@@ -5,14 +5,14 @@ Absolute times depend on the machine and on what else it does; ratios of two thi
 
 from __future__ import annotations
 
-import argparse
 from functools import partial
 
 import numpy as np
 
 from precise_lib import estimate
+from precise_lib.estimate.sampling import TrainConfig
 from precise_lib.estimate.sve import resolve
-from precise_lib.estimate.training import TrainConfig, Trainer
+from precise_lib.estimate.training import SveTrainer
 from precise_lib.evaluate.crlb import ratio_sd
 from precise_lib.evaluate.montecarlo import phantom_study
 from precise_lib.signal.noise import snr_to_sigma
@@ -45,8 +45,8 @@ def growth(small: int = 1000, large: int = 50_000) -> dict[str, float]:
 def training(iterations: int = 20) -> float:
     """FIDs a second in training, our recipe over the paper's."""
     rates = []
-    for config in (TrainConfig(), TrainConfig.plain()):
-        trainer = Trainer(config)
+    for config in (TrainConfig(), TrainConfig.papers_recipe()):
+        trainer = SveTrainer(config)
         taken = seconds(lambda trainer=trainer: [trainer.step() for _ in range(iterations)])
         rates.append(iterations * config.batch_size / taken)
     return rates[0] / rates[1]
@@ -69,9 +69,3 @@ def run(estimator: str | None = None) -> None:
     study = partial(regularization_study, resolve(None, phantom.model).amplitudes, phantom, 12.0, [0.01], n_repeats=100)
     ratio = seconds(study, 1) / seconds(lambda: closed_form(phantom, 12.0, [0.01]), 1)
     print(f"maps of SD and bias, Monte Carlo of 100 repeats over closed form: {ratio:.0f} times the time")
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--estimator", metavar="NAME", help="one more: its code is run")
-    run(parser.parse_args().estimator)

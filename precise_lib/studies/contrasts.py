@@ -6,8 +6,7 @@ over the same width. The estimate is a linear map of single-voxel estimates, so 
 the true one has a closed form: with patterns F of equal variance, a view Q and the map H it is
 ``sum(Q H F * Q F) / sum((Q F)^2)``. It depends neither on the metabolite nor on the noise.
 
-What varies from voxel to voxel, unseen, keeps ``tr H / V``, and the noise ``sqrt(tr H H^T / V)``. The first is never
-the larger (Cauchy and Schwarz): no weighted average of voxels, whatever the MRI, gains contrast to noise for it.
+What varies from voxel to voxel, unseen, keeps ``tr H / V``, at most what the noise keeps, ``sqrt(tr H H^T / V)``.
 """
 
 from __future__ import annotations

@@ -77,9 +77,8 @@ def differences(new: xr.Dataset, kept: xr.Dataset) -> list[str]:
     both = [s for s in after if s in before]
     a, b = (t.sel(setting=both) for t in (kept, new))
     old, now = total_rmse(a).values, total_rmse(b).values
-    apart = ((a["contrast_high"] < b["contrast_low"]) | (b["contrast_high"] < a["contrast_low"])).any(
-        ("metabolite", "region")
-    )
+    apart = (a["contrast_high"] < b["contrast_low"]) | (b["contrast_high"] < a["contrast_low"])
+    apart = apart.any(("metabolite", "region"))
     for setting, was, is_, contrast in zip(both, old, now, apart.values, strict=True):
         if abs(is_ - was) > 0.05 * was:
             said.append(f"{setting}: RMSE {was:.3g} -> {is_:.3g} mM")

@@ -1,8 +1,7 @@
 """Estimators on the same noise over the same phantoms: errors, tumor contrast and time in one dataset.
 
 A `Case` is a phantom under one SNR with two tumors to look at: one that the MRI shows (a true positive) and one that
-it does not (a false negative). `study` runs any estimators over a case; `peer_settings` has those of the registry with
-their parameters, and the cases of the book.
+it does not (a false negative). `study` runs any estimators over a case.
 """
 
 from __future__ import annotations
@@ -132,11 +131,8 @@ def study(
     if case.hiding is not None:
         # only those that look at the MRI can tell the two phantoms apart
         first = [case.measure(np.random.default_rng([seed, 0]), p) for p in (case.phantom, case.hiding)]
-        moved = {
-            name: e
-            for name, e in estimators.items()
-            if not np.array_equal(e(first[0]).values, e(first[1]).values, equal_nan=True)
-        }
+        same = {n: np.array_equal(*(e(data).values for data in first), equal_nan=True) for n, e in estimators.items()}
+        moved = {name: e for name, e in estimators.items() if not same[name]}
         other = dict(runs[0]) | (_run(moved, case, case.hiding, n_repeats, seed, progress) if moved else {})
         runs = [runs[0], other]
     tables = {name: _summary(name, runs, case, n_repeats) for name in estimators}
@@ -147,14 +143,8 @@ def study(
         region=list(REGIONS),
         quantified=("metabolite", [name != model.reference for name in model.names]),
     )
-    out.attrs = {
-        "snr": case.snr,
-        "seed": seed,
-        "n_repeats": n_repeats,
-        "units": "mM",
-        "signal_model": model.hash,
-        "package_version": __version__,
-    }
+    out.attrs = {"snr": case.snr, "seed": seed, "n_repeats": n_repeats, "units": "mM"}
+    out.attrs |= {"signal_model": model.hash, "package_version": __version__}
     return out
 
 

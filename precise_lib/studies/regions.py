@@ -1,8 +1,6 @@
 """Where the MRI prior helps and where it misleads: errors by tissue region, over lambda and over what the MRI shows.
 
-For each region the root mean squared error of PRECISE over that of the single-voxel estimate (below one: the prior
-helps there), split into bias and SD, and how much of a contrast survives. `predicted` has both in closed form, before
-any noise is drawn; `measured` counts them, every prior on the same noise.
+RMSE, bias, SD and contrast kept: `predicted` in closed form, `measured` with every prior on the same noise.
 """
 
 from __future__ import annotations
@@ -51,8 +49,6 @@ def region_contrast(phantom: Phantom, region, healthy: Phantom) -> Contrast:
 
 def tissue_contrast(phantom: Phantom, fractions: xr.DataArray, region, first="gray", second="white") -> Contrast:
     """Level of one tissue minus another by regression of a map on the tissue fractions of the voxels of `region`.
-
-    The ordinary way to take partial volumes out of gray- and white-matter values; exact on a map without error.
 
     Parameters
     ----------

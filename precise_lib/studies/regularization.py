@@ -1,8 +1,6 @@
 """What the MRI prior does to a phantom, in closed form and by Monte Carlo.
 
-The exact minimizer of Eq. 4 is a linear map ``H`` of the SVE amplitudes (`precise_lib.estimate.prior`), so
-one set of noisy SVE maps serves every lambda and omega_max, and the errors are known before any noise is drawn:
-`closed_form` needs the truth, the MRI and the Cramer-Rao covariance only, and no network.
+The exact minimizer of Eq. 4 is a linear map of the SVE amplitudes, so one set of SVE maps serves every setting.
 """
 
 from __future__ import annotations

@@ -1,14 +1,7 @@
 r"""Shrinkage of estimates toward the training range: predicted from the bound and the range, and measured.
 
-An estimator of least squared error gives, for one amplitude with an unbiased estimate ``x`` of SD s and a uniform prior
-on [low, high], the mean of the normal distribution cut off to that range (Eq. truncated of the theory page). Averaged
-over the noise it is a function of the truth, and the line of regression through it has a slope below one. In the linear
-limit, far from both ends, that slope is ``1 / (1 + 12 s^2 / width^2)``.
-
-The reverse is a bound. If the mean of an estimate rises by b with the truth, its SD is at least b times the bound for
-b = 1 (Cramer and Rao with bias): noise is lost with contrast, never before it. Where the mean is a curve, its line of
-regression may have a slope up to sqrt(1.2) times SD / CRLB, in the limit of pure noise. Whoever does better has other
-data than the FID.
+See Eq. truncated of the theory page. The mean of an estimate rises by at most SD / CRLB with the truth (Cramer and
+Rao with bias); where that mean is a curve, its line of regression by at most sqrt(1.2) times as much, in pure noise.
 """
 
 from __future__ import annotations

@@ -72,23 +72,21 @@ def table_of_tests(low: Mapping[str, xr.Dataset], high: Mapping[str, xr.Dataset]
     ----------
     low, high : label -> Dataset of `shrinkage.summary` at low and at high SNR
     """
-    head = [
-        "",
-        "",
-        "slope, low SNR",
-        "slope, high SNR",
-        "intercept, low SNR (mM)",
-        "pulled toward (mM)",
+    head = ["", "", "slope, low SNR", "slope, high SNR", "intercept, low SNR (mM)", "pulled toward (mM)"]
+    head += [
         "middle third",
+        "above maximum",
+        "RMSE / bound, low SNR",
+        "RMSE / bound, high SNR",
+        "RMSE low / high",
+        "bound low / high",
     ]
-    head += ["above maximum", "RMSE / bound, low SNR", "RMSE / bound, high SNR", "RMSE low / high", "bound low / high"]
     rows = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for label, tables in low.items():
         for name in tables.metabolite.values:
             a, b = ({k: float(v) for k, v in x.sel(metabolite=name).items()} for x in (tables, high[label]))
-            cells = [f"{x['slope']:.2f} ± {x['slope_high'] - x['slope']:.2f}" for x in (a, b)] + [
-                f"{a['intercept']:.2f}"
-            ]
+            cells = [f"{x['slope']:.2f} ± {x['slope_high'] - x['slope']:.2f}" for x in (a, b)]
+            cells.append(f"{a['intercept']:.2f}")
             cells.append(f"{a['intercept'] / (1 - a['slope']):.1f}" if a["slope"] < 1 - HONEST else "")
             values = [a["middle_third"], a["above_maximum"], a["rmse_ratio"], b["rmse_ratio"]]
             values += [a["rmse"] / b["rmse"], a["efficient"] / b["efficient"]]

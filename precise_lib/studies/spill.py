@@ -1,7 +1,6 @@
 """Where the MRI prior takes an error that lipids made: the exact minimizer of Eq. 4 is linear, so errors pass it alone.
 
-The error of SVE by lipids is its estimate of noiseless FIDs with lipids less that of the same FIDs without. `H` of
-`prior.ExactSolver` takes it to the error of PRECISE.
+The error of SVE is its estimate of noiseless FIDs with lipids less that without; `ExactSolver` maps it.
 """
 
 from __future__ import annotations
