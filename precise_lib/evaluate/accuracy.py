@@ -30,7 +30,7 @@ def typical_amplitudes(names) -> np.ndarray:
 def accuracy(network: SveModel, snrs=SNRS, n_repeats: int = 10_000, seed: int = 1) -> dict:
     """SD / CRLB and bias (% of the amplitude) of each line of a typical voxel, over SNR; random phase.
 
-    Gaussian width and offset of the lipids, where the model has them, are in the middle of their training range.
+    Gaussian width and offset of the lipids are in the middle of their training range.
     """
     model, config = network.signal_model, network.card.config
     nuisance = {name: float(np.mean(getattr(config, f"{name[:-3]}_range_hz"))) for name in model.common[3:]}
@@ -38,13 +38,12 @@ def accuracy(network: SveModel, snrs=SNRS, n_repeats: int = 10_000, seed: int = 
     study = amplitude_study({"sve": network.amplitudes}, model, amplitudes, snrs, n_repeats, seed, **nuisance)
     study = study.isel(estimator=0)
     ratio = study["sd"].values / crlb.numeric(model, amplitudes, study["sigma"].values, **nuisance)
+    bias = (100 * study["bias"] / amplitudes).values
     return {
         "snr": list(snrs),
         "amplitudes": dict(zip(model.names, amplitudes.tolist(), strict=True)),
         "sd_over_crlb": dict(zip(model.names, ratio.T.round(4).tolist(), strict=True)),
-        "bias_percent": dict(
-            zip(model.names, (100 * study["bias"] / amplitudes).values.T.round(3).tolist(), strict=True)
-        ),
+        "bias_percent": dict(zip(model.names, bias.T.round(3).tolist(), strict=True)),
         "n_repeats": n_repeats,
     }
 
@@ -54,11 +53,7 @@ def certify(
 ) -> Card:
     """Complete the card of trained weights by its accuracy and `fields` such as ``default=True``; returns it.
 
-    Parameters
-    ----------
-    path : of the weights
-    load : makes a trained network of it
-    measure : the accuracy of such a network, as plain values
+    `load` makes a trained network of the path, `measure` the accuracy of such a network as plain values.
     """
     network = load(Path(path))
     card = replace(network.card, accuracy=measure(network), **fields)

@@ -1,7 +1,5 @@
 """Record what a notebook measured beside what a paper claims, and make the scoreboard from the two.
 
-``data/claims.yaml`` holds every claim with a tolerance that was set before anything was measured. A
-notebook calls :func:`record` with what it found; :func:`write_scoreboard` turns all records into one page.
 A claim that fails stays on the page and says so, and so does a claim that nobody has measured yet.
 """
 
@@ -17,30 +15,9 @@ from pathlib import Path
 
 from precise_lib import __version__
 from precise_lib.errors import InputError
-from precise_lib.evaluate.records import (
-    OWN_WORDS,
-    PAPERS,
-    SYMBOLS,
-    Claim,
-    Record,
-    Tolerance,
-    format_value,
-    load_claims,
-)
+from precise_lib.evaluate.records import OWN_WORDS, PAPERS, SYMBOLS, Claim, Record, load_claims
 from precise_lib.io.atomic import write_text
 from precise_lib.io.text import read_json
-
-__all__ = [
-    "Claim",
-    "Record",
-    "Tolerance",
-    "format_value",
-    "load_claims",
-    "read_records",
-    "record",
-    "write_results",
-    "write_scoreboard",
-]
 
 
 def record(
@@ -60,6 +37,9 @@ def record(
 ) -> Record:
     """Record one measured value under a claim and return what the notebook shows of it.
 
+    It is kept as ``<notebook>__<id>.json`` (with the part, where there is one) in the folder that ``PRECISE_RECORDS``
+    names, by default ``_build/records``, in place of an earlier one of the same notebook, claim and part.
+
     Parameters
     ----------
     id : claim of ``data/claims.yaml``, such as ``"P1"``; `part` : which of its values, for example ``"SVE, SNR 12"``
@@ -69,14 +49,7 @@ def record(
     figure : label of the figure that shows it; `note` : a remark for the scoreboard
     holds : True or False for a claim judged in words; False also fails a claim with bounds
     notebook : stem of the notebook; the environment variable ``PRECISE_NOTEBOOK`` unless given
-    differs : why a value outside its tolerance was measured on other terms than the paper's; the verdict then
-        reads "differs" and gives this reason, never "reproduced"
-
-    Returns
-    -------
-    Record
-        Kept as ``<notebook>__<id>.json`` (with the part, where there is one) in the folder that ``PRECISE_RECORDS``
-        names, by default ``_build/records``, in place of an earlier one of the same notebook, claim and part.
+    differs : why a value was measured on other terms than the paper's: outside its tolerance its verdict is "differs"
 
     Raises
     ------
@@ -122,9 +95,8 @@ def read_records(folder: str | Path) -> list[Record]:
             entry = read_json(path)
             records.append(Record(**{f.name: entry[f.name] for f in fields(Record) if f.name in entry}))
         except (ValueError, TypeError) as error:
-            raise InputError(
-                f"{path} is not a record of a claim ({error}); delete it and run its notebook again."
-            ) from error
+            complaint = f"{path} is not a record of a claim ({error}); delete it and run its notebook again."
+            raise InputError(complaint) from error
     order = list(load_claims())
     return sorted(records, key=lambda r: (order.index(r.id), r.notebook, r.part or ""))
 
@@ -143,22 +115,13 @@ def write_results(folder: str | Path, out_json: str | Path) -> None:
 def write_scoreboard(folder: str | Path, out_md: str | Path, notebooks: str = "../notebooks") -> None:
     """Write the scoreboard page (MyST Markdown) from a folder of records.
 
-    Parameters
-    ----------
-    folder : records, as :func:`record` writes them
-    out_md : the page
-    notebooks : path of the executed notebooks relative to the page, for its links
+    `notebooks` is the path of the executed notebooks relative to the page, for its links.
     """
     claims, records = load_claims(), read_records(folder)
     of = {c: [r for r in records if r.id == c] for c in claims}
     lines = ["# Scoreboard", "", counted(claims, of), "", _LEGEND, ""]
     if reduced := sorted({r.scale for r in records} - {None, "paper"}):
-        lines += [
-            "```{warning}",
-            f"Numbers of a reduced run ({', '.join(reduced)}), not of full size.",
-            "```",
-            "",
-        ]
+        lines += ["```{warning}", f"Numbers of a reduced run ({', '.join(reduced)}), not of full size.", "```", ""]
     for paper, title in PAPERS.items():
         if measured := [c for c in claims.values() if c.paper == paper and of[c.id]]:
             rows = [row for claim in measured for row in _rows(claim, of[claim.id], notebooks)]
@@ -169,10 +132,7 @@ def write_scoreboard(folder: str | Path, out_md: str | Path, notebooks: str = ".
         lines += ["## Not yet measured", "", *_table("44 16 40", header, rows)]
     if records:
         latest = max(r.time for r in records)
-        lines += [
-            f"Made by precise-lib {__version__} from {len(records)} records, the latest of {latest}.",
-            "",
-        ]
+        lines += [f"Made by precise-lib {__version__} from {len(records)} records, the latest of {latest}.", ""]
     write_text(out_md, "\n".join(lines))
 
 

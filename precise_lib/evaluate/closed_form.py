@@ -1,17 +1,14 @@
 r"""SD and bias of concentration maps without ground truth.
 
-`repeated` is the paper's way: SVE stands in for the truth, noise is added again and again to the FIDs it describes, and
-the whole chain is repeated; the SD of the results, and their mean minus SVE, are the estimated errors. `closed_form`
-has what that converges to for the exact minimizer of Eq. 4, without a repetition. With ``H = (I + 2 lambda L)^-1``,
+`repeated` is the paper's way: FIDs that SVE describes stand in for the truth, and the whole chain is repeated under
+fresh noise. `closed_form` has its limit for the exact minimizer of Eq. 4. With ``H = (I + 2 lambda L)^-1``,
 smoothed amplitudes c = H s and independent voxels of covariance S_u, the ratio ``r = c / c_water`` has to first order
 
     Var r_v = sum_u H_vu^2 (S_u,kk - 2 r_v S_u,kw + r_v^2 S_u,ww) / c_water,v^2,       bias_v = r_v - s_v / s_water,v .
 
-**The bias map carries the noise of SVE.** It is ``(H - I)`` of a noisy map, so its square is too large by the variance
-of that noise on average, and its absolute value is far from zero where there is no bias at all.
-`ErrorMaps.bias_noise` is its SD; `ErrorMaps.corrected_bias` subtracts its square, which is right on average for the
-*square* of the bias (over a region, too), while the root of a single voxel still is a threshold: zero below one SD, a
-little low above.
+**The bias map carries the noise of SVE**, of SD `ErrorMaps.bias_noise`: its absolute value is far from zero where there
+is no bias. `ErrorMaps.corrected_bias` subtracts the noise from the *square*, right on average and over regions;
+the root of a single voxel still is a threshold: zero below one SD, a little low above.
 """
 
 from __future__ import annotations
@@ -66,16 +63,13 @@ def sve_covariance(model: SignalModel, amplitudes, sigma, broadening_hz=0.0) -> 
 def excess_over_bound(
     amplitudes_of: Callable, model: SignalModel, amplitudes, sigma, n_draws: int = 20_000, seed: int = 0, **distorted
 ) -> np.ndarray:
-    """SD of an estimator over the bound, (M,), on `n_draws` simulated FIDs of the voxels (V, M) at hand.
+    """SD of an estimator over the bound, (M,), on `n_draws` simulated FIDs of up to 1000 of the voxels (V, M) at hand.
 
-    A network that stays a few percent above the bound makes the covariance from `sve_covariance` that much too small;
-    multiply it by the outer product of this. 20,000 draws tell the factor to 0.5 %, at a cost that does not grow with
-    the number of voxels.
+    `sve_covariance` is too small by the outer product of this. 20,000 draws tell it to 0.5 %.
 
     Parameters
     ----------
     amplitudes_of : (V, t) -> (V, M)
-    n_draws : shared by up to 1000 of the voxels
     distorted : shift_hz, broadening_hz, phase_rad of the voxels, see `distortions`
     """
     rng = np.random.default_rng(seed)
@@ -102,8 +96,7 @@ def closed_form(model: SignalModel, amplitudes, covariance, solvers=None, lattic
 
     Parameters
     ----------
-    amplitudes : (..., V, M) by SVE (or true ones, for the true errors); leading axes, for example frames, share the
-        linear map and the work on it
+    amplitudes : (..., V, M) by SVE (or true ones, for the true errors); leading axes (frames) share the linear map
     covariance : (..., V, M, M) of SVE, see `sve_covariance`
     solvers : a linear map as `ExactSolver`, or one for each metabolite and the water under it; None for SVE itself
     lattice : for many voxels, see `smoother.lattices`
@@ -165,8 +158,7 @@ def realizations(
     clean : (V, t) noiseless FIDs; ``model.fids(sve, **distortions)`` to estimate errors, the true ones to know them
     sigma : noise of a time sample, one number or (V,)
     chain : (V, t) complex64 -> any array, for example the maps (V, M) of several lambdas
-    noise : generator -> (V, t) complex noise of SD 1 per real channel where voxels share it, see
-        `precise_lib.simulate.encoding`; white and independent by default
+    noise : generator -> (V, t) complex noise of SD 1 per real channel that voxels share (`simulate.encoding`); or white
     """
     for repeat in range(n_repeats):
         rng = np.random.default_rng([seed, repeat])
@@ -178,13 +170,9 @@ def realizations(
 def repeated(
     clean, sigma, chain: Callable, n_repeats: int = 100, seed: int = 0, noise: Callable | None = None
 ) -> RunningMoments:
-    """Mean and SD of `realizations` (same arguments); memory holds one repetition, whatever their number.
+    """Mean and SD of `realizations` (same arguments), one in memory at a time; `InputError` for fewer than two.
 
     The SD is uncertain by 1 / sqrt(2 n_repeats) of itself, the bias by SD / sqrt(n_repeats).
-
-    Raises
-    ------
-    InputError : fewer than two repetitions
     """
     if n_repeats < 2:
         raise InputError(f"{n_repeats} repetition(s) have no SD; give at least 2.")

@@ -1,8 +1,7 @@
-"""Errors of one measured FID by repetition: as many noise realizations as the wanted precision of the errors takes.
+"""Errors of one measured FID by repetition: its fit stands in for the truth, under fresh noise of the measured level.
 
-The fitted FID stands in for the truth and fresh noise of the measured level is added until the SD of every estimate is
-known well enough. How well it is known comes from the draws themselves: the standard error of an SD is
-``SD sqrt((k - 1) / 4 n)``, k the kurtosis (3 for normal errors, more where a fit now and then goes astray).
+It goes on until the SD of every estimate is known well enough. The standard error of an SD is
+``SD sqrt((k - 1) / 4 n)``, with the kurtosis k of the draws (3 for normal errors, more where a fit may go astray).
 """
 
 from __future__ import annotations
@@ -45,31 +44,28 @@ def repeat_until(
     n_measured: int | None = None, batch: int = 1000, most: int = 100_000, seed: int = 0,
     widened: Mapping[str, np.ndarray] = {}, **nuisance: float,
 ) -> xr.Dataset:  # fmt: skip
-    """SD, bias and coverage of amplitude / reference amplitude.
+    """SD, bias and coverage of amplitude / reference amplitude, dims (estimator, metabolite) without the reference.
+
+    `sd` with its relative standard error `sd_error`, `bias` with `bias_se`, `coverage`, the share of realizations whose
+    interval (estimate +- 1.96 times the CRLB at that estimate) holds the truth, with `coverage_se`; `crlb` and `truth`
+    (metabolite). Attribute `reached` is 0 where `most` came before `largest_error`. Raises `InputError` for an error or
+    a number of realizations that is not positive.
 
     Parameters
     ----------
-    methods : name -> callable (fids (V, t), model) -> amplitudes (V, M); every one sees the same noise
+    methods : name -> callable (fids (V, t), model) -> amplitudes (V, M)
     amplitudes : (M,) of the FID that stands in for the truth; nuisance : its shift_hz, broadening_hz, phase_rad
     sigma : measured noise SD of the real part of a sample
     largest_error : stop when the SD of every estimate is known to this share of itself (one standard error)
     n_measured : samples that hold a measurement; later ones are zero-filled and carry no noise
     batch, most : realizations that are drawn together, and at most in all
-    widened : name -> (M,) factors on the stated interval, for an estimator known to stay above the bound
-        (`closed_form.excess_over_bound`); one otherwise
-
-    Returns
-    -------
-    Dataset, dims (estimator, metabolite) without the reference: `sd` with `sd_error` (its standard error, relative),
-    `bias` with `bias_se`, `coverage`, the share of realizations whose interval (estimate +- 1.96 times the CRLB at that
-    estimate) holds the truth, with `coverage_se`; `crlb` and `truth` (metabolite). Attribute `reached` is 0 where
-    `most` came before `largest_error`.
-
-    Raises
-    ------
-    InputError : an error or a number of realizations that is not positive
+    widened : name -> (M,) factors on the stated interval of an estimator that stays above the bound
+        (`closed_form.excess_over_bound`)
     """
-    _check(largest_error, batch, most)
+    if not largest_error > 0:
+        raise InputError(f"largest_error is {largest_error}; it must be positive.")
+    if batch < 2 or most < batch:
+        raise InputError(f"batch is {batch} and most is {most}; draw at least two at once, and no more than most.")
     amplitudes = np.asarray(amplitudes, float)
     n_samples = model.acquisition.n_samples if n_measured is None else n_measured
     seen = replace(model, acquisition=replace(model.acquisition, n_samples=n_samples))  # what bounds the errors
@@ -99,13 +95,6 @@ def repeat_until(
         "signal_model": model.hash, "package_version": __version__,
     }  # fmt: skip
     return dataset
-
-
-def _check(largest_error, batch, most) -> None:
-    if not largest_error > 0:
-        raise InputError(f"largest_error is {largest_error}; it must be positive.")
-    if batch < 2 or most < batch:
-        raise InputError(f"batch is {batch} and most is {most}; draw at least two at once, and no more than most.")
 
 
 def _summary(draws, held, truth, coordinates) -> xr.Dataset:

@@ -1,7 +1,4 @@
-"""How much of true differences an estimate keeps: the slope of its regression on the truth, and contrasts of maps.
-
-An unbiased estimate has slope one whatever its noise; one that falls back on the middle of a range has a smaller one.
-"""
+"""How much of true differences an estimate keeps: the slope of its regression on the truth, and contrasts of maps."""
 
 from __future__ import annotations
 
@@ -13,10 +10,7 @@ from precise_lib.evaluate.montecarlo import bootstrap_interval
 
 
 def kept(level, full, baseline=0.0, least: float = 1e-9) -> np.ndarray:
-    """Share of a true contrast that is left, ``(level - baseline) / (full - baseline)``; arguments broadcast.
-
-    NaN where the truth differs from the baseline by no more than `least`, in the unit of the levels.
-    """
+    """Share of a true contrast left, ``(level - baseline) / (full - baseline)``; NaN for a truth of `least` or less."""
     step = np.asarray(full) - baseline
     return (level - baseline) / np.where(np.abs(step) > least, step, np.nan)
 
@@ -51,12 +45,10 @@ def coefficients(pairs) -> np.ndarray:
 
 
 def line(truth, estimate, names=None, n_draws: int = 400, seed: int = 0) -> xr.Dataset:
-    """Least-squares line of the estimate on the truth, (n, M) both, per metabolite; intervals by bootstrap of the rows.
+    """Least-squares line of the estimate on the truth, (n, M) both, per metabolite.
 
-    Returns
-    -------
-    Dataset (metabolite): `slope`, `intercept`, `r2`, `rmse` and the ends `slope_low` ... `rmse_high` of their 95 %
-    intervals. `rmse` is the distance to the truth, not to the line.
+    `slope`, `intercept`, `r2`, `rmse` (to the truth, not to the line) and the ends `slope_low` ... `rmse_high` of their
+    95 % intervals by bootstrap of the rows.
     """
     pairs = np.stack(checked(truth, estimate), axis=1)
     low, high = bootstrap_interval(coefficients, pairs, n_draws, seed)
@@ -67,19 +59,16 @@ def line(truth, estimate, names=None, n_draws: int = 400, seed: int = 0) -> xr.D
 
 
 def controlled_line(truth, estimate, error=None, names=None, together: int = 1) -> xr.Dataset:
-    """The line where the error that the noise makes is known, (n, M) each; intervals by the sandwich formula.
+    """The line where the error that the noise makes is known, (n, M) each; 95 % intervals by the sandwich formula.
+
+    `slope`, `intercept`, the ends of their intervals (`slope_low` ...), RMS distances `spread` to the line and
+    `rmse` to the truth.
 
     Parameters
     ----------
-    error : first-order error of an efficient estimate for the very noise of the data, or None. It has mean zero
-        whatever the truth, so taking it along as a second regressor leaves the slope as it is and takes most of the
-        chance out of it.
-    together : so many rows, one after the other, share their chance (voxels of one phantom); the intervals allow for it
-
-    Returns
-    -------
-    Dataset (metabolite): `slope`, `intercept` and the ends of their 95 % intervals (`slope_low` ...), `spread`, the RMS
-    distance to the line, and `rmse`, the RMS distance to the truth
+    error : first-order error of an efficient estimate for the very noise of the data; of mean zero whatever the truth,
+        it leaves the slope as it is and takes most of the chance out of it
+    together : so many rows, one after the other, share their chance (voxels of one phantom)
     """
     truth, estimate, *errors = checked(truth, estimate, *(() if error is None else (error,)), at_least=4)
     if together < 1 or len(truth) % together or len(truth) < 2 * together:

@@ -18,7 +18,7 @@ from precise_lib.errors import InputError
 from precise_lib.signal.model import SignalModel
 from precise_lib.signal.mrsi import to_maps
 from precise_lib.signal.presets import dmi_rat
-from precise_lib.simulate.encoding import SAMPLINGS, EncodedNoise, Encoding, encode_fids, grid_affine
+from precise_lib.simulate.encoding import EncodedNoise, Encoding, encode_fids, grid_affine
 from precise_lib.simulate.fields import gradient_broadening
 from precise_lib.simulate.phantoms import METABOLITES, Phantom
 
@@ -160,7 +160,7 @@ def _block_mean(fine, matrix) -> np.ndarray:
 
 
 @lru_cache(maxsize=4)
-def _object(matrix, field_of_view_mm, sampling, model: SignalModel) -> dict:
+def _object(matrix, field_of_view_mm, model: SignalModel) -> dict:
     """Everything of the phantom that the MRI does not change, as arguments of `Phantom`."""
     per = [max(2, round(f / n / FINE_MM)) for f, n in zip(field_of_view_mm, matrix, strict=True)]
     points = _points([n * p for n, p in zip(matrix, per, strict=True)], field_of_view_mm)
@@ -177,25 +177,21 @@ def _object(matrix, field_of_view_mm, sampling, model: SignalModel) -> dict:
     tumor = inside & (counts[NUMBER["tumor"] - FIRST_OF_BRAIN] >= 0.5)
     amplitudes = mm / model.reference_concentration_mm * b1(points)[..., None]
     shift = b0(points)
-    out = {
+    encoding = Encoding(matrix, field_of_view_mm)
+    image = encoding.encode(amplitudes).real
+    ratio = np.where(inside[..., None], image / image[..., :1], np.nan) * model.reference_concentration_mm
+    return {
         "concentrations": to_maps(truth, METABOLITES, "truth"),
         "compartments": compartments,
         "tumors": {"tumor": tumor},
-        "affine": grid_affine(matrix, field_of_view_mm),
+        "affine": encoding.affine,
         "model": model,
         "b0_hz": _block_mean(shift, matrix),
         "b1": _block_mean(amplitudes[..., 0], matrix),
+        "clean": encode_fids(encoding, model, amplitudes, shift, gradient_broadening(shift)),
+        "noise": EncodedNoise(encoding),
+        "blurred": to_maps(ratio, METABOLITES, "blurred truth"),
     }
-    if sampling is not None:
-        encoding = Encoding(matrix, field_of_view_mm, sampling)
-        image = encoding.encode(amplitudes).real
-        ratio = np.where(inside[..., None], image / image[..., :1], np.nan) * model.reference_concentration_mm
-        out |= {
-            "clean": encode_fids(encoding, model, amplitudes, shift, gradient_broadening(shift)),
-            "noise": EncodedNoise(encoding),
-            "blurred": to_maps(ratio, METABOLITES, "blurred truth"),
-        }
-    return out
 
 
 def rat(
@@ -203,7 +199,6 @@ def rat(
     tumor_in_mri: bool = True,
     model: SignalModel | None = None,
     field_of_view_mm=(22.0, 22.0, 22.0),
-    sampling: str | None = "sphere",
 ) -> Phantom:
     """The rat of Fig. 9; ``rat((11, 11, 11), field_of_view_mm=(27.5,) * 3)`` is that of Fig. 10.
 
@@ -215,18 +210,14 @@ def rat(
     matrix, field_of_view_mm : of the DMI, along x, y, z; the MRI has 110^3 over the same field of view
     tumor_in_mri : False erases the tumor from the MRI, not from the animal
     model : of water, Glc, Glx and Lac; `dmi_rat` by default
-    sampling : "sphere" or "cube" of k-space, with point spread and the noise that belongs to it; None for voxels that
-        are sharp boxes with a single frequency each and independent noise
 
     Raises
     ------
-    InputError : another set of metabolites or another sampling
+    InputError : another set of metabolites, or sizes that make no sense
     """
     model = dmi_rat() if model is None else model
     if tuple(model.names) != METABOLITES:
         raise InputError(f"The rat holds {', '.join(METABOLITES)}, not {', '.join(model.names)}.")
-    if sampling is not None and sampling not in SAMPLINGS:
-        raise InputError(f"There is no k-space sampling '{sampling}', only {', '.join(SAMPLINGS)} or None.")
     matrix, field_of_view_mm = tuple(int(n) for n in matrix), tuple(float(f) for f in field_of_view_mm)
     Encoding(matrix, field_of_view_mm)  # raises for sizes that make no sense
     points = _points([MRI_MATRIX] * 3, field_of_view_mm)
@@ -234,5 +225,5 @@ def rat(
     return Phantom(
         mri=mri,
         mri_affine=grid_affine([MRI_MATRIX] * 3, field_of_view_mm),
-        **_object(matrix, field_of_view_mm, sampling, model),
+        **_object(matrix, field_of_view_mm, model),
     )

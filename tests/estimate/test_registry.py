@@ -13,7 +13,8 @@ from precise_lib import estimate
 from precise_lib.errors import InputError
 from precise_lib.estimate import registry, sve, weights
 from precise_lib.evaluate import conformance
-from precise_lib.evaluate.conformance import CHECKS, Subject
+from precise_lib.evaluate.checks import Subject
+from precise_lib.evaluate.conformance import CHECKS
 from precise_lib.signal.mrsi import MRSI
 from precise_lib.signal.presets import dmi_11t7
 from tests.helpers import SHIPPED, has_certified_weights, noisy_fids

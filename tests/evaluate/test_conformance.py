@@ -7,7 +7,8 @@ import pytest
 from precise_lib import estimate
 from precise_lib.errors import InputError
 from precise_lib.evaluate import conformance, crlb
-from precise_lib.evaluate.conformance import CHECKS, Subject, Violation
+from precise_lib.evaluate.checks import CONTENTS, Subject, Violation
+from precise_lib.evaluate.conformance import CHECKS
 from precise_lib.signal.noise import snr_to_sigma
 from precise_lib.signal.presets import dmi_11t7
 from precise_lib.studies.peer_settings import Peer
@@ -81,7 +82,7 @@ def lifted(maps, data):
 
 def memorized(maps, data):
     """Says what the innermost ring holds, whatever was measured."""
-    return 0 * maps + 10 * conformance.CONTENTS[0][:, None, None, None]
+    return 0 * maps + 10 * CONTENTS[0][:, None, None, None]
 
 
 def demanding(data):
