@@ -1,0 +1,223 @@
+"""The prior that the data may overrule: limits with an exact answer, Stein's estimate, and what it is for."""
+
+import numpy as np
+import pytest
+
+from precise_lib.errors import InputError
+from precise_lib.estimate.adaptive import Problem, Settings, adaptive
+from precise_lib.estimate.coupling import Couplings, Neighbors, over_frames
+from precise_lib.estimate.prior import ExactSolver, edge_weights
+from precise_lib.estimate.stein import LAMS, PROBES, Tuner, moved, probes, risk, tune
+
+
+@pytest.fixture
+def scene():
+    """Two halves under an MRI that shows them, a 3x3 lesion that it does not; 16x16, three metabolites."""
+    rng = np.random.default_rng(0)
+    gray = np.zeros((16, 16, 1))
+    gray[8:] = 1.0
+    truth = np.zeros((16, 16, 3)) + gray * [1.0, 2.0, 1.0]
+    truth[2:5, 6:9] += [3.0, -3.0, 3.0]
+    lesion = np.zeros((16, 16), bool)
+    lesion[2:5, 6:9] = True
+    variance = np.full((256, 3), 0.5) * rng.uniform(0.8, 1.2, (256, 1))
+    return gray, truth.reshape(256, 3), lesion.ravel(), variance
+
+
+def draw(scene, seed):
+    _, truth, _, variance = scene
+    rng = np.random.default_rng(seed)
+    noise = rng.standard_normal((1 + PROBES, *truth.shape)) * np.sqrt(variance)
+    return truth + noise[0], noise[1:]
+
+
+def test_quadratic_limit_is_the_exact_solver_of_the_paper():
+    rng = np.random.default_rng(1)
+    gray = rng.uniform(size=(6, 5, 4))
+    gray[0, 0] = np.nan
+    neighbors = Neighbors.of(gray)
+    couplings = neighbors.capped(5.5)
+    assert abs(couplings.matrix - edge_weights(gray, 5.5)).max() < 1e-12
+    ratios = rng.standard_normal((neighbors.n_voxels, 3))
+    problem = Problem(ratios, np.full_like(ratios, 0.25), couplings)
+    # (c - s)^2 / t^2 + lam g (cu - cv)^2 / 2 t^2: half the lambda of Eq. 4 counted once, a quarter counted twice
+    maps, _ = problem.solve(0.4, np.inf, tolerance=1e-9)
+    np.testing.assert_allclose(maps[:, 0], ExactSolver(couplings.matrix, 0.1)(ratios), atol=1e-7)
+
+
+def test_a_large_tau_is_the_quadratic_penalty_and_lambda_zero_the_data(scene):
+    ratios, _ = draw(scene, 2)
+    problem = Problem(ratios, scene[3], Neighbors.of(scene[0]).bowsher(4))
+    wide, _ = problem.solve(3.0, 1e6, tolerance=1e-9)
+    flat, _ = problem.solve(3.0, np.inf, tolerance=1e-9)
+    np.testing.assert_allclose(wide, flat, atol=1e-6)
+    np.testing.assert_array_equal(problem.solve(0.0, 1.0)[0][:, 0], ratios)
+    many, _ = problem.solve(1e5, np.inf, tolerance=1e-9)
+    assert np.ptp(many[:120, 0, 0]) < 1e-2 < np.ptp(ratios[:120, 0])
+
+
+def test_units_do_not_matter(scene):
+    ratios, _ = draw(scene, 3)
+    couplings, unit = Neighbors.of(scene[0]).bowsher(4), np.array([1e-3, 7.0, 300.0])
+    one = Problem(ratios, scene[3], couplings).solve(5.0, 1.0, tolerance=1e-8)[0]
+    other = Problem(ratios * unit + 5, scene[3] * unit**2, couplings).solve(5.0, 1.0, tolerance=1e-8)[0]
+    np.testing.assert_allclose((other - 5) / unit, one, atol=1e-5)
+
+
+def test_the_result_is_a_minimum(scene):
+    ratios, _ = draw(scene, 4)
+    problem = Problem(ratios, scene[3], Neighbors.of(scene[0]).bowsher(4))
+    maps, _ = problem.solve(5.0, 1.0, steps=60, tolerance=1e-9)
+
+    def loss(x):
+        d = problem.distance2(x)
+        fit = ((x[:, 0] - ratios) ** 2 / scene[3]).sum()
+        return fit + 5.0 * (problem.couplings.weight[:, None] * d / (1 + d)).sum()
+
+    rng = np.random.default_rng(0)
+    here = loss(maps)
+    for _ in range(20):
+        assert loss(maps + 1e-3 * rng.standard_normal(maps.shape)) > here
+
+
+@pytest.mark.parametrize(("tau", "allowed"), [(1.0, 0.03), (np.inf, 0.0)])
+def test_stein_s_estimate_has_the_mean_of_the_true_error(scene, tau, allowed):
+    """To the chance of 60 data sets; a probe of finite size costs a little where couplings open."""
+    gaps = []
+    for seed in range(60):
+        ratios, noise = draw(scene, 100 + seed)
+        problem = Problem(moved(ratios, noise), scene[3], Neighbors.of(scene[0]).bowsher(4))
+        maps, _ = problem.solve(3.0, tau)
+        true = ((maps[:, 0] - scene[1]) ** 2 / scene[3]).mean()
+        gaps.append(risk(problem, maps, noise).mean() - true)
+    assert np.std(gaps) / np.sqrt(60) < 0.02
+    assert abs(np.mean(gaps)) < allowed + 4 * np.std(gaps) / np.sqrt(60)
+
+
+def test_noise_that_neighbors_share_needs_probes_that_they_share(scene):
+    def shared(rng):
+        white = rng.standard_normal((17, 17, 3))
+        return ((white[1:, 1:] + white[:-1, 1:] + white[1:, :-1] + white[:-1, :-1]) / 2).reshape(256, 3)
+
+    couplings = Neighbors.of(scene[0]).bowsher(4)
+    variance, gaps = np.ones((256, 3)), {"shared": [], "white": []}
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        ratios = scene[1] + shared(rng)
+        for kind, noise in (("shared", shared(rng)), ("white", rng.standard_normal((256, 3)))):
+            problem = Problem(moved(ratios, noise[None]), variance, couplings)
+            maps, _ = problem.solve(2.0, np.inf)
+            true = ((maps[:, 0] - scene[1]) ** 2).mean()
+            gaps[kind].append(risk(problem, maps, noise[None]).mean() - true)
+    assert abs(np.mean(gaps["shared"])) < 0.04
+    assert np.mean(gaps["white"]) < -0.2
+
+
+def test_probes_have_the_variance_and_the_correlation_of_the_noise():
+    rng = np.random.default_rng(0)
+    free = rng.standard_normal((50, 400)) + 1j * rng.standard_normal((50, 400))
+    free[1] = free[0]
+    variance = rng.uniform(1, 4, (50, 3))
+    noise = probes(7 * free, variance, count=200)
+    np.testing.assert_allclose(noise.std(0) / np.sqrt(variance), 1, atol=0.25)
+    np.testing.assert_allclose(noise[:, 0] / np.sqrt(variance[0]), noise[:, 1] / np.sqrt(variance[1]))
+    assert abs(np.corrcoef(noise[:, 2, 0], noise[:, 3, 0])[0, 1]) < 0.3
+    with pytest.raises(InputError):
+        probes(free[:, :1], variance)
+
+
+def test_tuned_by_itself_it_keeps_a_lesion_that_the_mri_does_not_show(scene):
+    gray, truth, lesion, variance = scene
+    neighbors = Neighbors.of(gray)
+    kept, errors, linear = [], [], []
+    for seed in range(5):
+        ratios, noise = draw(scene, 200 + seed)
+        field = adaptive(ratios, variance, neighbors, tune(ratios, variance, neighbors, noise).settings)
+        kept.append(field.maps[lesion].mean(0) / truth[lesion].mean(0))
+        errors.append(((field.maps - truth) ** 2).mean())
+        quadratic = Problem(ratios, variance, neighbors.bowsher(4))
+        linear.append(min(((quadratic.solve(lam, np.inf)[0][:, 0] - truth) ** 2).mean() for lam in LAMS))
+    assert (np.mean(kept, 0) > 0.9).all()
+    assert np.mean(errors) < 0.5 * np.mean(linear)
+
+
+def test_an_mri_of_noise_is_not_followed(scene):
+    """The choice without an MRI is taken, or one as good."""
+    gray = np.random.default_rng(5).uniform(size=scene[0].shape)
+    errors = {True: [], False: []}
+    for seed in range(5):
+        ratios, noise = draw(scene, 300 + seed)
+        for blind in errors:
+            neighbors = Neighbors.of(np.zeros_like(gray) if blind else gray)
+            settings = tune(ratios, scene[3], neighbors, noise).settings
+            error = (adaptive(ratios, scene[3], neighbors, settings).maps - scene[1]) ** 2 / scene[3]
+            errors[blind].append(error.mean())
+    assert np.mean(errors[False]) < np.mean(errors[True]) + 0.03  # of the single-voxel variance
+
+
+def test_slack_buys_a_smaller_step(scene):
+    ratios, noise = draw(scene, 6)
+    tuner = Tuner(ratios, scene[3], Neighbors.of(scene[0]), noise)
+    best = tuner.least(Settings(LAMS[7], 1.0, 4))
+    wide = tuner.keep(best, 0.5)
+    assert wide.step < best.step
+    assert tuner.risk(wide) <= tuner.risk(best) + 0.5 * abs(tuner.risk(best))
+
+
+def test_a_metabolite_with_a_course_of_its_own_gets_a_smaller_lambda(scene):
+    gray, truth, _, variance = scene
+    rng = np.random.default_rng(8)
+    truth = truth.copy()
+    truth[:, 1] += 1.5 * np.sin(np.arange(256) / 3)
+    ratios = truth + rng.standard_normal(truth.shape) * np.sqrt(variance)
+    noise = rng.standard_normal((4, *truth.shape)) * np.sqrt(variance)
+    shares = Tuner(ratios, variance, Neighbors.of(gray), noise).shares(Settings(LAMS[8], 1.0, 4))[0].share
+    assert shares[1] < 0.5 * min(shares[0], shares[2])
+
+
+def test_the_field_solves_its_own_quadratic_problem(scene):
+    ratios, _ = draw(scene, 9)
+    field = adaptive(ratios, scene[3], Neighbors.of(scene[0]), Settings(10.0, 0.7, 4, share=(1.0, 0.2, 0.6)))
+    for k in range(3):
+        np.testing.assert_allclose(field.factor(k).solve(ratios[:, k] / scene[3][:, k]), field.maps[:, k], atol=0.02)
+    assert ((field.opened >= 0) & (field.opened <= 1)).all()
+    border = scene[2][field.problem.couplings.pairs].sum(1) == 1
+    assert field.opened[border].mean() > 0.9 > 0.3 > np.median(field.opened[~border])
+
+
+def test_bowsher_votes():
+    gray = np.array([0.0, 0.1, 0.5, 0.55]).reshape(4, 1, 1)
+    one = Neighbors.of(gray).bowsher(1)
+    # 0 and 1 choose each other, so do 2 and 3; nobody chooses across
+    assert one.pairs.tolist() == [[0, 1], [2, 3]]
+    assert one.weight.tolist() == [1.0, 1.0]
+    every = Neighbors.of(np.random.default_rng(0).uniform(size=(4, 4, 4))).bowsher(26)
+    assert (every.weight == 1).all()
+    assert len(every.pairs) == 3 * 48 + 6 * 36 + 4 * 27
+    half = Neighbors.of(np.array([0.0, 0.1, 0.15]).reshape(3, 1, 1)).bowsher(1)
+    assert half.weight.tolist() == [0.5, 1.0]
+
+
+def test_equal_gray_levels_choose_the_closer_voxel():
+    affine = np.diag([10.0, 10.0, 2.0, 1.0])
+    flat = Neighbors.of(np.zeros((5, 5, 9)), affine)
+    chosen = flat.bowsher(2)
+    # at both ends of z a voxel has one neighbor there; all others choose theirs along z
+    inside = ~np.isin(chosen.pairs % 9, (0, 8)).any(1)
+    assert inside.sum() == 25 * 6
+    assert (np.diff(chosen.pairs[inside], axis=1) == 1).all()
+
+
+def test_frames_are_a_fourth_direction():
+    one = Couplings(np.array([[0, 1]]), np.array([1.0]), 2)
+    two = over_frames(one, 3, 0.5)
+    assert two.n_voxels == 6
+    assert {tuple(p): w for p, w in zip(two.pairs.tolist(), two.weight, strict=True)} == {
+        (0, 1): 1, (2, 3): 1, (4, 5): 1, (0, 2): 0.5, (1, 3): 0.5, (2, 4): 0.5, (3, 5): 0.5,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("bad", [{"lam": -1.0}, {"lam": np.nan}, {"tau": 0.0}])
+def test_bad_settings_say_so(bad):
+    with pytest.raises(InputError):
+        Settings(**{"lam": 1.0, "tau": 1.0, "neighbors": 4} | bad)
