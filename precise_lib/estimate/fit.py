@@ -166,14 +166,10 @@ class _Problem:
 
 
 def fit_fids(fids, model: SignalModel, max_shift_hz=None, max_iterations=30, tolerance=1e-4, n_jobs=-1) -> FitResult:
-    """Fit FIDs (V, t), complex and finite, under `model`.
+    """Fit FIDs (V, t), complex and finite, under `model`, over shifts of +- `max_shift_hz` (`default_max_shift_hz`).
 
-    Parameters
-    ----------
-    max_shift_hz : half width of the search for the common shift; default `default_max_shift_hz`
-    max_iterations : Levenberg-Marquardt steps at most
-    tolerance : a voxel has converged when its step is below this fraction of the narrowest line, unless it lies on the
-        edge of the search range
+    A voxel has converged when its step is below the fraction `tolerance` of the narrowest line, unless it lies on the
+    edge of the search range.
 
     Example
     -------

@@ -110,8 +110,7 @@ def leverage_and_variance(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The diagonal ``H_vv`` (V,) and ``sum_u H_vu^2 x_uk`` (V, K) for values x (V, K).
 
-    The values are, for example, the variances and covariances of independent voxels. `lattice` is that of `lattices`
-    to probe with signs by `seed`, or None for every row.
+    The values are, for example, variances of independent voxels. `lattice`: to probe, or None for every row.
 
     Example
     -------
