@@ -81,16 +81,6 @@ class _Problem:
         demodulated = x * self.envelope(shift, broadening).conj()
         return (demodulated @ self.conj_basis_t).reshape(len(x), 2, self.moments.m)
 
-    @staticmethod
-    def project(h, gram):
-        """Best real amplitudes (V, M), phase (V,) and the signal energy they explain (V,)."""
-        g = gram.real
-        gh = np.linalg.solve(g, h[..., None])[..., 0]
-        q = (h * gh).sum(-1)
-        phase = np.angle(q) / 2
-        explained = 0.5 * ((h.conj() * gh).sum(-1).real + np.abs(q))
-        return (gh * np.exp(-1j * phase)[:, None]).real, phase, explained
-
     def start(self, x):
         """theta of the best grid point."""
         best, theta = np.full(len(x), -np.inf), np.zeros((len(x), 2))
@@ -108,9 +98,13 @@ class _Problem:
 
     def evaluate(self, x, theta) -> _State:
         """The state of FIDs (V, t); its cost is minus the energy explained."""
-        gram, h = self.moments.gram(theta[:, 1]), self.correlations(x, *theta.T)
-        amplitudes, phase, explained = self.project(h[:, 0], gram[:, 0])
-        return _State(-explained, amplitudes, phase, gram, h)
+        gram, moments = self.moments.gram(theta[:, 1]), self.correlations(x, *theta.T)
+        h = moments[:, 0]
+        gh = np.linalg.solve(gram[:, 0].real, h[..., None])[..., 0]
+        q = (h * gh).sum(-1)
+        phase = np.angle(q) / 2
+        explained = 0.5 * ((h.conj() * gh).sum(-1).real + np.abs(q))
+        return _State(-explained, (gh * np.exp(-1j * phase)[:, None]).real, phase, gram, moments)
 
     def propose(self, theta, state: _State, damping):
         """Trial theta from the normal equations of all parameters, and whether the step to it is a small one."""

@@ -4,9 +4,8 @@ The sum of spectral bins around a line is computed as a linear functional of the
 captures of a unit line. The first sample counts half (else it lifts the whole baseline). Tails of neighboring lines
 stay in the window; that is the method's bias.
 
-The bins of a plain FFT treat the FID as periodic, ``zero_fill=True`` (twice the length) as causal, which lowers the SD
-by sqrt(2) (Bartholdi and Ernst 1973; theory). The paper integrates "in the spatiospectral domain of the raw data", so
-the default is without.
+The bins of a plain FFT, the default as in the paper, treat the FID as periodic, ``zero_fill=True`` (twice the length)
+as causal, which lowers the SD by sqrt(2) (Bartholdi and Ernst 1973; theory).
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """The linear map H of a prior: its rows, its leverage (diagonal) and the variance that it leaves (squares).
 
-Both come row by row, exactly, where there are few voxels. Where there are many, the rows are probed: ``H`` decays
-within a few voxels, so one solution with random signs on a sparse lattice of voxels holds the rows of all of them at
-once; a voxel reads its entry for the nearest voxel of that lattice, and what the others add averages out. The cost is
-a fixed number of solutions, whatever the number of voxels; `probing_error` says what that leaves.
+Few voxels: row by row, exactly. Many: the rows are probed. ``H`` decays within a few voxels, so one solution with
+random signs on a sparse lattice of voxels holds the rows of all of them; a voxel reads its entry for the nearest voxel
+of that lattice, and what the others add averages out. `probing_error` says what that leaves.
 """
 
 from __future__ import annotations
