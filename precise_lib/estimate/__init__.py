@@ -1,7 +1,6 @@
 """Estimators: callables `MRSI` -> xarray.DataArray (metabolite, x, y, z) in mM, each with a `name`.
 
-One registry lists them; the command line, the benchmark and the conformance tests read it. To add one, write a
-callable and register a factory; `precise_lib.estimate.registry` says what it may offer:
+To add one, write a callable and register a factory; `precise_lib.estimate.registry` says what it may offer:
 
 >>> from precise_lib import estimate
 >>> "fit" in estimate.names()

@@ -80,17 +80,10 @@ def least(lams: np.ndarray, curve: np.ndarray) -> np.ndarray:
 def curves(prior, sve, water: int, ratio_sd, lams=None, lattice=None, truth=None) -> Curves:
     """Risk, cross-validation and bias over lambda, for one or many noise realizations.
 
-    Those of the reference are zero. Voxels without positive water or with an unknown SD do not count.
-
-    Parameters
-    ----------
-    prior : (V, V) weights of Eq. 5, or setting -> linear map of any other prior
-    sve : (..., V, M) SVE amplitudes; leading axes are realizations
-    water : index of the reference
-    ratio_sd : (..., V, M) SD of amplitude / water by SVE, for example from the bound
-    lams : (L,) ascending, beginning with zero; default `GRID`
-    lattice : for many voxels, see `smoother.lattices` with `sums_only`
-    truth : (V, M) true ratios, for `error2`
+    `prior`: (V, V) weights of Eq. 5, or setting -> linear map. `sve` (..., V, M) amplitudes and `ratio_sd`, the SD of
+    amplitude / water by SVE; leading axes are realizations. `water` is the index of the reference, whose curves are
+    zero. Voxels without positive water or with an unknown SD do not count. `lams` (L,) ascend from zero, by default
+    `GRID`; `lattice` is that of `smoother.lattices` with `sums_only`; `truth` (V, M) true ratios, for `error2`.
     """
     lams = np.asarray(GRID if lams is None else lams, float)
     if len(lams) < 4 or lams[0] != 0 or (np.diff(lams) <= 0).any():

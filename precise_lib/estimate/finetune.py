@@ -14,10 +14,7 @@ VOXELS_PER_STEP = 16
 
 
 def neighborhoods(weights: sparse.csr_matrix) -> tuple[np.ndarray, np.ndarray]:
-    """Padded 3x3(x3) batches of Fig. 2B: neighbor indices and Eq. 5 weights, both (V, <= 26).
-
-    Column positions beyond a voxel's neighbors hold the voxel itself with weight zero.
-    """
+    """Neighbor indices and Eq. 5 weights, both (V, <= 26), padded by the voxel itself with weight zero (Fig. 2B)."""
     weights = weights.tocsr()
     counts = np.diff(weights.indptr)
     width = int(counts.max(initial=0))
@@ -29,18 +26,11 @@ def neighborhoods(weights: sparse.csr_matrix) -> tuple[np.ndarray, np.ndarray]:
 
 
 def finetune(network: SveModel, fids, weights, lam, epochs=60, seed=0) -> np.ndarray:
-    """Amplitudes (V, M) by fine-tuning the fully connected layers on Eq. 4 (Fig. 2B).
+    """Amplitudes (V, M) of FIDs (V, t) by fine-tuning a copy of the fully connected layers on Eq. 4 (Fig. 2B).
 
-    Each Adam step takes the neighborhoods of `VOXELS_PER_STEP` voxels in a row, which overlap (half the work of voxels
-    drawn one by one, and as close to the minimum). The cuts between rows and their order are drawn anew in each epoch;
-    the rate falls to zero along a cosine.
-
-    Parameters
-    ----------
-    network : trained SVE network; it is not changed
-    fids : (V, t) complex
-    weights : (V, V) Eq. 5
-    epochs : passes over all voxels; deterministic under `seed`
+    `weights` (V, V) are those of Eq. 5. Each Adam step takes the neighborhoods of `VOXELS_PER_STEP` voxels in a row,
+    which overlap (half the work of single voxels, as close to the minimum). Each of the `epochs` passes draws cuts
+    and order of the rows anew, by `seed`; the rate falls to zero along a cosine.
     """
     if lam < 0:
         raise InputError(f"lambda is {lam}; it must be zero or positive.")

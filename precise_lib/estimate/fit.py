@@ -81,16 +81,6 @@ class _Problem:
         demodulated = x * self.envelope(shift, broadening).conj()
         return (demodulated @ self.conj_basis_t).reshape(len(x), 2, self.moments.m)
 
-    @staticmethod
-    def project(h, gram):
-        """Best real amplitudes (V, M), phase (V,) and the signal energy they explain (V,)."""
-        g = gram.real
-        gh = np.linalg.solve(g, h[..., None])[..., 0]
-        q = (h * gh).sum(-1)
-        phase = np.angle(q) / 2
-        explained = 0.5 * ((h.conj() * gh).sum(-1).real + np.abs(q))
-        return (gh * np.exp(-1j * phase)[:, None]).real, phase, explained
-
     def start(self, x):
         """theta of the best grid point."""
         best, theta = np.full(len(x), -np.inf), np.zeros((len(x), 2))
@@ -108,9 +98,13 @@ class _Problem:
 
     def evaluate(self, x, theta) -> _State:
         """The state of FIDs (V, t); its cost is minus the energy explained."""
-        gram, h = self.moments.gram(theta[:, 1]), self.correlations(x, *theta.T)
-        amplitudes, phase, explained = self.project(h[:, 0], gram[:, 0])
-        return _State(-explained, amplitudes, phase, gram, h)
+        gram, moments = self.moments.gram(theta[:, 1]), self.correlations(x, *theta.T)
+        h = moments[:, 0]
+        gh = np.linalg.solve(gram[:, 0].real, h[..., None])[..., 0]
+        q = (h * gh).sum(-1)
+        phase = np.angle(q) / 2
+        explained = 0.5 * ((h.conj() * gh).sum(-1).real + np.abs(q))
+        return _State(-explained, (gh * np.exp(-1j * phase)[:, None]).real, phase, gram, moments)
 
     def propose(self, theta, state: _State, damping):
         """Trial theta from the normal equations of all parameters, and whether the step to it is a small one."""
@@ -166,14 +160,10 @@ class _Problem:
 
 
 def fit_fids(fids, model: SignalModel, max_shift_hz=None, max_iterations=30, tolerance=1e-4, n_jobs=-1) -> FitResult:
-    """Fit FIDs (V, t), complex and finite, under `model`.
+    """Fit FIDs (V, t), complex and finite, under `model`, over shifts of +- `max_shift_hz` (`default_max_shift_hz`).
 
-    Parameters
-    ----------
-    max_shift_hz : half width of the search for the common shift; default `default_max_shift_hz`
-    max_iterations : Levenberg-Marquardt steps at most
-    tolerance : a voxel has converged when its step is below this fraction of the narrowest line, unless it lies on the
-        edge of the search range
+    A voxel has converged when its step is below the fraction `tolerance` of the narrowest line, unless it lies on the
+    edge of the search range.
 
     Example
     -------

@@ -4,9 +4,8 @@ The sum of spectral bins around a line is computed as a linear functional of the
 captures of a unit line. The first sample counts half (else it lifts the whole baseline). Tails of neighboring lines
 stay in the window; that is the method's bias.
 
-The bins of a plain FFT treat the FID as periodic, ``zero_fill=True`` (twice the length) as causal, which lowers the SD
-by sqrt(2) (Bartholdi and Ernst 1973; theory). The paper integrates "in the spatiospectral domain of the raw data", so
-the default is without.
+The bins of a plain FFT, the default as in the paper, treat the FID as periodic, ``zero_fill=True`` (twice the length)
+as causal, which lowers the SD by sqrt(2) (Bartholdi and Ernst 1973; theory).
 """
 
 from __future__ import annotations
@@ -27,14 +26,8 @@ BATCH = 8192  # FIDs in double precision at a time: bounds the memory
 def integration_weights(model: SignalModel, half_width_fwhm: float = 1.5, zero_fill: bool = False) -> np.ndarray:
     """Functionals (n_samples, M) complex128 such that ``Re(fid @ weights)`` integrates each peak.
 
-    Parameters
-    ----------
-    half_width_fwhm : half width of the window in full widths of its line; 1.5 holds 80 % of a Lorentzian
-    zero_fill : integrate the continuous spectrum of the causal FID instead of summing FFT bins
-
-    Raises
-    ------
-    InputError : no bin lies inside the window
+    The window has a half width in full widths of its line (1.5 holds 80 % of a Lorentzian; `InputError` where it holds
+    no bin). `zero_fill` integrates the continuous spectrum of the causal FID instead of summing FFT bins.
     """
     acquisition = model.acquisition
     t, n = acquisition.time_s[:, None], acquisition.n_samples
@@ -58,13 +51,9 @@ def integration_weights(model: SignalModel, half_width_fwhm: float = 1.5, zero_f
 
 @dataclass(frozen=True)
 class Fourier:
-    """Peak integration of every voxel; callable `MRSI` -> DataArray (metabolite, x, y, z) in mM.
+    """Peak integration (`integration_weights`) of every voxel; callable `MRSI` -> DataArray (metabolite, x, y, z), mM.
 
-    Parameters
-    ----------
-    half_width_fwhm, zero_fill : see `integration_weights`
-    search_hz : the spectrum is moved to the water peak within this distance of its nominal frequency; 0 trusts the
-        nominal frequency, as the paper does
+    The spectrum is moved to the water peak within `search_hz` of its nominal frequency; 0 trusts that, as the paper.
     """
 
     half_width_fwhm: float = 1.5

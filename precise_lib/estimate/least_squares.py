@@ -23,13 +23,10 @@ def levenberg_marquardt(
 ) -> tuple[np.ndarray, object, np.ndarray]:
     """Minimize a cost from a start (V, P); returns theta (V, P), the state there, and converged (V,) bool.
 
-    Parameters
-    ----------
-    evaluate : (rows (v,), theta (v, P)) -> state of these rows: an object whose attributes are arrays (v, ...), made
-        by its class from them as keywords; `cost` (v,) among them
-    propose : (rows (v,), theta (v, P), state, damping (v,)) -> trial theta (v, P), and whether it is the last one (v,),
-        provided that the cost does not rise
-    most_damping : a row whose damping has grown to this is given up
+    ``evaluate(rows (v,), theta (v, P))`` gives the state of these rows: an object whose attributes are arrays (v, ...),
+    made by its class from them as keywords, `cost` (v,) among them. ``propose(rows, theta, state, damping (v,))`` gives
+    a trial theta, and whether it is the last one (v,) where the cost does not rise. A row whose damping has grown to
+    `most_damping` is given up.
     """
     theta, rows = np.array(theta, float), np.arange(len(theta))
     state, damping, converged = evaluate(rows, theta), np.full(len(theta), 1e-3), np.zeros(len(theta), bool)
@@ -53,14 +50,9 @@ def levenberg_marquardt(
 def refine(x, model: SignalModel, start, limits: dict, max_iterations=40, tolerance=1e-3):
     """Fit of all parameters of a model beyond Eq. 2: (V, M + P) as in `jacobian`, residual energy (V,), converged (V,).
 
-    A parameter at the end of its range, above all the squared Gaussian width at zero, is held for a step beyond it.
-
-    Parameters
-    ----------
-    x : (V, t) complex128
-    start : (V, M + P) from the fit of Eq. 2; the Gaussian width enters by its square, Hz^2
-    limits : name -> (low, high) of shift_hz and broadening_hz
-    tolerance : a FID has converged when its amplitudes move by less than this share of the largest
+    `x` (V, t) are complex128, `start` is from the fit of Eq. 2, with the Gaussian width by its square, Hz^2; `limits`:
+    (low, high) of shift_hz and broadening_hz. A parameter at the end of its range is held for a step beyond it. A FID
+    has converged when its amplitudes move by less than `tolerance` of the largest.
     """
     m, names = len(model.names), model.common
     limits = limits | {"gaussian_hz": (0, np.inf), "offset_hz": (-MAX_OFFSET_HZ, MAX_OFFSET_HZ)}

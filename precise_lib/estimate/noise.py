@@ -16,19 +16,9 @@ FEWEST = 8
 def noise_sd(fids, model: SignalModel, zero_filled: int = 0, per_voxel: bool = False, method: str = "auto"):
     """SD of the real (and of the imaginary) part of the noise in one time sample, from samples free of signal.
 
-    1.4826 times the median absolute deviation, made unbiased: an artifact in a few samples or voxels does not count.
-
-    Parameters
-    ----------
-    fids : (V, t) complex
-    zero_filled : points at the end that hold no measurement, see `io.nifti_mrs`; they do not count
-    per_voxel : (V,) instead of one number
-    method : "late" (after six T2*), "subspace" (what no FID of the model can be, over its shifts and widths), or
-        "auto": late where enough samples are, else subspace
-
-    Raises
-    ------
-    InputError : too few samples are left
+    1.4826 times the median absolute deviation of FIDs (V, t), made unbiased; (V,) by `per_voxel`. The `zero_filled`
+    points at the end do not count. `method`: "late" (after six T2*), "subspace" (what no FID of the model can be, over
+    its shifts and widths), or "auto", late where enough samples are. `InputError` where too few are left.
     """
     fids = np.asarray(fids)[..., : fids.shape[-1] - zero_filled]
     first = _first_late(model)

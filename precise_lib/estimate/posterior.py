@@ -31,22 +31,16 @@ BLOCK = 32  # samples of a FID summed by one matrix product
 class TrainingPrior:
     """Uniform ranges of everything unknown, the phase on the circle; `InputError` for an empty one.
 
-    Parameters
-    ----------
-    amplitudes : (M, 2) lowest and highest amplitude
-    shift_hz, broadening_hz : ranges
-    relative : amplitudes in units of a reference of unknown scale (its own range must be (1, 1)). The result is the
-        best among estimators equivariant to the scale of the FID, such as a network with the matched front end
-    lowest_snr : of the reference; bounds an unknown scale from below
-    noise : "log_snr" or "uniform_sigma": distribution of the noise, in units of the reference, up to that SNR
+    `relative`: amplitudes in units of a reference of unknown scale (its own range must be (1, 1)). The result is the
+    best among estimators equivariant to the scale of the FID, such as a network with the matched front end.
     """
 
-    amplitudes: np.ndarray
+    amplitudes: np.ndarray  # (M, 2) lowest and highest
     shift_hz: tuple[float, float]
     broadening_hz: tuple[float, float]
     relative: bool = False
-    lowest_snr: float = 4.0
-    noise: str = "log_snr"
+    lowest_snr: float = 4.0  # of the reference; bounds an unknown scale from below
+    noise: str = "log_snr"  # or "uniform_sigma": its distribution, in units of the reference, up to that SNR
 
     def __post_init__(self):
         object.__setattr__(self, "amplitudes", np.asarray(self.amplitudes, float))
@@ -133,18 +127,10 @@ def _propose(points, center, covariance, prior):
 def posterior(
     fids, model: SignalModel, sigma, prior: TrainingPrior, n_samples: int = 256, seed: int = 0, fit=None
 ) -> Posterior:
-    """Posterior mean and SD of the amplitudes.
+    """Posterior mean and SD of the amplitudes of FIDs (V, t); `InputError` for a prior of another number of lines.
 
-    Parameters
-    ----------
-    fids : (V, t) complex
-    sigma : noise SD per real channel, a number or (V,); None takes the residual of the fit
-    n_samples : draws per FID, a power of two; the mean errs by about ``sd / sqrt(effective)``
-    fit : `FitResult` of the same FIDs, where there is one already
-
-    Raises
-    ------
-    InputError : a prior for another number of lines
+    `sigma` is the noise SD per real channel, a number or (V,), None for the residual of the `fit` (made where not
+    given). By `n_samples` draws per FID, a power of two, the mean errs by about ``sd / sqrt(effective)``.
     """
     fids, m, water = np.atleast_2d(fids), len(model.names), model.index(model.reference)
     if prior.amplitudes.shape != (m, 2):

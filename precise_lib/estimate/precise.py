@@ -30,18 +30,13 @@ def _check(lam: float, omega_max: float) -> None:
 class Precise:
     """Single-voxel amplitudes under the MRI prior; callable `MRSI` -> DataArray (metabolite, x, y, z) in mM.
 
-    Parameters
-    ----------
-    weights : trained network, see `sve.resolve`
-    lam : lambda of Eq. 4; 0 gives the single-voxel result
-    omega_max : cap of Eq. 5
-    base : any other single-voxel estimator, or its registered name. Without one and without `weights` it is the first
-        network that fits the acquisition, or the fit where there is none; the maps' attribute ``base`` says which
+    `base` is any single-voxel estimator, or its registered name. Without one and without `weights` it is the first
+    network that fits the acquisition, or the fit where there is none; the maps' attribute ``base`` says which.
     """
 
-    weights: str | SveModel | None = None
-    lam: float = 0.01
-    omega_max: float = OMEGA_MAX
+    weights: str | SveModel | None = None  # trained network, see `sve.resolve`
+    lam: float = 0.01  # of Eq. 4; 0 gives the single-voxel result
+    omega_max: float = OMEGA_MAX  # cap of Eq. 5
     base: str | Callable | None = None
     name: ClassVar[str] = "precise"
     parameter: ClassVar[str] = "lam"

@@ -28,11 +28,8 @@ SINGLE_FROM = 1e-5  # tolerance from which single precision is enough
 def prepare_mri(data: MRSI) -> np.ndarray:
     """MRI gray levels (x, y, z) on the DMI grid: averaged over each DMI voxel, rescaled to [0, 1] (Fig. 2B).
 
-    NaN outside the usable voxels. The grids may differ in size, position and angle, see `align`.
-
-    Raises
-    ------
-    InputError : there is no MRI, it does not cover the usable voxels, or it is not finite there
+    NaN outside the usable voxels. The grids may differ in size, position and angle, see `align`. `InputError` where
+    there is no MRI, or it does not cover the usable voxels or is not finite there.
     """
     if data.mri is None:
         raise InputError("The edge-preserving prior needs an MRI; give one, or use the estimator 'sve'.")
@@ -105,8 +102,7 @@ class ConjugateGradients:
     def solve(self, b, tolerance: float = 1e-10, max_iterations: int = 2000) -> np.ndarray:
         """Solutions (V, K) for b (V, K); `InputError` where lambda is too large to converge.
 
-        `tolerance` bounds the error of each column relative to the norm of its right-hand side, both in units of the
-        square root of the diagonal.
+        `tolerance` bounds each column's error over the norm of b, both in units of the root of the diagonal.
         """
         kind = np.float32 if tolerance >= SINGLE_FROM else np.float64
         if kind not in self.scaled:

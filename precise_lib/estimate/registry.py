@@ -44,24 +44,18 @@ USABLE = frozenset({"network", "base", "mri", "lambda", "neighbors"})  # see `re
 class Limits:
     """Where the results of an estimator hold, checked by `quantify.flags`; None where there is no limit.
 
-    Attributes
-    ----------
-    snr : lowest of the reference
-    snr_why, why : what is wrong below it, and outside the ranges of shift and broadening
-    shift_hz, broadening_hz : (low, high)
-    amplitudes : (M, 2) lowest and highest, in units of the reference of the voxel, or of the median over the data set
-        where `one_unit`; equal ones are no limits
-    network : name of the network that was trained on these `amplitudes`
+    `amplitudes` (M, 2) are lowest and highest (equal ones: no limit) in units of the reference of the voxel, or of the
+    median over the data set where `one_unit`.
     """
 
-    snr: float
-    snr_why: str
-    why: str = ""
+    snr: float  # lowest of the reference
+    snr_why: str  # what is wrong below it
+    why: str = ""  # what is wrong outside the ranges of shift and broadening
     shift_hz: tuple[float, float] | None = None
     broadening_hz: tuple[float, float] | None = None
     amplitudes: np.ndarray | None = None
     one_unit: bool = False
-    network: str = ""
+    network: str = ""  # the one trained on these `amplitudes`
 
 
 def register(name: str, factory: Callable, uses: tuple[str, ...] | None = None) -> None:

@@ -1,9 +1,8 @@
 """The linear map H of a prior: its rows, its leverage (diagonal) and the variance that it leaves (squares).
 
-Both come row by row, exactly, where there are few voxels. Where there are many, the rows are probed: ``H`` decays
-within a few voxels, so one solution with random signs on a sparse lattice of voxels holds the rows of all of them at
-once; a voxel reads its entry for the nearest voxel of that lattice, and what the others add averages out. The cost is
-a fixed number of solutions, whatever the number of voxels; `probing_error` says what that leaves.
+Few voxels: row by row, exactly. Many: the rows are probed. ``H`` decays within a few voxels, so one solution with
+random signs on a sparse lattice of voxels holds the rows of all of them; a voxel reads its entry for the nearest voxel
+of that lattice, and what the others add averages out. `probing_error` says what that leaves.
 """
 
 from __future__ import annotations
@@ -110,8 +109,7 @@ def leverage_and_variance(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The diagonal ``H_vv`` (V,) and ``sum_u H_vu^2 x_uk`` (V, K) for values x (V, K).
 
-    The values are, for example, the variances and covariances of independent voxels. `lattice` is that of `lattices`
-    to probe with signs by `seed`, or None for every row.
+    The values are, for example, variances of independent voxels. `lattice`: to probe, or None for every row.
 
     Example
     -------
