@@ -1,7 +1,6 @@
-"""How sure the maps of one data set are (noise, covariance, SD, bias), and the lambda that it asks for.
+"""Noise, covariance, SD and bias of the maps of one data set, and its lambda, all estimated from the data.
 
-All is estimated from the data: the noise from samples free of signal, line widths from a fit, the covariance of an
-estimator from the bound times what its SD is above it on simulated FIDs like these.
+The covariance of an estimator is the bound times what its SD is above it on simulated FIDs like these.
 """
 
 from __future__ import annotations

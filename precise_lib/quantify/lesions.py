@@ -1,7 +1,4 @@
-"""What lambda leaves of a lesion that the MRI does not show: the false negative of the prior, in closed form.
-
-It needs neither a lesion in the data nor a repetition, only the linear map H of the data set.
-"""
+"""What lambda leaves of a lesion that the MRI does not show: in closed form, from the linear map H of the data."""
 
 from __future__ import annotations
 
@@ -15,13 +12,8 @@ def surviving(solver, usable, water, size: int, places: int = 64, seed: int = 0)
 
     A lesion is a block of `size` voxels along each axis (one where the grid has one voxel) that lies wholly within
     `usable`; metabolite / water is raised there by a constant. By the linear map H the mean over the block of
-    ``H (w 1_block) / (H w)`` is left of it. None where no such lesion has room.
-
-    Parameters
-    ----------
-    solver : `ExactSolver` of the voxels of `usable` (x, y, z)
-    water : (V,) amplitudes of water
-    places : drawn at random where there are more
+    ``H (w 1_block) / (H w)`` is left of it. None where no such lesion has room. `solver` is the `ExactSolver` of the
+    voxels of `usable` (x, y, z), `water` (V,) amplitudes; `places` are drawn at random where there are more.
     """
     block = tuple(1 if n == 1 else size for n in usable.shape)
     if any(b > n for b, n in zip(block, usable.shape, strict=True)):

@@ -27,12 +27,8 @@ def make(dmi, out, mri=None, mask=None, lam=None, model=None, estimator=None) ->
 
     Takes what `quantify.quantify` does; a `dmi` of `report.SIMULATED` is the simulated example, and the notebook may
     run an estimator that `estimate.load` has loaded. Maps, ``report.ipynb`` and ``report.html`` go into `out`.
-
-    Raises
-    ------
-    InputError : papermill or nbconvert is missing, or the input cannot be quantified
-    RuntimeError : another cell failed, named in the message. As with bad input that only the notebook meets,
-        ``failed.ipynb`` is then in `out`, and an earlier report is as it was
+    `InputError` where papermill or nbconvert is missing or the input cannot be quantified, RuntimeError where another
+    cell failed: if the notebook ran, ``failed.ipynb`` is then in `out`, and an earlier report is as it was.
     """
     notebooks.require("papermill", "ipykernel", "nbconvert", extra="sweep")
     from precise_lib.quantify.report import SIMULATED

@@ -58,9 +58,7 @@ def quantify(
     omega_max : cap of Eq. 5, default `prior.OMEGA_MAX`; gray levels (0 to 1) that differ by more than
         1 / sqrt(omega_max) count as an edge
 
-    Raises
-    ------
-    InputError : anything wrong with files or options; then nothing is written
+    Raises `InputError` for anything wrong with files or options; then nothing is written.
     """
     started = time.perf_counter()
     request = measurement.checked(estimator, mri, lam, errors, repeats, seed, omega_max)

@@ -124,14 +124,9 @@ def settings_for(model: SignalModel, iterations: int | None = None) -> TrainConf
 def plan(like, metabolites: str, t2star_s: float | None = None, iterations=None, look=False):
     """Training settings for the acquisition of a file: a `TrainConfig`, and sentences on what was found in it.
 
-    Those are what the header says, what was measured, and warnings that begin with "Note:".
-
-    Parameters
-    ----------
-    metabolites : see `parse_metabolites`
-    t2star_s : T2* of all lines, s; None measures it, in the first frame of a time course
-    iterations : None for those of `settings_for`
-    look : measure the lines also where T2* is given
+    Those are what the header says, what was measured, and warnings that begin with "Note:". `metabolites` are as in
+    `parse_metabolites`; T2* (s) of all lines is measured in the first frame where it is None, the lines also with
+    `look`; `iterations` None are those of `settings_for`.
     """
     stored = nifti_mrs.open_mrsi(like)
     acquisition = stored.acquisition
