@@ -5,9 +5,6 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 SCALE  ?= paper
 BIN    := .venv/bin
-# Real measurements: this folder, by default shared/data beside the checkout; without one they are downloaded.
-PRECISE_DATA ?= $(shell cd ../shared/data 2>/dev/null && pwd)
-export PRECISE_DATA
 # The stamp is younger than the lock only when everything in the lock is installed.
 STAMP  := .venv/.installed
 
@@ -34,11 +31,11 @@ book: env ## execute the notebooks and build the site into _build/html
 
 paper: env ## the book at full size; keep its results unless some moved beyond their spread (ACCEPT=yes: then too)
 	$(BIN)/python book/build.py --scale paper
-	$(BIN)/python -m precise_lib.studies.results _build/claims.json data/results/claims.json $(if $(ACCEPT),--accept)
+	$(BIN)/precise results _build/claims.json data/results/claims.json $(if $(ACCEPT),--accept)
 
 results: env ## try all estimators over all their settings again (about 20 min), and say what moved
-	$(BIN)/python -m precise_lib.studies.peer_cases --out _build/results
-	$(BIN)/python -m precise_lib.studies.peer_cases --compare _build/results data/results
+	$(BIN)/precise peers --out _build/results
+	$(BIN)/precise peers --compare _build/results data/results
 
 test: env ## run every test, on two cores (a file stays on one: its notebooks run once)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
@@ -61,11 +58,12 @@ fuzz: env ## give the readers twenty times as many spoiled files as `make test` 
 	PRECISE_FUZZ=20 $(BIN)/python -m pytest -q tests/io/test_fuzz.py
 
 bench: env ## print precision against the bound and speed of every estimator on this machine
-	$(BIN)/python -m precise_lib.studies.bench
+	$(BIN)/precise bench
 
-lint: env ## check code style, formatting, and that notebooks carry no outputs
+lint: env ## check code style, formatting, who may import whom, and that notebooks carry no outputs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 	@find notebooks -name '*.ipynb' -not -path '*/.ipynb_checkpoints/*' -print0 | xargs -0 -r $(BIN)/nbstripout --keep-id --verify
 
 format: env ## mend what `make lint` can mend

@@ -2,20 +2,17 @@
 
 Everything goes to ``OUT/_build``: ``cache/`` (executed notebooks, reused while nothing they depend on
 changes), ``records/`` (what they measured), ``runs.json`` (time and memory), ``src/`` (the staged sources),
-``html/`` (the site) and, at paper scale, ``claims.json`` (the results). Papermill here is the only thing that
-executes a notebook.
+``html/`` (the site) and, at paper scale, ``claims.json`` (the results).
 """
 
 import argparse
 import json
 import multiprocessing
 import os
-import re
 import resource
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -23,16 +20,15 @@ from pathlib import Path
 import citation
 import keys
 import nbformat
-import papermill
 import status
 import verdict
 import yaml
 
-from precise_lib.errors import MissingMeasurement
-from precise_lib.run.notebooks import failure_of
+from precise_lib.errors import reason
+from precise_lib.io.atomic import write_text
+from precise_lib.run.notebooks import THREADS, execute
 
 ROOT = Path(__file__).resolve().parent.parent
-START_TIMEOUT_S = 120
 CELL_TIMEOUT_S = 1800
 NOT_STAGED = shutil.ignore_patterns("__pycache__", "*.py", "vendor/README.md", ".ipynb_checkpoints")
 
@@ -51,62 +47,33 @@ def load_scale(scale: str, folder: Path) -> dict[str, dict]:
     return yaml.safe_load(path.read_text(encoding="utf-8")) or {}
 
 
-def failed_cell(notebook: Path) -> str:
-    """Where a partly executed notebook stopped: the number of the cell as committed, and its first line."""
-    failure = failure_of(notebook)
-    return failure.cell if failure else "no cell (it did not start)"
-
-
 def execute_one(notebook: Path, parameters: dict, scale: str, folder: Path, threads: int) -> dict:
-    """Execute one notebook into ``folder`` in this process's environment; time, peak memory and any error.
+    """Execute one notebook into ``folder``; time, peak memory and any error.
 
-    Meant for a process of its own: it sets environment variables, and the peak memory is that of the
-    largest process that it started (the kernel).
+    Meant for a process of its own: the peak memory is that of the largest process that it started (the kernel).
     """
-    output, records = folder / "notebook.ipynb", folder / "records"
-    records.mkdir(parents=True)
+    (folder / "records").mkdir(parents=True)
     started = time.perf_counter()
-    error = missing = None
-    with tempfile.TemporaryDirectory() as own:  # neither the user's Jupyter settings nor a stray kernel
-        for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR"):
-            os.environ[name] = str(Path(own, name.lower()))
-        settings = Path(own, "ipythondir", "profile_default", "ipython_kernel_config.py")
-        settings.parent.mkdir(parents=True)
-        quiet = "c.IPKernelApp.log_level = 50  # neither that it speaks plain TCP nor that it was told to end\n"
-        settings.write_text(quiet + keys.recorder(folder.resolve()), encoding="utf-8")
-        for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "LOKY_MAX_CPU_COUNT"):
-            os.environ[name] = str(threads)
-        os.environ |= {
-            "PRECISE_RECORDS": str(records),
-            "PRECISE_NOTEBOOK": notebook.stem,
-            "PRECISE_SCALE": scale,
-        }
-        try:
-            papermill.execute_notebook(
-                notebook,
-                output,
-                parameters,
-                kernel_name="python3",
-                language="python",
-                cwd=notebook.parent,
-                progress_bar=False,
-                start_timeout=START_TIMEOUT_S,
-                execution_timeout=CELL_TIMEOUT_S,
-            )
-        except papermill.PapermillExecutionError as problem:
-            if problem.ename == MissingMeasurement.__name__:
-                missing = problem.evalue
-            else:
-                error = f"{notebook.name}: {failed_cell(output)} failed: {problem.ename}: {problem.evalue}"
-        except Exception as problem:  # a worker hands back a plain message, whatever went wrong
-            first = str(problem).strip().partition("\n")[0]
-            error = f"{notebook.name}: {failed_cell(output)} failed: {first or type(problem).__name__}"
+    environment = {
+        "PRECISE_RECORDS": str(folder / "records"),
+        "PRECISE_NOTEBOOK": notebook.stem,
+        "PRECISE_SCALE": scale,
+    } | dict.fromkeys(THREADS, str(threads))
+    recorder, output = keys.recorder(folder.resolve()), folder / "notebook.ipynb"
+    error = None
+    try:
+        failure = execute(
+            notebook, output, parameters, environment, notebook.parent, CELL_TIMEOUT_S, recorder, os.getppid()
+        )
+        if failure:
+            error = f"{notebook.name}: {failure.cell} failed: {failure.name}: {failure.message}"
+    except Exception as problem:  # a worker hands back a plain message, whatever went wrong
+        error = f"{notebook.name}: no cell (it did not start) failed: {reason(problem)}"
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
     return {
         "seconds": round(time.perf_counter() - started, 1),
         "peak_memory_mib": round(peak),
         "error": error,
-        "missing": missing,
     }
 
 
@@ -121,8 +88,7 @@ def _kept_run(done: Path) -> dict | None:
 def execute_all(notebooks: list[Path], scale: str, build: Path, jobs: int = 2) -> dict[str, dict]:
     """Execute notebooks side by side, or reuse what is unchanged; one entry per stem, also in ``runs.json``.
 
-    A notebook that fails does not stop the others: its entry has an ``error`` that names the cell. One whose real
-    measurement is not to be had has ``missing``, the reason, in its entry.
+    A notebook that fails does not stop the others: its entry has an ``error`` that names the cell.
     """
     if not notebooks:
         raise BuildError("There are no notebooks to execute.")
@@ -131,8 +97,6 @@ def execute_all(notebooks: list[Path], scale: str, build: Path, jobs: int = 2) -
         raise BuildError(f"The scale has parameters for {sorted(unknown)}, which are not among the notebooks.")
     jobs = max(1, min(jobs, len(notebooks)))
     threads = max(1, (os.cpu_count() or 1) // jobs)
-    if os.environ.get("PRECISE_DATA"):  # notebooks run in their own folder
-        os.environ["PRECISE_DATA"] = os.path.abspath(os.environ["PRECISE_DATA"])
     files, package = keys.always(ROOT), keys.package_files(ROOT)
     runs, waiting = {}, {}
     (build / "cache").mkdir(parents=True, exist_ok=True)
@@ -152,18 +116,17 @@ def execute_all(notebooks: list[Path], scale: str, build: Path, jobs: int = 2) -
             waiting[notebook.stem] = (future, done, {"key": key, "parameters": parameters})
         for stem, (future, done, about) in waiting.items():
             runs[stem] = future.result() | about
-            missing = runs[stem]["missing"] and f"NOT EXECUTED. {runs[stem]['missing']}"
-            state = runs[stem]["error"] or missing or f"{runs[stem]['seconds']} s, {runs[stem]['peak_memory_mib']} MiB"
+            state = runs[stem]["error"] or f"{runs[stem]['seconds']} s, {runs[stem]['peak_memory_mib']} MiB"
             print(f"  {stem}: {state}", flush=True)
-            if not (runs[stem]["error"] or missing):
+            if not runs[stem]["error"]:
                 runs[stem]["loaded"] = keys.loaded(done, package, ROOT)
-                (done / "run.json").write_text(json.dumps(runs[stem], indent=1))
+                write_text(done / "run.json", json.dumps(runs[stem], indent=1))
             runs[stem] |= {"reused": False}
     runs = {notebook.stem: runs[notebook.stem] for notebook in notebooks}
     for run in runs.values():
         run.pop("loaded", None)  # of use in the cache only
     report = {"scale": scale, **status.machine(), "jobs": jobs, "threads_each": threads, "notebooks": runs}
-    (build / "runs.json").write_text(json.dumps(report, indent=1))
+    write_text(build / "runs.json", json.dumps(report, indent=1))
     return runs
 
 
@@ -173,8 +136,6 @@ def collect_records(runs: dict[str, dict], build: Path) -> Path:
     shutil.rmtree(records, ignore_errors=True)
     records.mkdir(parents=True)
     for stem, run in runs.items():
-        if run.get("missing"):
-            continue
         for path in sorted((build / "cache" / stem / run["key"] / "records").iterdir()):
             if (records / path.name).exists():
                 raise BuildError(f"{stem} recorded {path.name}, which another notebook has recorded too.")
@@ -192,15 +153,6 @@ def publishable(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     return notebook
 
 
-def not_executed(notebook: nbformat.NotebookNode, reason: str) -> nbformat.NotebookNode:
-    """A page for a notebook whose measurement is missing: its opening words, and why there is nothing more."""
-    opening = next(c for c in notebook.cells if c.cell_type == "markdown")
-    opening.source = re.sub(r"\{numref\}`[^`]*`", "a figure", opening.source)
-    opening.source += f"\n\n```{{warning}}\nThis page was not executed in this build. {reason}\n```"
-    notebook.cells = [opening]
-    return notebook
-
-
 def stage(runs: dict[str, dict], build: Path, root: Path = ROOT) -> Path:
     """Gather configuration, prose and executed notebooks in an empty ``src/``; that folder."""
     source = build / "src"
@@ -213,10 +165,7 @@ def stage(runs: dict[str, dict], build: Path, root: Path = ROOT) -> Path:
     (source / "_config.yml").write_text(yaml.safe_dump(config, allow_unicode=True, sort_keys=False), encoding="utf-8")
     (source / "notebooks").mkdir()
     for stem, run in runs.items():
-        if run.get("missing"):
-            page = not_executed(nbformat.read(root / "notebooks" / f"{stem}.ipynb", as_version=4), run["missing"])
-        else:
-            page = publishable(nbformat.read(build / "cache" / stem / run["key"] / "notebook.ipynb", as_version=4))
+        page = publishable(nbformat.read(build / "cache" / stem / run["key"] / "notebook.ipynb", as_version=4))
         nbformat.write(page, source / "notebooks" / f"{stem}.ipynb")
     return source
 
@@ -269,8 +218,6 @@ def build_book(scale: str = "paper", out: Path = ROOT, jobs: int = 2, root: Path
         from precise_lib.evaluate.claims import write_results
 
         write_results(out / "_build" / "records", out / "_build" / "claims.json")
-    if missing := [stem for stem, run in runs.items() if run.get("missing")]:
-        print(f"Not executed, for want of a measurement: {', '.join(missing)} (see above).", flush=True)
     return site
 
 

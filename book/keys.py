@@ -8,7 +8,6 @@ kernel started another Python, or left no list, the notebook depends on the whol
 
 import hashlib
 import json
-import os
 import platform
 from pathlib import Path
 
@@ -55,12 +54,11 @@ def package_files(root: Path) -> dict[str, str]:
 
 
 def always(root: Path) -> list[Path]:
-    """Files that every notebook depends on: data, environment, real measurements, what is no code in the package."""
+    """Files that every notebook depends on: data, environment, what is no code in the package."""
     kept = root / "data" / "results" / "claims.json"  # what notebooks measured: they do not read it
     data = [p for p in (root / "data").rglob("*") if p.suffix != ".md" and p != kept and ".checkpoint" not in p.name]
-    real = Path(os.environ["PRECISE_DATA"]).rglob("*") if os.environ.get("PRECISE_DATA") else []
     other = [p for p in (root / PACKAGE).rglob("*") if p.suffix != ".py" and "__pycache__" not in p.parts]
-    return sorted(p for p in [*data, root / "requirements.lock", *real, *other] if p.is_file())
+    return sorted(p for p in [*data, root / "requirements.lock", *other] if p.is_file())
 
 
 def notebook_key(notebook: Path, parameters: dict, files: list[Path]) -> str:

@@ -11,10 +11,6 @@ class InputError(ValueError):
     """
 
 
-class MissingMeasurement(InputError):
-    """A public measurement that is neither on this computer nor to be had from its origin now."""
-
-
 def reason(error: BaseException) -> str:
     """What an exception of Python, YAML or the system says, as part of a sentence: one line, no period."""
     if isinstance(error, OSError) and error.strerror:

@@ -6,14 +6,19 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-import pytest
 import torch
 from scipy.stats import chi2, norm
+from typer.testing import CliRunner
 
+from precise_lib import cli
+from precise_lib.estimate import catalog
 from precise_lib.estimate.network import NetworkConfig
-from precise_lib.estimate.sve import SveModel, load_weights, shipped_weights
-from precise_lib.estimate.training import TrainConfig, train
-from precise_lib.signal.model import SignalModel, add_noise, dmi_11t7, snr_to_sigma
+from precise_lib.estimate.sampling import TrainConfig
+from precise_lib.estimate.training import train
+from precise_lib.estimate.weights import SveModel, load_weights
+from precise_lib.signal.model import Acquisition, SignalModel
+from precise_lib.signal.noise import add_noise, snr_to_sigma
+from precise_lib.signal.presets import dmi_11t7
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -34,6 +39,29 @@ def tiny_config(**changes) -> TrainConfig:
     return TrainConfig(**(settings | changes))
 
 
+def minute_config(**changes) -> TrainConfig:
+    """As small as a training can be: two lines, 64 samples."""
+    model = SignalModel(Acquisition(64, 1.6e-3, 76.7), dmi_11t7().resonances[:2])
+    settings = {
+        "signal_model": model,
+        "network": NetworkConfig(bank=16, hidden=8, rank=16, aligned_rank=8),
+        "batch_size": 32,
+        "iterations": 24,
+        "checkpoint_every": 5,
+    }
+    return TrainConfig(**(settings | changes))
+
+
+def minute_papers(**changes) -> TrainConfig:
+    config = minute_config()
+    network = NetworkConfig(front="fid", channels=(4, 8), hidden=8)
+    settings = {"signal_model": config.signal_model, "network": network, "iterations": 24, "batch_size": 32}
+    return TrainConfig.papers_recipe(**(settings | {"checkpoint_every": 5} | changes))
+
+
+RECIPES = {"matched": minute_config, "paper": minute_papers}
+
+
 @lru_cache
 def tiny_network() -> SveModel:
     """A matched network for `dmi_11t7`, trained once per test session."""
@@ -43,14 +71,14 @@ def tiny_network() -> SveModel:
 
 def has_shipped_weights() -> bool:
     try:
-        return SHIPPED in shipped_weights()
+        return SHIPPED in {entry.path.stem for entry in catalog.shipped()}
     except FileNotFoundError:
         return False
 
 
 def has_certified_weights() -> bool:
     """Whether the shipped weights are final: their card carries their accuracy."""
-    return has_shipped_weights() and "accuracy" in load_weights(SHIPPED).card
+    return has_shipped_weights() and bool(load_weights(SHIPPED).card.accuracy)
 
 
 def noisy_fids(model: SignalModel | None = None, snr=20.0, n=64, seed=0, amplitudes=AMPLITUDES, max_shift_hz=0.0):
@@ -74,6 +102,30 @@ def mean_bound(n: int, tests: int = 1, risk: float = 1e-4) -> float:
     return norm.isf(risk / tests / 2) / np.sqrt(n)
 
 
+TINY_TRAINING = {"n_train": 60, "n_validation": 20, "batch_size": 16, "epochs": 2, "checkpoint_every": 3}
+TINY_TRAINING |= {"learning_rate": 5e-3}
+
+
+def untrained(config, seed=0) -> torch.nn.Module:
+    """The network on spectra of a configuration, as it starts."""
+    torch.manual_seed(seed)
+    return config.build().eval()
+
+
+def complex_noise(*shape, seed=0) -> torch.Tensor:
+    return torch.randn(*shape, dtype=torch.complex64, generator=torch.Generator().manual_seed(seed))
+
+
+def trained_by_command(command: str, config, folder) -> Path:
+    """Weights of one epoch that the command line trained."""
+    settings, weights = folder / "settings.json", folder / "out" / "mine.safetensors"
+    settings.write_text(json.dumps(config.to_dict()))
+    arguments = [command, "--config", str(settings), "--out", str(weights.parent), "--name", "mine", "--epochs", "1"]
+    result = CliRunner().invoke(cli.app, arguments)
+    assert result.exit_code == 0, result.output
+    return weights
+
+
 def share_of_first_loss(trainer) -> float:
     """Least validation loss of a whole training, over that before its first step."""
     first = trainer.validate()
@@ -93,9 +145,3 @@ def trained_in_parts(train, config, folder) -> tuple[Path, dict]:
     cards = [json.loads(p.with_suffix(".json").read_text()) for p in (whole, parts)]
     assert cards[0]["loss_history"] == cards[1]["loss_history"]
     return parts, cards[1]
-
-
-def skip_without_data(run: dict) -> None:
-    """Skip by name where a notebook could not have its real measurement; any other failure stays one."""
-    if run["missing"]:
-        pytest.skip(run["missing"])

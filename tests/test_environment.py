@@ -1,6 +1,5 @@
 """The places that state versions and requirements agree, and the tree holds nothing that ties it to one machine."""
 
-import ast
 import hashlib
 import re
 import subprocess
@@ -115,15 +114,3 @@ def test_shipped_files_are_found_and_nothing_else():
         data_path("nothing.yaml")
     with pytest.raises(FileNotFoundError):
         data_path("..", "pyproject.toml")
-
-
-@pytest.mark.parametrize(
-    ("package", "unknown"), [("simulate", ("estimate", "evaluate")), ("estimate", ("evaluate",))], ids=lambda x: str(x)
-)
-def test_data_walk_one_way(package, unknown):
-    """What is simulated knows no estimator, and an estimator not how it is evaluated."""
-    for path in sorted((ROOT / "precise_lib" / package).glob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            base = getattr(node, "module", None) or ""
-            names = [f"{base}.{alias.name}" for alias in getattr(node, "names", []) if isinstance(alias, ast.alias)]
-            assert not [n for n in names for u in unknown if f"precise_lib.{u}" in n], path.name

@@ -104,7 +104,7 @@ def test_lab_runs_a_notebook_moves_a_slider_and_takes_another_number(lab, browse
     address, token = lab
     cells = nbformat.read(ROOT / "notebooks" / NOTEBOOK, as_version=4).cells
     number = next(i for i, cell in enumerate(cells) if "parameters" in cell.metadata.get("tags", []))
-    slider = next(i for i, cell in enumerate(cells) if "plotting.slider" in cell.source)
+    slider = next(i for i, cell in enumerate(cells) if "show.slider" in cell.source)
     context = browser.new_context(viewport={"width": 1400, "height": 1000})
     page = context.new_page()
     page.set_default_timeout(90_000)

@@ -22,15 +22,15 @@ sys.path.insert(0, target)
 import precise_lib
 from precise_lib import cli
 from precise_lib.estimate import catalog as models
-from precise_lib.proton import weights as denoiser
 from precise_lib.evaluate.claims import load_claims
 from precise_lib.studies.results import read_results
 from precise_lib.io.shipped import data_path, notebook_path
 from precise_lib.proton.spins import load_systems
+from precise_lib.proton.weights import Denoiser
 used = [precise_lib.__file__, data_path(), data_path("spin_systems.yaml"), notebook_path("your_data.ipynb")]
 used += [entry.path for entry in models.shipped()]
 assert not [entry.problem for entry in models.available() if entry.problem]
-denoisers = [denoiser.load(name).name for name in denoiser.shipped()]
+denoisers = [Denoiser.load(name).name for name in Denoiser.shipped()]
 about = {"used": [str(path) for path in used], "denoisers": denoisers, "claims": len(load_claims())}
 about |= {"results": len(read_results()), "spins": len(load_systems())}
 for command in commands:

@@ -1,7 +1,6 @@
-"""The command line, one module per command or group of commands.
+"""The command line, one module per command or group of commands, each with an entry in the list below.
 
-What is slow to load (torch, nibabel) is imported inside the commands, so help and version come at once. A new command
-is a function in a module of its own and one entry in the list below.
+What is slow to load (torch, nibabel) is imported inside the commands, so help and version come at once.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from typing import Annotated
 import typer
 
 from precise_lib import __version__
-from precise_lib.cli import quantify, report, scoreboard, simulate, sweep, train, train_denoiser
+from precise_lib.cli import maintain, quantify, simulate, sweep, train
 from precise_lib.errors import InputError
 
 app = typer.Typer(
@@ -26,14 +25,16 @@ app.add_typer(simulate.app, name="simulate")
 for command in (
     quantify.quantify,
     train.train,
-    train_denoiser.train_denoiser,
-    train_denoiser.train_quantifier,
+    train.train_denoiser,
+    train.train_quantifier,
     train.models,
-    report.report,
+    quantify.report,
     sweep.sweep,
-    scoreboard.scoreboard,
+    maintain.scoreboard,
 ):
     app.command()(command)
+for command in (maintain.conformance, maintain.bench, maintain.peers, maintain.results, maintain.widths):
+    app.command(rich_help_panel=maintain.PANEL)(command)
 
 
 def _print_version(wanted: bool):

@@ -1,4 +1,4 @@
-"""``precise quantify``: files to concentration maps and their errors."""
+"""``precise quantify`` and ``precise report``: files to concentration maps and their errors, and a page on them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def quantify(
     errors: Annotated[
         str | None,
         typer.Option(
-            help="How sd_ and bias_ maps are made: closed (default for fit, sve, precise), montecarlo or none."
+            help="How sd_ and bias_ maps are made: closed (default where the estimator allows it), montecarlo or none."
         ),
     ] = None,
     repeats: Annotated[int, typer.Option(help="Repetitions of --errors montecarlo.")] = 100,
@@ -48,14 +48,45 @@ def quantify(
     ] = None,
 ):
     """Concentration maps in mM by the water reference, with their SD and the bias that the prior brings."""
-    from precise_lib import NOTICE, estimate
+    from precise_lib import NOTICE
     from precise_lib.quantify.quantify import quantify as run
 
-    if estimator is not None and ":" in estimator:
-        estimate.load(estimator)
+    _allow(estimator)
     summary = run(dmi, out, mri, mask, estimator, lam, model, errors, repeats, seed, omega_max)
     for warning in summary["warnings"]:
         typer.echo(f"Note: {warning}", err=True)
     counts, used = summary["counts"], summary["settings"]["estimator"]
     typer.echo(f"Quantified {counts['estimated']} of {counts['voxels']} voxels with '{used}'; wrote {out}")
     typer.echo(NOTICE)
+
+
+def report(
+    dmi: Annotated[str, typer.Argument(help="MRSI as NIfTI-MRS; 'simulated rings' shows the example of the book.")],
+    out: Annotated[Path, typer.Option(help="Folder for report.html, report.ipynb and the maps.")],
+    mri: Annotated[Path | None, typer.Option(help="MRI as NIfTI, on any grid that covers the MRSI.")] = None,
+    mask: Annotated[Path | None, typer.Option(help="Mask as NIfTI on the grid of the MRSI.")] = None,
+    lam: Annotated[str | None, typer.Option(help="Weight of the MRI prior, as for 'precise quantify'.")] = None,
+    model: Annotated[str | None, typer.Option(help="Weights or signal model, as for 'precise quantify'.")] = None,
+    estimator: Annotated[str | None, typer.Option(help="Estimator, as for 'precise quantify'.")] = None,
+):
+    """Quantify a data set and write a page about it: spectra, SNR, B0, maps with errors, warnings.
+
+    Exit code 2: the input cannot be used; 1: the report itself failed. failed.ipynb then shows how far it came.
+    """
+    from precise_lib.quantify.page import make
+
+    _allow(estimator)
+    try:
+        page = make(dmi, out, mri, mask, lam, model, estimator)
+    except RuntimeError as error:
+        typer.echo(f"precise: {error}", err=True)
+        raise typer.Exit(1) from error
+    typer.echo(f"Wrote {page}, report.ipynb and the maps to {out}")
+
+
+def _allow(estimator: str | None):
+    """Load outside code that was asked for by name."""
+    from precise_lib import estimate
+
+    if estimator is not None and ":" in estimator:
+        estimate.load(estimator)

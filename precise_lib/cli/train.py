@@ -1,9 +1,10 @@
-"""``precise train``: a network for any acquisition. ``precise models``: what networks there are."""
+"""``precise train``, ``train-denoiser``, ``train-quantifier``: new networks. ``precise models``: which there are."""
 
 from __future__ import annotations
 
 import re
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -14,45 +15,57 @@ from precise_lib.errors import InputError
 METABOLITES = "water,Glc,Glx,Lac"
 SNR = 12.0  # of the accuracy that is printed; the card has more
 
+Like = Annotated[
+    Path | None,
+    typer.Option(
+        help="Data as NIfTI-MRS: train for their acquisition and keep the network in the user's model folder, "
+        "where 'precise quantify' finds it."
+    ),
+]
+Metabolites = Annotated[
+    str | None, typer.Option(help=f"With --like: names, or name:ppm, with commas between; default {METABOLITES}.")
+]
+T2star = Annotated[
+    float | None, typer.Option(help="With --like: T2* of the lines in seconds; default: measured in the data.")
+]
+FieldCheck = Annotated[
+    bool,
+    typer.Option(
+        "--field-check",
+        help="With --like: say what field, line widths and frequency shifts the data have and what the training "
+        "would cover, and stop.",
+    ),
+]
+Iterations = Annotated[
+    int | None, typer.Option(help="Fewer are quicker and less accurate; default: about 15 minutes.", min=1)
+]
+Config = Annotated[
+    Path | None, typer.Option(help="YAML training settings instead of --like; default: our recipe at 11.7 T.")
+]
+Out = Annotated[Path | None, typer.Option(help="Folder for weights, card and checkpoint, instead of the model folder.")]
+Name = Annotated[
+    str | None, typer.Option(help="Name of the weights; default: sve with --out, else the hash of the model.")
+]
+Device = Annotated[str, typer.Option(help="Device of torch, for example cpu or cuda.")]
+# of networks for simulated 1H spectra
+Settings = Annotated[Path, typer.Option("--config", help="YAML training settings, or the card of other weights.")]
+Folder = Annotated[Path, typer.Option("--out", help="Folder for weights, card and checkpoint.")]
+NetworkName = Annotated[str, typer.Option("--name", help="Name of the weights.")]
+Epochs = Annotated[int | None, typer.Option(help="Instead of those of the settings.", min=1)]
+
 
 def train(
-    like: Annotated[
-        Path | None,
-        typer.Option(
-            help="Data as NIfTI-MRS: train for their acquisition and keep the network in the user's model folder, "
-            "where 'precise quantify' finds it."
-        ),
-    ] = None,
-    metabolites: Annotated[
-        str | None,
-        typer.Option(help=f"With --like: names, or name:ppm, with commas between; default {METABOLITES}."),
-    ] = None,
-    t2star: Annotated[
-        float | None, typer.Option(help="With --like: T2* of the lines in seconds; default: measured in the data.")
-    ] = None,
-    field_check: Annotated[
-        bool,
-        typer.Option(
-            "--field-check",
-            help="With --like: say what field, line widths and frequency shifts the data have and what the training "
-            "would cover, and stop.",
-        ),
-    ] = False,
-    iterations: Annotated[
-        int | None, typer.Option(help="Fewer are quicker and less accurate; default: about 15 minutes.", min=1)
-    ] = None,
-    config: Annotated[
-        Path | None, typer.Option(help="YAML training settings instead of --like; default: our recipe at 11.7 T.")
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder for weights, card and checkpoint, instead of the model folder.")
-    ] = None,
-    name: Annotated[
-        str | None, typer.Option(help="Name of the weights; default: sve with --out, else the hash of the model.")
-    ] = None,
-    device: Annotated[str, typer.Option(help="Device of torch, for example cpu or cuda.")] = "cpu",
+    like: Like = None,
+    metabolites: Metabolites = None,
+    t2star: T2star = None,
+    field_check: FieldCheck = False,
+    iterations: Iterations = None,
+    config: Config = None,
+    out: Out = None,
+    name: Name = None,
+    device: Device = "cpu",
 ):
-    """Train a network; run the same command again after an interruption to go on where it stopped.
+    """Train a network; run the same command again after an interruption to resume it.
 
     An example: precise train --like dmi.nii.gz --metabolites water,Glc,Glx,Lac,acetate,alanine:1.48
     """
@@ -66,13 +79,13 @@ def train(
     if name is not None:
         check_name(name)
     check_device(device)
-    metabolites = METABOLITES if metabolites is None else metabolites
     if like is None:
         settings = _read_settings(config, iterations)
     else:
         from precise_lib.quantify import train_like
 
-        settings, said = train_like.plan(like, metabolites, t2star, iterations, field_check)
+        wanted = METABOLITES if metabolites is None else metabolites
+        settings, said = train_like.plan(like, wanted, t2star, iterations, field_check)
         if out is None and not field_check:
             train_like.check_storable(settings, name)
         for sentence in said:
@@ -82,21 +95,23 @@ def train(
     if out is None:
         _train_into_folder(settings, name, device, like)
     else:
-        _train_into(out, settings, name or "sve", device)
+        from precise_lib.estimate import training
+        from precise_lib.evaluate import accuracy
+
+        weights = train_into(out, settings, name or "sve", device, training.train, accuracy.certify)
+        typer.echo(f"Wrote {weights} and its card with the accuracy against the bound")
 
 
-def _train_into(out: Path, settings, name: str, device: str):
-    from precise_lib.estimate import training
-    from precise_lib.evaluate.accuracy import certify
-    from precise_lib.io import atomic
+def train_into(out: Path, settings, name: str, device: str, run, certify) -> Path:
+    """Weights trained by `run` in a folder, their card completed by `certify`."""
+    from precise_lib.io.atomic import staged
 
-    # enters and leaves a folder at once: an unwritable one is refused now, not after the training
-    with atomic.staged(out):
+    with staged(out):  # an unwritable folder is refused now, not after the training
         pass
     with interruption():
-        weights = training.train(settings, out, name=name, device=device)
+        weights = run(settings, out, name=name, device=device)
         certify(weights)
-    typer.echo(f"Wrote {weights} and its card with the accuracy against the bound")
+    return weights
 
 
 def _train_into_folder(settings, name: str | None, device: str, like: Path):
@@ -111,9 +126,46 @@ def _train_into_folder(settings, name: str | None, device: str, like: Path):
     typer.echo(", ".join(f"{metabolite} {ratio:.2f}" for metabolite, ratio in ratios.items()))
     if max(ratios.values(), default=1.0) > 1.2:
         typer.echo("Note: More --iterations would bring the SD nearer to the bound.", err=True)
-    first = catalog.fitting(settings.signal_model.acquisition)[0]
-    model = "" if first == entry else f" --model {entry.name}"
-    typer.echo(f"Use it by: precise quantify {like} --out maps{model}")
+    first = catalog.fitting(settings.signal_model.acquisition)[0] == entry
+    typer.echo(f"Use it by: precise quantify {like} --out maps{'' if first else f' --model {entry.name}'}")
+
+
+def train_denoiser(
+    config: Settings, out: Folder, name: NetworkName = "unet", epochs: Epochs = None, device: Device = "cpu"
+):
+    """Train a denoising network for the simulated 1H spectra of the second paper.
+
+    Run the same command again after an interruption to resume it. An example: precise train-denoiser
+    --config data/training/denoise/unet1d_small.yaml --out my_weights
+    """
+    _train("denoising scores", config, out, name, epochs, device)
+
+
+def train_quantifier(
+    config: Settings, out: Folder, name: NetworkName = "quantifier", epochs: Epochs = None, device: Device = "cpu"
+):
+    """Train a network that quantifies the simulated 1H spectra of the second paper.
+
+    Run the same command again after an interruption to resume it. An example: precise train-quantifier
+    --config data/training/quantify/inception_small.yaml --out my_weights
+    """
+    _train("slopes and errors", config, out, name, epochs, device)
+
+
+def _train(what: str, config: Path, out: Path, name: str, epochs: int | None, device: str):
+    """Train and certify; `what` goes on the card."""
+    check_name(name)
+    check_device(device)
+    values = read_yaml(config)
+    from precise_lib.evaluate.accuracy import certify
+    from precise_lib.proton import quantification, scores, training, weights
+
+    denoiser, quantifier = (weights.Denoiser, scores.accuracy), (weights.Quantifier, quantification.accuracy)
+    network, measure = denoiser if what == "denoising scores" else quantifier
+    settings = network.config_class.from_dict(values if epochs is None else values | {"epochs": epochs})
+    certified = partial(certify, load=network.load, measure=measure)
+    path = train_into(out, settings, name, device, training.train, certified)
+    typer.echo(f"Wrote {path} and its card with {what}")
 
 
 def models():
@@ -133,7 +185,7 @@ def interruption():
     try:
         yield
     except KeyboardInterrupt:
-        typer.echo("Interrupted: the same command goes on from the last checkpoint.", err=True)
+        typer.echo("Interrupted: the same command resumes from the last checkpoint.", err=True)
         raise typer.Exit(130) from None
 
 
@@ -171,7 +223,7 @@ def _read_settings(config: Path | None, iterations: int | None):
     from precise_lib.estimate.sampling import TrainConfig
 
     values = {} if config is None else read_yaml(config)
-    values = values if iterations is None else values | {"iterations": iterations}
+    values |= {} if iterations is None else {"iterations": iterations}
     try:
         return TrainConfig.from_dict(values)
     except InputError as error:

@@ -1,28 +1,25 @@
 """Which trained networks there are: those shipped with the package and those of the user's model folder.
 
-The folder is named by the environment variable ``PRECISE_MODELS``; without it, it is ``models`` in the place that the
-operating system has for data of programs. A model is two files named by the hash of its signal model,
-``<hash>.safetensors`` and the card ``<hash>.json``, and a name of its own on the card.
-
-Where several networks fit an acquisition, the order is: the shipped default, then the user's own, newest first. Files
-that are damaged or half written are passed over; `Entry.problem` says what is wrong with them.
+A model of the folder is two files named by the hash of its signal model, ``<hash>.safetensors`` and the card
+``<hash>.json``, with a name of its own on the card. Where several networks fit an acquisition, the shipped default
+comes first, then the user's own, newest first. Files that are damaged or half written are passed over.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 
 import platformdirs
 
-from precise_lib.errors import InputError
-from precise_lib.io import text
+from precise_lib.errors import InputError, reason
+from precise_lib.estimate.card import Card, stamps
+from precise_lib.estimate.sampling import TrainConfig
 from precise_lib.io.atomic import staged
 from precise_lib.io.shipped import data_path
 from precise_lib.signal.model import Acquisition, SignalModel
@@ -30,38 +27,38 @@ from precise_lib.signal.model import Acquisition, SignalModel
 
 @dataclass(frozen=True)
 class Entry:
-    """One network on disk: weights `path`, its `card`, `problem` (None where both files are whole).
+    """One network on disk: weights `path`, its `card` (None where unreadable), `problem` (None where both are whole).
 
     `origin` is "shipped" or "user".
     """
 
     path: Path
-    card: dict
+    card: Card | None
     origin: str
     problem: str | None = None
 
     @property
     def name(self) -> str:
-        return str(self.card.get("name", self.path.stem))
+        return self.card.name if self.card else self.path.stem
 
     @property
     def hash(self) -> str:
         """Hash of the signal model."""
-        return str(self.card.get("signal_model_hash", ""))
+        return str(self.card.signal_model_hash) if self.card else ""
 
     @property
     def is_default(self) -> bool:
         """Whether it is used without being asked for by name: all but shipped ones whose card says no."""
-        return self.problem is None and (self.origin == "user" or self.card.get("default", True) is True)
+        return self.problem is None and (self.origin == "user" or self.card.default is True)
 
     @property
     def signal_model(self) -> SignalModel:
-        return SignalModel.from_dict(self.card["signal_model"])
+        return self.card.config.signal_model
 
     def efficiency(self, snr: float) -> dict[str, float]:
         """SD over the Cramer-Rao bound of each metabolite at an SNR of the card; empty where the card has none."""
         try:
-            accuracy = self.card["accuracy"]
+            accuracy = self.card.accuracy
             i = accuracy["snr"].index(snr)
             return {name: values[i] for name, values in accuracy["sd_over_crlb"].items()}
         except (KeyError, ValueError, TypeError, IndexError, AttributeError):
@@ -69,48 +66,42 @@ class Entry:
 
 
 def folder() -> Path:
-    """The user's model folder, whether it exists or not."""
+    """The user's model folder: ``PRECISE_MODELS`` names it, else ``models`` among the system's data of programs."""
     named = os.environ.get("PRECISE_MODELS")
     return Path(named) if named else platformdirs.user_data_path("precise", appauthor=False) / "models"
 
 
 def shipped() -> list[Entry]:
     """Networks that come with the package, by name."""
-    return [_entry(path, "shipped") for path in sorted(data_path("weights").glob("*.safetensors"))]
+    return _entries(data_path("weights"), "shipped")
 
 
 def trained() -> list[Entry]:
-    """Networks of the user's model folder, newest first; empty where there is no folder or it cannot be read."""
-    found = [_entry(path, "user") for path in sorted(folder().glob("*.safetensors"))]
-    return sorted(found, key=lambda entry: str(entry.card.get("stored", "")), reverse=True)
+    """Networks of the user's model folder, newest first; empty where it cannot be read."""
+    return sorted(_entries(folder(), "user"), key=lambda entry: str(entry.card and entry.card.stored), reverse=True)
 
 
 def available() -> list[Entry]:
     """All networks, in the order in which they are chosen."""
-    ours = sorted(shipped(), key=lambda entry: not entry.is_default)
-    return ours + trained()
+    return sorted(shipped(), key=lambda entry: not entry.is_default) + trained()
 
 
 def fitting(acquisition: Acquisition) -> list[Entry]:
     """Networks trained for an acquisition, whole ones only, in the order in which they are chosen without a name."""
-    return [
-        entry
-        for entry in available()
-        if entry.is_default and same_acquisition(acquisition, entry.signal_model.acquisition)
-    ]
+    found = [entry for entry in available() if entry.is_default]
+    return [entry for entry in found if same_acquisition(acquisition, entry.signal_model.acquisition)]
 
 
 def find(name: str) -> Entry | None:
-    """A network by its name, or by the hash of its signal model; None where there is none.
+    """A network, whole or damaged, by its name or by the hash of its signal model; None where there is none.
 
-    A name goes before a hash, the user's networks before shipped ones of the same hash (names differ). A damaged one
-    is found too: loading it says what is wrong.
+    A name goes before a hash, the user's networks before shipped ones of the same hash (names differ).
     """
     everything = available()
     by_name = [entry for entry in everything if name in (entry.name, entry.path.stem)]
     by_hash = [entry for entry in everything if entry.hash == name]
-    found = by_name + sorted(by_hash, key=lambda entry: (entry.origin != "user", not entry.is_default))
-    return found[0] if found else None
+    by_hash.sort(key=lambda entry: (entry.origin != "user", not entry.is_default))
+    return next(iter(by_name + by_hash), None)
 
 
 def table(snr: float) -> str:
@@ -123,20 +114,11 @@ def table(snr: float) -> str:
             continue
         model, ratios = entry.signal_model, entry.efficiency(snr).values()
         a, t2_ms = model.acquisition, sorted({round(1e3 * t, 1) for t in model.t2star_s})
-        rows.append(
-            (
-                entry.name,
-                entry.hash,
-                "*" if entry.is_default else "",
-                f"{a.field_t:.2f} T",
-                str(a.n_samples),
-                f"{1e6 * a.dwell_time_s:.4g} us",
-                f"{'-'.join(f'{t:g}' for t in (t2_ms[0], t2_ms[-1])[: len(t2_ms)])} ms",
-                f"{min(ratios):.2f}-{max(ratios):.2f}" if ratios else "?",
-                ",".join(model.names),
-            )
-        )
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+        t2star = "-".join(f"{t:g}" for t in (t2_ms[0], t2_ms[-1])[: len(t2_ms)])
+        ratio = f"{min(ratios):.2f}-{max(ratios):.2f}" if ratios else "?"
+        timing = (f"{a.field_t:.2f} T", str(a.n_samples), f"{1e6 * a.dwell_time_s:.4g} us", f"{t2star} ms")
+        rows.append((entry.name, entry.hash, "*" if entry.is_default else "", *timing, ratio, ",".join(model.names)))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return "\n".join(lines + notes)
 
@@ -172,47 +154,32 @@ def check_name(name: str, signal_model_hash: str) -> None:
 def store(weights) -> Path:
     """Copy certified weights and their card into the model folder, by the hash of their signal model.
 
-    A network of the same signal model is replaced. Both files arrive whole; while only one has, the SHA-256 on the
-    card gives the pair away as no pair. Returns the path of the copy.
+    A network of the same signal model is replaced. Both files arrive whole; while only one has, its SHA-256 does not
+    agree with the card. Returns the path of the copy.
     """
-    weights = Path(weights)
-    card = json.loads(weights.with_suffix(".json").read_text())
-    card["stored"] = datetime.now(UTC).isoformat(timespec="microseconds")
-    name = card["signal_model_hash"]
+    card = Card.read(Path(weights), TrainConfig)
+    card = replace(card, stored=datetime.now(UTC).isoformat(timespec="microseconds"))
+    name = f"{card.signal_model_hash}.safetensors"
     with staged(folder()) as staging:
-        shutil.copyfile(weights, staging / f"{name}.safetensors")
-        (staging / f"{name}.json").write_text(json.dumps(card, indent=1) + "\n")
-    return folder() / f"{name}.safetensors"
+        shutil.copyfile(weights, staging / name)
+        (staging / name).with_suffix(".json").write_text(card.to_json())
+    return folder() / name
 
 
-def _entry(path: Path, origin: str) -> Entry:
-    """The network of a weights file; never raises."""
-    stamps = []
-    for file in (path, path.with_suffix(".json")):
-        try:
-            stamps.append((file.stat().st_mtime_ns, file.stat().st_size))
-        except OSError:
-            stamps.append(None)
-    return _read(path, origin, *stamps)
+def _entries(where: Path, origin: str) -> list[Entry]:
+    return [_read(path, origin, stamps(path)) for path in sorted(where.glob("*.safetensors"))]
 
 
 @lru_cache(maxsize=256)
-def _read(path: Path, origin: str, _weights_stamp, _card_stamp) -> Entry:
-    """The same, read once for each state of the files: estimators look for their network in every batch."""
-    card_path, card = path.with_suffix(".json"), {}
+def _read(path: Path, origin: str, _stamps) -> Entry:
+    """The network of a weights file, read once for each state of it; never raises."""
+    card = problem = None
     try:
-        card = text.read_json(card_path)
-        own = SignalModel.from_dict(card["signal_model"]).hash
-        if own != card["signal_model_hash"]:
+        card = Card.read(path, TrainConfig)
+        if card.config.signal_model.hash != card.signal_model_hash:
             problem = "its card contradicts itself"
-        elif "sha256" not in card:
-            problem = "its training was not finished"
-        elif card["sha256"] != hashlib.sha256(path.read_bytes()).hexdigest():
+        elif card.sha256 != hashlib.sha256(path.read_bytes()).hexdigest():
             problem = f"{path.name} is not the file its card describes"
-        else:
-            problem = None
-    except FileNotFoundError:
-        problem = f"its card {card_path.name} is missing"
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        problem = f"its card {card_path.name} is not readable"
-    return Entry(path, card if isinstance(card, dict) else {}, origin, problem)
+    except (InputError, OSError) as error:
+        problem = reason(error)
+    return Entry(path, card, origin, problem)

@@ -4,24 +4,15 @@ The final map of a metabolite is a ratio. With ``H = (I + 2 lambda L)^-1``, SVE 
 
     q = H s / H w = G y,     y = s / w,     G_vu = H_vu w_u / (H w)_v
 
-a weighted average of the single-voxel ratios y, with weights that sum to one. **Water takes the lambda of the
-metabolite it divides**: only then does G average, so that a receive or transmit profile cancels, a constant ratio stays
-constant and no value outside the range of y can appear. A lambda of water's own would be chosen for the flatness of
-water (no limit at all on a phantom, close to none under a surface coil) and break this. Since water is the strongest
-line, and its noise enters G only through differences between neighbors, G counts as fixed; then q is linear in y and
+**Water takes the lambda of the metabolite it divides**: only then do the rows of G sum to one, so that a coil profile
+cancels, a constant ratio stays constant and no value outside the range of y appears. Water is the strongest line, so
+G counts as fixed and q as linear in y. With t_v the SD of y_v and ``p_v = 1 / t_v^2``:
 
-* Stein's unbiased risk estimate ``sum_v p_v [(q_v - y_v)^2 - t_v^2 + 2 t_v^2 G_vv]``, t_v the SD of y_v, has the mean
-  of ``sum_v p_v (q_v - truth_v)^2``: its least value is at the least error, up to its own noise;
-* generalized cross-validation ``n sum_v p_v (q_v - y_v)^2 / (n - tr G)^2`` needs no noise level, only its pattern.
-  Its theory asks for a smoother with few effective parameters, tr G << n; a light prior is none, and it smooths less
-  than it should.
-
-Stein's estimate is as good as the level of the noise it is given: where a metabolite is nearly flat, a level a few
-percent too low is enough to choose a much too small lambda.
-
-The weights ``p_v = 1 / t_v^2`` count each error in units of the noise of its own voxel, so that a few voxels with
-hardly any water do not decide for all. The third rule takes the largest lambda whose bias, its noise taken out, stays
-below a stated share of the SD.
+* Stein's ``sum_v p_v [(q_v - y_v)^2 - t_v^2 + 2 t_v^2 G_vv]`` has the mean of ``sum_v p_v (q_v - truth_v)^2``. It needs
+  the level of the noise: for a nearly flat metabolite, one a few percent too low gives a much too small lambda.
+* Cross-validation ``n sum_v p_v (q_v - y_v)^2 / (n - tr G)^2`` needs only its pattern, but asks for tr G << n, which a
+  light prior is not, and smooths too little.
+* The largest lambda whose bias, its noise taken out, stays below a stated share of the SD.
 """
 
 from __future__ import annotations
@@ -32,7 +23,7 @@ import numpy as np
 
 from precise_lib.errors import InputError
 from precise_lib.estimate.prior import ExactSolver
-from precise_lib.estimate.smoother import diagonal_and_squares
+from precise_lib.estimate.smoother import leverage_and_variance
 
 GRID = np.r_[0.0, 10 ** np.arange(-4.0, 0.01, 0.125)]
 METHODS = ("stein", "cross-validation", "bias")
@@ -40,16 +31,10 @@ METHODS = ("stein", "cross-validation", "bias")
 
 @dataclass(frozen=True)
 class Curves:
-    """What the data say about each lambda; all but `lams` (L, ..., M), in units of the single-voxel variance.
+    """What the data say about each lambda (L,); all else (L, ..., M), in units of the single-voxel variance.
 
-    Attributes
-    ----------
-    lams : (L,)
-    stein : estimated mean squared error
-    gcv : cross-validation score
-    bias2 : estimated mean squared bias, unbiased and so possibly negative
-    variance : mean variance of the result
-    error2 : true mean squared error where the truth was given, else None
+    `stein` and `bias2` estimate the mean squared error and bias without bias (so they may be negative), `gcv` is the
+    score of cross-validation, `variance` that of the result, `error2` the true mean squared error or None.
     """
 
     lams: np.ndarray
@@ -60,16 +45,9 @@ class Curves:
     error2: np.ndarray | None
 
     def choose(self, method: str = "stein", share: float = 0.5) -> np.ndarray:
-        """Chosen lambda (..., M).
+        """Chosen lambda (..., M) by one of `METHODS`; `InputError` for another, or for a share that is not positive.
 
-        Parameters
-        ----------
-        method : "stein", "cross-validation" or "bias"
-        share : for "bias": the root mean squared bias may be this share of the root mean squared SD
-
-        Raises
-        ------
-        InputError : another method, or a share that is not positive
+        `share`, for "bias": the root mean squared bias may be this share of the root mean squared SD.
         """
         if method not in METHODS:
             raise InputError(f"No way '{method}' to choose lambda; there are {', '.join(METHODS)}.")
@@ -82,7 +60,7 @@ class Curves:
         return self.lams[np.maximum((~beyond).sum(0) - 1, 0)]
 
     def over_realizations(self) -> Curves:
-        """The mean over realizations, or the frames of a series: what is known of one lambda for all."""
+        """The mean over realizations, or over the frames of a series, for one lambda for all."""
         tables = {f.name: getattr(self, f.name) for f in fields(self)[1:]}
         axes = tuple(range(1, self.stein.ndim - 1))
         return Curves(self.lams, **{name: None if x is None else x.mean(axes) for name, x in tables.items()})
@@ -99,24 +77,15 @@ def least(lams: np.ndarray, curve: np.ndarray) -> np.ndarray:
     return np.where(inner == best, vertex, lams[best])
 
 
-def curves(weights, sve, water: int, ratio_sd, lams=None, lattice=None, truth=None) -> Curves:
+def curves(prior, sve, water: int, ratio_sd, lams=None, lattice=None, truth=None) -> Curves:
     """Risk, cross-validation and bias over lambda, for one or many noise realizations.
 
-    Parameters
-    ----------
-    weights : (V, V) Eq. 5
-    sve : (..., V, M) SVE amplitudes; leading axes are realizations
-    water : index of the reference
-    ratio_sd : (..., V, M) SD of amplitude / water by SVE, for example from the bound
-    lams : (L,) ascending, beginning with zero; default `GRID`
-    lattice : for many voxels, see `linear_map`; only sums over voxels count
-    truth : (V, M) true ratios, for the error that nobody knows of real data
-
-    Returns
-    -------
-    Curves; those of the reference itself are zero. Voxels without positive water or with an unknown SD do not count.
+    `prior`: (V, V) weights of Eq. 5, or setting -> linear map. `sve` (..., V, M) amplitudes and `ratio_sd`, the SD of
+    amplitude / water by SVE; leading axes are realizations. `water` is the index of the reference, whose curves are
+    zero. Voxels without positive water or with an unknown SD do not count. `lams` (L,) ascend from zero, by default
+    `GRID`; `lattice` is that of `smoother.lattices` with `sums_only`; `truth` (V, M) true ratios, for `error2`.
     """
-    lams = GRID if lams is None else np.asarray(lams, float)
+    lams = np.asarray(GRID if lams is None else lams, float)
     if len(lams) < 4 or lams[0] != 0 or (np.diff(lams) <= 0).any():
         raise InputError("The grid of lambda must ascend from zero over at least four values.")
     sve, ratio_sd = np.asarray(sve, float), np.asarray(ratio_sd, float)
@@ -128,26 +97,27 @@ def curves(weights, sve, water: int, ratio_sd, lams=None, lattice=None, truth=No
     variance = np.where(good, ratio_sd, 1.0) ** 2
     precision = np.where(good & (variance > 0), 1 / np.where(variance > 0, variance, 1), 0.0)
     counted = np.maximum((precision > 0).sum(-2), 1)
+    make = prior if callable(prior) else lambda lam: ExactSolver(prior, lam)
     tables = {name: [] for name in ("stein", "gcv", "bias2", "variance", "error2")}
     flat = np.moveaxis(sve, -2, 0)
+
+    def mean(x):
+        return (precision * x).sum(-2) / counted
+
     for lam in lams:
-        solver = ExactSolver(weights, float(lam))
+        solver = make(float(lam))
         smooth = np.moveaxis(solver(flat.reshape(len(flat), -1)).reshape(flat.shape), 0, -2)
         total = smooth[..., [water]]
         good_total = np.where(good & (total > 0), total, 1.0)
         q = np.where(good & (total > 0), smooth / good_total, 0.0)
         # G_vv t_v^2 and sum_u G_vu^2 t_u^2
         noise = np.moveaxis(variance * np.where(good, w, 0) ** 2, -2, 0)
-        own, mixed = diagonal_and_squares(solver, noise.reshape(len(noise), -1), lattice)
+        own, mixed = leverage_and_variance(solver, noise.reshape(len(noise), -1), lattice)
         mixed = np.moveaxis(mixed.reshape(noise.shape), 0, -2) / good_total**2
         own = own[:, None] * np.where(good, w, 0) / good_total
         residual2 = (q - single) ** 2
         # Var(q - y) = Var q + Var y - 2 Cov(q, y)
         moved = mixed + variance * (1 - 2 * own)
-
-        def mean(x, p=precision, n=counted):
-            return (p * x).sum(-2) / n
-
         freedom = 1 - np.where(precision > 0, own, 0).sum(-2) / counted
         tables["stein"].append(mean(residual2 - variance + 2 * variance * own))
         tables["gcv"].append(mean(residual2) / np.maximum(freedom, 1e-6) ** 2)
@@ -161,7 +131,7 @@ def curves(weights, sve, water: int, ratio_sd, lams=None, lattice=None, truth=No
 
 
 def ratios(solvers, sve, water: int) -> np.ndarray:
-    """Amplitude over water (V, M); `solvers` holds one `ExactSolver` for each metabolite and the water under it."""
+    """Amplitude over water (V, M); `solvers` holds one linear map for each metabolite and the water under it."""
     sve = np.asarray(sve, float)
     out = np.empty_like(sve)
     for solver in {id(s): s for s in solvers}.values():
@@ -170,9 +140,3 @@ def ratios(solvers, sve, water: int) -> np.ndarray:
         total = np.where(smooth[:, [water]] > 0, smooth[:, [water]], np.nan)
         out[:, mine] = smooth[:, mine] / total
     return out
-
-
-def solvers(weights, lams) -> list[ExactSolver]:
-    """One solver for each lambda of (M,), factorized once where they are equal."""
-    made = {lam: ExactSolver(weights, lam) for lam in {float(x) for x in lams}}
-    return [made[float(x)] for x in lams]

@@ -1,23 +1,22 @@
 """Fourier reconstruction: the integral of each peak of the phased spectrum, as PRECISE-DMI compares against.
 
-The sum of spectral bins around a line is a linear functional of the FID, so it is computed as one. The first sample
-counts half (else it lifts the whole baseline), and the result is divided by what the window captures of a unit line,
-so amplitudes come out in the units of the signal model. Tails of neighboring lines that reach into the window are
-not removed; that is the method's bias.
+The sum of spectral bins around a line is computed as a linear functional of the FID, divided by what the window
+captures of a unit line. The first sample counts half (else it lifts the whole baseline). Tails of neighboring lines
+stay in the window; that is the method's bias.
 
-Summing the bins of a plain FFT weighs the FID periodically: the end of the record, where only noise is left, counts
-as if it were negative time. Zero filling to twice the length (``zero_fill=True``) keeps the weights causal and takes
-a factor sqrt(2) off the SD for nothing (Bartholdi and Ernst 1973). The paper integrates "in the spatiospectral domain
-of the raw data", so the default is without; the difference belongs to every statement of a gain over Fourier.
+The bins of a plain FFT, the default as in the paper, treat the FID as periodic, ``zero_fill=True`` (twice the length)
+as causal, which lowers the SD by sqrt(2) (Bartholdi and Ernst 1973; theory).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from precise_lib.errors import InputError
+from precise_lib.estimate.registry import Limits
 from precise_lib.signal.model import SignalModel
 from precise_lib.signal.mrsi import MRSI
 
@@ -27,15 +26,8 @@ BATCH = 8192  # FIDs in double precision at a time: bounds the memory
 def integration_weights(model: SignalModel, half_width_fwhm: float = 1.5, zero_fill: bool = False) -> np.ndarray:
     """Functionals (n_samples, M) complex128 such that ``Re(fid @ weights)`` integrates each peak.
 
-    Parameters
-    ----------
-    half_width_fwhm : half width of the window in full widths at half maximum of its line; 1.5 holds 80 % of a
-        Lorentzian
-    zero_fill : integrate the continuous spectrum of the causal FID instead of summing FFT bins
-
-    Raises
-    ------
-    InputError : the window is so narrow that no bin lies inside
+    The window has a half width in full widths of its line (1.5 holds 80 % of a Lorentzian; `InputError` where it holds
+    no bin). `zero_fill` integrates the continuous spectrum of the causal FID instead of summing FFT bins.
     """
     acquisition = model.acquisition
     t, n = acquisition.time_s[:, None], acquisition.n_samples
@@ -59,20 +51,16 @@ def integration_weights(model: SignalModel, half_width_fwhm: float = 1.5, zero_f
 
 @dataclass(frozen=True)
 class Fourier:
-    """Peak integration of every voxel; callable `MRSI` -> DataArray (metabolite, x, y, z) in mM.
+    """Peak integration (`integration_weights`) of every voxel; callable `MRSI` -> DataArray (metabolite, x, y, z), mM.
 
-    Parameters
-    ----------
-    half_width_fwhm : half width of the integration window, in linewidths
-    zero_fill : see the module's text
-    search_hz : the water peak is looked for within this distance of its nominal frequency and the spectrum
-        moved there; 0 trusts the nominal frequency, as the paper does
+    The spectrum is moved to the water peak within `search_hz` of its nominal frequency; 0 trusts that, as the paper.
     """
 
     half_width_fwhm: float = 1.5
     zero_fill: bool = False
     search_hz: float = 0.0
     name: str = "fourier"
+    unbiased: ClassVar[bool] = False  # tails of other lines are in the window
 
     def amplitudes(self, fids: np.ndarray, model: SignalModel) -> np.ndarray:
         """Amplitudes (V, M) of FIDs (V, t); each voxel is phased by its own water peak."""
@@ -92,9 +80,19 @@ class Fourier:
         water = model.index(model.reference)
         step = 0.1 / (np.pi * model.t2star_s[water])
         offsets = np.arange(-np.ceil(self.search_hz / step), np.ceil(self.search_hz / step) + 1) * step
-        t = model.acquisition.time_s
-        filters = model.basis()[:, water, None].conj() * np.exp(-2j * np.pi * offsets * t[:, None])
+        turn = np.exp(-2j * np.pi * offsets * model.acquisition.time_s[:, None])
+        filters = model.basis()[:, water, None].conj() * turn
         return offsets[np.abs(fids @ filters.astype(np.complex64)).argmax(-1)]
+
+    def limits(self, model: SignalModel) -> Limits:
+        """A peak must have a phase of its own and lie no more than half of the window of 1.5 line widths beside it."""
+        reach = 0.75 / (np.pi * float(model.t2star_s.max()))
+        return Limits(
+            5.0,
+            "there its phase, and all peaks with it, is that of noise",
+            "the integration windows of the estimator 'fourier' stay at the nominal frequencies",
+            (-reach, reach),
+        )
 
     def __call__(self, data: MRSI):
         return data.map_usable(lambda fids: self.amplitudes(fids, data.model), self.name)

@@ -1,25 +1,9 @@
 """The network of Fig. 1 of PRECISE-DMI, and a variant whose first kernels are as long as the FID.
 
-``front="fid"`` is the paper's network: the real and imaginary part of every FID sample go into convolutions of
-kernel 3, PReLU and max pooling, then through two fully connected (FC) layers.
-
-``front="matched"`` starts from what theory knows, because most of the input is noise in directions that no FID of the
-signal model can point to, and because three symmetries need not be learned. All of it is fixed linear algebra but for
-one search over a grid:
-
-1. projection on the signal subspace of the training family (an SVD), 40 complex numbers for 512;
-2. the shift of the best matched-filter output is removed, and the FID projected once more, on the subspace of
-   *aligned* FIDs: 16 complex numbers, with white noise still, hold all but 0.1 % of the precision;
-3. phase and scale of water are taken out, so the estimate is exactly equivariant to both;
-4. whitening with the covariance of the training data conditions the optimization.
-
-Where the signal model has a baseline or lipids, they may be the largest of the FID: the filters of steps 2 and 3 are
-then those of the metabolites less what the family of baseline and lipids can produce, so that they are deaf to these.
-Where resonances have several lines and overlap, the outputs of step 2 are those of orthonormal filters: their sum of
-squares is the energy in the span of all lines, not led astray by two metabolites that answer to one line.
-
-A trained bank of filters as long as this input, with PReLU, stands where the paper has its convolutions; the two FC
-layers follow. Its input has no order in time, so kernels of length 3 would have no meaning there.
+``front="fid"`` is the paper's: real and imaginary part of every sample go into convolutions of kernel 3, PReLU and max
+pooling, then through two fully connected (FC) layers. ``front="matched"`` puts fixed linear algebra first
+(`MatchedFront`), then trained filters as long as its output, PReLU and the FC layers; its output has no order in time,
+so kernels of length 3 would have no meaning there.
 """
 
 from __future__ import annotations
@@ -33,7 +17,7 @@ from torch import nn
 from precise_lib.signal.model import SignalModel
 
 LARGEST_FRONT = 2e6  # complex numbers in a tenth of the largest table of the matched front; 2e4 at 11.7 T
-DEAF_TO = 3e-3  # of the largest baseline or lipid: smaller components may pass
+NUISANCE = 3e-3  # of the largest baseline or lipid: smaller components may pass
 
 
 @dataclass(frozen=True)
@@ -66,7 +50,7 @@ class NetworkConfig:
 
 
 class FidFront(nn.Module):
-    """The paper's input: the FID as it comes, in units of the data set's water."""
+    """The paper's input: the FID as it comes; `dataset_unit` is the one scale that its network knows."""
 
     def __init__(self, model: SignalModel):
         super().__init__()
@@ -82,52 +66,65 @@ class FidFront(nn.Module):
         return torch.stack([z.real, z.imag], 1), torch.ones(len(z), 1, device=z.device)
 
     def dataset_unit(self, fids):
-        """The paper's network knows one scale only: that of its training. Median water amplitude of a data set."""
+        """Median water amplitude of the FIDs (V, t) of a data set."""
         return (fids @ torch.view_as_complex(self.water).conj()).abs().median()
 
 
 class MatchedFront(nn.Module):
     """Projection, alignment and whitening; all buffers, nothing to train.
 
-    `shift_range_hz` bounds the search; `families` holds FIDs of single lines over the training range, with all shifts
-    and aligned, and is None when the buffers will be loaded from a file.
+    1. `project`: on the signal subspace of the training family, by default 40 complex numbers for 512;
+    2. `align`: the shift of the best matched-filter output is removed, and the FID projected on the subspace of
+       *aligned* FIDs: 16 complex numbers, with white noise still, hold all but 0.1 % of the precision;
+    3. phase and scale of water are taken out, so the estimate is exactly equivariant to both;
+    4. whitening with the covariance of the training data conditions the optimization.
+
+    Baseline and lipids may be the largest of the FID: the filters of steps 2 and 3 are then orthogonal to their family.
+    Where resonances have several lines and overlap, the filters are made orthonormal: no line counts twice.
+
+    Parameters
+    ----------
+    shift_range_hz : bounds the search
+    families : FIDs of single lines over the training range, (n, t) each, with all shifts and aligned
+        (`signal_families`); None where the buffers will be loaded from a file
+
+    Raises
+    ------
+    ValueError : tables beyond `LARGEST_FRONT`
     """
 
     def __init__(self, model: SignalModel, config: NetworkConfig, shift_range_hz, families=None):
         super().__init__()
         t, basis = model.acquisition.time_s, model.basis()
-        m, fwhm = basis.shape[1], 1 / (np.pi * model.t2star_s.max())
+        fwhm = 1 / (np.pi * model.t2star_s.max())
         low, high = shift_range_hz[0] - 0.5 * fwhm, shift_range_hz[1] + 0.5 * fwhm
         positions = (high - low) / (0.15 * fwhm)
         if max(positions * config.aligned_rank, len(t)) * config.rank > LARGEST_FRONT:
             raise ValueError("the ranks of the network, or its shifts in units of the line width, are too large")
+        ranks = (config.rank, config.aligned_rank)
         if families is None:
-            subspace, aligned = (np.zeros((k, len(t)), complex) for k in (config.rank, config.aligned_rank))
+            subspace, aligned = (np.zeros((k, len(t)), complex) for k in ranks)
         else:
-            ranks = (config.rank, config.aligned_rank)
-            subspace, aligned = (
-                np.linalg.svd(f, full_matrices=False)[2][:k] for f, k in zip(families, ranks, strict=True)
-            )
+            rows = (np.linalg.svd(f, full_matrices=False)[2] for f in families)
+            subspace, aligned = (own[:k] for own, k in zip(rows, ranks, strict=True))
         if model.of_role("baseline", "lipid").any():
-            basis = basis[:, model.of_role("metabolite")] if families is None else _deaf(model, families[1])
-            m = basis.shape[1]
+            basis = basis[:, model.of_role("metabolite")] if families is None else _nuisance_free(model, families[1])
         search = np.linspace(low, high, int(np.ceil(positions)) + 1)
         fine = np.linspace(low, high, 10 * (len(search) - 1) + 1)
-        own = model.of_role("metabolite")[: model.index(model.reference)].sum()
-        water = basis[:, own]
+        water = basis[:, model.of_role("metabolite")[: model.index(model.reference)].sum()]
         # FID = z @ subspace, so whatever acts on a FID acts on z through the subspace
         filters = np.linalg.qr(basis)[0] if any(r.lines for r in model.resonances) else basis
-        combs = [subspace @ (np.exp(-2j * np.pi * s * t)[:, None] * filters.conj()) for s in search]
+        matched = [subspace @ (np.exp(-2j * np.pi * s * t)[:, None] * filters.conj()) for s in search]
         rotations = [(subspace * np.exp(-2j * np.pi * s * t)) @ aligned.conj().T for s in fine]
         for name, value in {
             "projector": subspace.conj().T,
-            "combs": np.concatenate(combs, 1),
+            "matched_filters": np.concatenate(matched, 1),
             "rotations": np.stack(rotations),
             "water": aligned @ water.conj() / np.sum(np.abs(water) ** 2),
         }.items():
             self.register_buffer(name, torch.view_as_real(torch.tensor(np.ascontiguousarray(value))).float())
         self.register_buffer("whitening", torch.eye(2 * config.aligned_rank))
-        self.n_search, self.lines, self.length = len(search), m, config.aligned_rank
+        self.n_search, self.lines, self.length = len(search), basis.shape[1], config.aligned_rank
 
     def project(self, fids):
         """(V, t) -> (V, rank); rows of the subspace are orthonormal, so white noise stays white."""
@@ -135,8 +132,8 @@ class MatchedFront(nn.Module):
 
     def align(self, z):
         """Projected data -> aligned data (V, aligned_rank) with water about one, and the unit (V, 1)."""
-        combs = (z @ torch.view_as_complex(self.combs)).abs().square()
-        score = combs.view(len(z), self.n_search, self.lines).sum(-1)
+        matched = (z @ torch.view_as_complex(self.matched_filters)).abs().square()
+        score = matched.view(len(z), self.n_search, self.lines).sum(-1)
         best = score[:, 1:-1].argmax(1) + 1
         rows = torch.arange(len(z), device=z.device)
         below, top, above = (score[rows, best + k] for k in (-1, 0, 1))
@@ -153,23 +150,18 @@ class MatchedFront(nn.Module):
         return torch.view_as_real(u).flatten(1) @ self.whitening, unit
 
     def fit_whitening(self, z):
-        """Set the whitening from noisy projected training data (V, rank).
-
-        The floor is for the one direction without data: the imaginary part of water, zero by construction.
-        """
+        """Set the whitening from noisy projected training data (V, rank)."""
         x = torch.view_as_real(self.align(z)[0]).flatten(1).double()
         values, vectors = torch.linalg.eigh(x.T @ x / len(x))
+        # the floor is for the one direction without data: the imaginary part of water, zero by construction
         self.whitening.copy_(vectors * values.clamp(min=1e-5 * values[-1]).rsqrt())
 
 
-def _deaf(model: SignalModel, aligned: np.ndarray) -> np.ndarray:
-    """Unit lines of the metabolites (t, K) less their projection on what baseline and lipids of a family span.
-
-    `aligned` holds FIDs of single lines, one resonance after the other (`signal_families`).
-    """
+def _nuisance_free(model: SignalModel, aligned: np.ndarray) -> np.ndarray:
+    """Unit lines of the metabolites (t, K) less their projection on what baseline and lipids of a family span."""
     other = np.tile(model.of_role("baseline", "lipid"), len(aligned) // len(model.names))
     _, size, rows = np.linalg.svd(aligned[other], full_matrices=False)
-    span = rows[size > DEAF_TO * size[0]]
+    span = rows[size > NUISANCE * size[0]]
     lines = model.basis()[:, model.of_role("metabolite")]
     return lines - span.T @ (span.conj() @ lines)
 
@@ -190,16 +182,27 @@ class Network(nn.Module):
                 layers += [nn.Conv1d(width, channels, 3, padding=1), nn.PReLU(channels), nn.MaxPool1d(2)]
                 width, length = channels, length // 2
             layers, n_features = [*layers, nn.Flatten()], width * length
-        self.convolutions = nn.Sequential(*layers)
+        self.backbone = nn.Sequential(*layers)
         self.head = nn.Sequential(
             nn.Linear(n_features, config.hidden), nn.PReLU(config.hidden), nn.Linear(config.hidden, len(model.names))
         )
+
+    @classmethod
+    def of(cls, config, families=None) -> Network:
+        """The network of a `TrainConfig`; without `families` its buffers are to be loaded from a file."""
+        return cls(config.signal_model, config.network, config.shift_range_hz, families)
+
+    def load_state_dict(self, tensors, *args, **kwargs):
+        """As of every module; the shipped networks have older names of two parts."""
+        old = (("convolutions.", "backbone."), ("front.combs", "front.matched_filters"))
+        named = {k.replace(*old[0]).replace(*old[1]): v for k, v in tensors.items()}
+        return super().load_state_dict(named, *args, **kwargs)
 
     def features(self, z):
         """What the FC layers see, (V, F), and the unit of the output, (V, 1)."""
         with torch.no_grad():
             x, unit = self.front(z)
-        return self.convolutions(x), unit
+        return self.backbone(x), unit
 
     def forward(self, z):
         features, unit = self.features(z)

@@ -16,21 +16,9 @@ FEWEST = 8
 def noise_sd(fids, model: SignalModel, zero_filled: int = 0, per_voxel: bool = False, method: str = "auto"):
     """SD of the real (and of the imaginary) part of the noise in one time sample, from samples free of signal.
 
-    Parameters
-    ----------
-    fids : (V, t) complex
-    zero_filled : points at the end that hold no measurement, see `io.zero_filled`; they do not count
-    per_voxel : (V,) instead of one number; with few samples a voxel's own estimate is itself noisy
-    method : "late" (after six T2*), "subspace" (what no FID of the model can be, over its shifts and widths), or
-        "auto": late where enough samples are, else subspace
-
-    Returns
-    -------
-    1.4826 times the median absolute deviation, made unbiased: an artifact in a few samples or voxels does not count.
-
-    Raises
-    ------
-    InputError : no samples are left
+    1.4826 times the median absolute deviation of FIDs (V, t), made unbiased; (V,) by `per_voxel`. The `zero_filled`
+    points at the end do not count. `method`: "late" (after six T2*), "subspace" (what no FID of the model can be, over
+    its shifts and widths), or "auto", late where enough samples are. `InputError` where too few are left.
     """
     fids = np.asarray(fids)[..., : fids.shape[-1] - zero_filled]
     first = _first_late(model)
@@ -43,8 +31,7 @@ def noise_sd(fids, model: SignalModel, zero_filled: int = 0, per_voxel: bool = F
     parts = np.stack([free.real, free.imag], -2)
     parts = np.abs(parts - np.median(parts, -1, keepdims=True))  # an offset is no noise
     n = free.shape[-1]
-    # deviations from the median of n samples are too small, by about 1 / n (Croux and Rousseeuw 1992, for one median);
-    # the constants were measured for the median over FIDs, n from 8 to 212
+    # deviations from a median of n are too small by about 1 / n (Croux and Rousseeuw 1992); measured at n = 8 to 212
     small = 1.06 + 2 / n
     return 1.4826 * n / (n - small) * (np.median(parts, (-2, -1)) if per_voxel else float(np.median(parts)))
 
@@ -74,8 +61,7 @@ def _outside(model: SignalModel, n: int) -> np.ndarray:
 def noise_correlation(fids, model: SignalModel, usable, zero_filled: int = 0) -> float:
     """Correlation of the noise of neighboring voxels, late in the FID: not zero after spatial filters or zero filling.
 
-    `fids` (V, t) are those of `usable` (x, y, z). Closed-form errors count voxels as independent. The largest of the
-    three axes; zero where there are no neighbors.
+    `fids` (V, t) are those of `usable` (x, y, z). The largest of the three axes; zero without neighbors.
     """
     stop = fids.shape[-1] - zero_filled
     first = max(0, min(int(DIED * model.t2star_s.max() / model.acquisition.dwell_time_s), stop - LATE_ENOUGH))

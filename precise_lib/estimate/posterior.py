@@ -1,12 +1,10 @@
 r"""Posterior mean of the amplitudes under a training prior: what a network trained with squared error converges to.
 
-Unknown are M amplitudes, uniform in a box, and shift, broadening and phase, uniform too. Given the latter three the
-amplitudes are Gaussian with mean ``mu = G^-1 Re(exp(-i phi) h)`` and covariance ``sigma^2 G^-1``, cut off by the box
-(``h = E^H x``, ``G = Re(E^H E)``, as in the fit). So three unknowns are drawn from a proposal around the
-maximum-likelihood fit (its Fisher covariance, inflated, mixed with the prior itself for safety), the amplitudes one
-after the other from their cut-off conditional normals (the GHK simulator), and every draw is weighted with what it
-lacks (self-normalized importance sampling, scrambled Sobol points turned at random for every FID). The effective
-number of draws comes with the result.
+Everything unknown is uniform. Given shift, broadening and phase the amplitudes are Gaussian, cut off by their box, with
+mean ``G^-1 Re(exp(-i phi) h)`` and covariance ``sigma^2 G^-1`` (as in the fit). So those three are drawn around the
+maximum-likelihood fit (its covariance, inflated, mixed with the prior), the amplitudes one after the other from their
+cut-off conditional normals (the GHK simulator), and each draw is weighted (self-normalized importance sampling,
+scrambled Sobol points turned at random for every FID).
 """
 
 from __future__ import annotations
@@ -14,44 +12,35 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import log_ndtr, ndtr, ndtri
+from scipy.special import ndtri
 from scipy.stats import qmc
 
 from precise_lib.errors import InputError
+from precise_lib.estimate import truncated_normal
 from precise_lib.estimate.fit import fit_fids
 from precise_lib.signal.information import covariance
-from precise_lib.signal.model import SignalModel, snr_to_sigma
+from precise_lib.signal.model import SignalModel
 from precise_lib.signal.mrsi import MRSI
+from precise_lib.signal.noise import snr_to_sigma
 
 CHUNK = 256  # FIDs together: bounds the memory at about 100 MB
 BLOCK = 32  # samples of a FID summed by one matrix product
 
 
 @dataclass(frozen=True)
-class Prior:
-    """Uniform ranges of everything unknown.
+class TrainingPrior:
+    """Uniform ranges of everything unknown, the phase on the circle; `InputError` for an empty one.
 
-    Parameters
-    ----------
-    amplitudes : (M, 2) lowest and highest amplitude
-    shift_hz, broadening_hz : ranges; the phase is uniform on the circle
-    relative : False: amplitudes in absolute units. True: in units of a reference of unknown scale (its own range must
-        be (1, 1)); the result is then the best among estimators that are equivariant to the scale of the FID, and
-        that is what a network with the matched front end can become.
-    lowest_snr : of the reference; where the scale is unknown it bounds the scale from below
-    noise : "log_snr" or "uniform_sigma": distribution of the noise, in units of the reference, up to that SNR
-
-    Raises
-    ------
-    InputError : an empty range
+    `relative`: amplitudes in units of a reference of unknown scale (its own range must be (1, 1)). The result is the
+    best among estimators equivariant to the scale of the FID, such as a network with the matched front end.
     """
 
-    amplitudes: np.ndarray
+    amplitudes: np.ndarray  # (M, 2) lowest and highest
     shift_hz: tuple[float, float]
     broadening_hz: tuple[float, float]
     relative: bool = False
-    lowest_snr: float = 4.0
-    noise: str = "log_snr"
+    lowest_snr: float = 4.0  # of the reference; bounds an unknown scale from below
+    noise: str = "log_snr"  # or "uniform_sigma": its distribution, in units of the reference, up to that SNR
 
     def __post_init__(self):
         object.__setattr__(self, "amplitudes", np.asarray(self.amplitudes, float))
@@ -61,10 +50,9 @@ class Prior:
             raise InputError("Every range of the prior needs a lower end below its upper end.")
 
     @classmethod
-    def of(cls, config) -> Prior:
+    def of(cls, config) -> TrainingPrior:
         """The prior of a `TrainConfig`."""
-        relative = config.network.front == "matched"
-        c = config
+        c, relative = config, config.network.front == "matched"
         return cls(c.ranges(), c.shift_range_hz, c.broadening_range_hz, relative, c.snr_range[0], c.noise)
 
 
@@ -80,7 +68,7 @@ class Posterior:
 class _Tables:
     """Everything that depends on the broadening alone, on a grid to interpolate in."""
 
-    def __init__(self, model: SignalModel, prior: Prior, order, size: int = 1500):
+    def __init__(self, model: SignalModel, prior: TrainingPrior, order, size: int = 1500):
         t, basis = model.acquisition.time_s, model.basis()[:, order]
         m = len(order)
         self.low, high = prior.broadening_hz
@@ -136,39 +124,13 @@ def _propose(points, center, covariance, prior):
     return draws, np.where(inside, density, np.inf)
 
 
-def cut_normal(u, low, high):
-    """Quantile `u` of the standard normal cut off to [low, high], and the log of the probability that it leaves."""
-    flip = low > 0  # work in the tail where probabilities are small, not close to one
-    low, high = np.where(flip, -high, low), np.where(flip, -low, high)
-    u = np.where(flip, 1 - u, u)
-    log_b = log_ndtr(high)
-    with np.errstate(invalid="ignore"):
-        below = np.nan_to_num(np.exp(np.minimum(log_ndtr(low) - log_b, 0)))
-    u = below + u * (1 - below)
-    with np.errstate(divide="ignore"):
-        # beyond 30 SD the distribution function vanishes in floating point; its logarithm is -x^2 / 2 and small change
-        far = -np.sqrt(np.maximum(high, -1e150) ** 2 - 2 * np.log(u))
-        value = np.clip(np.where(high < -30, far, ndtri(u * ndtr(high))), low, high)
-        log_mass = log_b + np.log1p(-below)
-    return np.where(flip, -value, value), log_mass
-
-
 def posterior(
-    fids, model: SignalModel, sigma, prior: Prior, n_samples: int = 256, seed: int = 0, fit=None
+    fids, model: SignalModel, sigma, prior: TrainingPrior, n_samples: int = 256, seed: int = 0, fit=None
 ) -> Posterior:
-    """Posterior mean and SD of the amplitudes.
+    """Posterior mean and SD of the amplitudes of FIDs (V, t); `InputError` for a prior of another number of lines.
 
-    Parameters
-    ----------
-    fids : (V, t) complex
-    sigma : noise SD per real channel, a number or (V,); None takes the residual of the fit, which knows it to about
-        ``1 / sqrt(2 t)``
-    n_samples : draws per FID, a power of two; the mean errs by about ``sd / sqrt(effective)``
-    fit : `FitResult` of the same FIDs, where there is one already
-
-    Raises
-    ------
-    InputError : a prior for another number of lines
+    `sigma` is the noise SD per real channel, a number or (V,), None for the residual of the `fit` (made where not
+    given). By `n_samples` draws per FID, a power of two, the mean errs by about ``sd / sqrt(effective)``.
     """
     fids, m, water = np.atleast_2d(fids), len(model.names), model.index(model.reference)
     if prior.amplitudes.shape != (m, 2):
@@ -181,8 +143,7 @@ def posterior(
     mean, sd, effective = np.zeros((len(fids), m)), np.zeros((len(fids), m)), np.zeros(len(fids))
     for start in range(0, len(fids), CHUNK):
         v = slice(start, start + CHUNK)
-        points = (sobol + rng.random((len(fids[v]), 1, 3 + m))) % 1
-        points = np.clip(points, 1e-12, 1 - 1e-12)
+        points = np.clip((sobol + rng.random((len(fids[v]), 1, 3 + m))) % 1, 1e-12, 1 - 1e-12)
         center = np.stack([fit.shift_hz[v], fit.broadening_hz[v], fit.phase_rad[v]], 1)
         if not prior.relative:  # the fit turns water positive; here the sign that suits the prior counts
             a, (low, high) = fit.amplitudes[v], prior.amplitudes.T
@@ -192,7 +153,7 @@ def posterior(
         spread = covariance(model, fit.amplitudes[v], sigma[v], *center.T)[:, m:, m:]
         draws, log_density = _propose(points, center, spread, prior)
         amplitudes, log_weight = _amplitudes(fids[v], model, sigma[v], prior, tables, order, draws, points[..., 3:])
-        log_weight = log_weight - log_density
+        log_weight -= log_density
         weight = np.exp(log_weight - log_weight.max(1, keepdims=True))
         weight /= weight.sum(1, keepdims=True)
         average = np.einsum("vs,vsm->vm", weight, amplitudes)
@@ -206,7 +167,7 @@ def posterior(
 class PosteriorMean:
     """The posterior mean as an estimator; callable `MRSI` -> DataArray (metabolite, x, y, z) in mM."""
 
-    prior: Prior
+    prior: TrainingPrior
     n_samples: int = 128
     seed: int = 0
     name: str = "posterior mean"
@@ -236,12 +197,11 @@ def _amplitudes(x, model, sigma, prior, tables, order, draws, u):
             floor = prior.lowest_snr * sigma[:, None] / snr_to_sigma(model, 1.0)
             low, high = (floor, np.inf) if k == 0 else (low * values[..., 0], high * values[..., 0])
         scale = root[..., k, k]
-        steps[..., k], log_mass = cut_normal(u[..., k], (low - middle) / scale, (high - middle) / scale)
+        steps[..., k], log_mass = truncated_normal.quantile(u[..., k], (low - middle) / scale, (high - middle) / scale)
         values[..., k] = middle + scale * steps[..., k]
         log_weight = log_weight + log_mass
     if prior.relative:
         # scale without preference (1 / scale), uniform ratios (1 / scale^(M - 1)), noise uniform in units of the scale
         # (1 / scale, where it is), and squared error in units of the scale (1 / scale^2)
-        power = m + 2 + (prior.noise == "uniform_sigma")
-        log_weight = log_weight - power * np.log(values[..., 0])
+        log_weight -= (m + 2 + (prior.noise == "uniform_sigma")) * np.log(values[..., 0])
     return values, log_weight

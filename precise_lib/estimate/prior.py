@@ -1,48 +1,35 @@
-r"""The MRI prior of PRECISE-DMI: Eq. 5 weights, and two roads to the minimum of Eq. 4.
+r"""The MRI prior of PRECISE-DMI: the weights of Eq. 5 and the exact minimizer of Eq. 4.
 
-With the outputs of the network themselves as unknowns Eq. 4 is quadratic; its minimizer solves, for each output,
-
-    (I + 2 lambda L) c = s        s: SVE map, L: graph Laplacian of the weights (each pair is counted twice in Eq. 4)
-
-so one sparse factorization serves every metabolite and noise realization, and SD and bias follow in closed form:
-``Cov c = H Cov(s) H^T`` and ``E c - s = (H - I) s`` with ``H = (I + 2 lambda L)^-1``. `solve` does that;
-`finetune` takes the paper's road, Adam on the fully connected layers of the network. lambda = 0 gives SVE in both.
-
-Amplitudes are regularized, as in Eq. 4, and divided by water afterwards: a receive or transmit profile then weighs
-the neighbors of a voxel by their sensitivity but cancels in the ratio.
+The minimizer solves ``(I + 2 lambda L) c = s`` (s: SVE map, L: graph Laplacian of the weights) for each metabolite, so
+one factorization serves all, and SD and bias follow in closed form. lambda = 0 gives SVE. Amplitudes are regularized,
+as in Eq. 4, and divided by water afterwards: a receive or transmit profile then weighs the neighbors of a voxel by
+their sensitivity but cancels in the ratio.
 """
 
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
 
 import numpy as np
-import torch
 from scipy import sparse
 from scipy.sparse.linalg import splu
 
 from precise_lib.errors import InputError
-from precise_lib.estimate.conjugate import ConjugateGradients
-from precise_lib.estimate.sve import SveModel, resolve
 from precise_lib.signal import align
 from precise_lib.signal.mrsi import MRSI
 
-# Not printed in the paper. On the ring phantom this value brings lambda = 0.01 to the paper's total of about
-# three times the precision of Fourier (1.76 over SVE by the exact solution).
+# Not printed in the paper; on the ring phantom lambda = 0.01 then has the paper's threefold precision of Fourier.
 OMEGA_MAX = 5.5
 DIRECT_UP_TO = 20_000  # voxels: in 3-D, about where factorizing and iterating take the same time
+BLOCK = 4_000_000  # numbers in one block of right-hand sides: 32 MB in double precision
+SINGLE_FROM = 1e-5  # tolerance from which single precision is enough
 
 
 def prepare_mri(data: MRSI) -> np.ndarray:
-    """MRI gray levels on the DMI grid: masked, averaged over each DMI voxel, rescaled to [0, 1] (Fig. 2B).
+    """MRI gray levels (x, y, z) on the DMI grid: averaged over each DMI voxel, rescaled to [0, 1] (Fig. 2B).
 
-    Through both affines, so the grids may differ in size, position and angle, see `align`. Returns (x, y, z), NaN
-    outside the usable voxels.
-
-    Raises
-    ------
-    InputError : there is no MRI, it does not cover the usable voxels, or it is not finite there
+    NaN outside the usable voxels. The grids may differ in size, position and angle, see `align`. `InputError` where
+    there is no MRI, or it does not cover the usable voxels or is not finite there.
     """
     if data.mri is None:
         raise InputError("The edge-preserving prior needs an MRI; give one, or use the estimator 'sve'.")
@@ -83,18 +70,12 @@ def edge_weights(gray: np.ndarray, omega_max: float = OMEGA_MAX) -> sparse.csr_m
         here = tuple(slice(max(0, -s), n - max(0, s)) for s, n in zip(step, gray.shape, strict=True))
         there = tuple(slice(max(0, s), n - max(0, -s)) for s, n in zip(step, gray.shape, strict=True))
         both = finite[here] & finite[there]
-        difference = gray[here][both] - gray[there][both]
-        with np.errstate(divide="ignore"):
-            weight = np.minimum(1 / difference**2, omega_max)
         rows.append(index[here][both])
         columns.append(index[there][both])
-        values.append(weight)
-    if not rows:
-        return sparse.csr_matrix((finite.sum(), finite.sum()))
-    upper = sparse.coo_matrix(
-        (np.concatenate(values), (np.concatenate(rows), np.concatenate(columns))),
-        shape=(finite.sum(), finite.sum()),
-    )
+        with np.errstate(divide="ignore"):
+            values.append(np.minimum(1 / (gray[here][both] - gray[there][both]) ** 2, omega_max))
+    rows, columns, values = map(np.concatenate, (rows, columns, values))
+    upper = sparse.coo_matrix((values, (rows, columns)), shape=(finite.sum(), finite.sum()))
     return (upper + upper.T).tocsr()
 
 
@@ -103,17 +84,59 @@ def laplacian(weights: sparse.spmatrix) -> sparse.csc_matrix:
     return (sparse.diags(np.asarray(weights.sum(1)).ravel()) - weights).tocsc()
 
 
+class ConjugateGradients:
+    """Solutions of ``A x = b`` for A = I + 2 lambda L, where a factor of A would not fit in memory.
+
+    With the diagonal as preconditioner the eigenvalues lie within ``1 +- q``, ``q = 1 - 1 / (largest diagonal)``: the
+    number of steps does not grow with the voxels, about 30 for ten digits at lambda = 0.01.
+    """
+
+    def __init__(self, system: sparse.spmatrix):
+        diagonal = system.diagonal()
+        self.scale = 1 / np.sqrt(diagonal)
+        scaling = sparse.diags(self.scale)
+        self.scaled = {np.float64: (scaling @ system @ scaling).tocsr()}
+        # least eigenvalue of the scaled system: turns a residual into a bound on the error
+        self.least = 1 / float(diagonal.max())
+
+    def solve(self, b, tolerance: float = 1e-10, max_iterations: int = 2000) -> np.ndarray:
+        """Solutions (V, K) for b (V, K); `InputError` where lambda is too large to converge.
+
+        `tolerance` bounds each column's error over the norm of b, both in units of the root of the diagonal.
+        """
+        kind = np.float32 if tolerance >= SINGLE_FROM else np.float64
+        if kind not in self.scaled:
+            self.scaled[kind] = self.scaled[np.float64].astype(kind)
+        out = np.empty(b.shape, kind)
+        step = max(1, BLOCK // len(b))
+        for i in range(0, b.shape[1], step):
+            out[:, i : i + step] = self._block(b[:, i : i + step], kind, tolerance, max_iterations)
+        return out
+
+    def _block(self, b, kind, tolerance, max_iterations):
+        matrix, scale = self.scaled[kind], self.scale[:, None].astype(kind)
+        residual = np.ascontiguousarray(b * scale, dtype=kind)
+        x, direction = np.zeros_like(residual), residual.copy()
+        power = np.einsum("vk,vk->k", residual, residual)
+        goal = (tolerance * self.least) ** 2 * power
+        for _ in range(max_iterations):
+            if (power <= goal).all():
+                return x * scale
+            image = matrix @ direction
+            along = np.einsum("vk,vk->k", direction, image)
+            step = np.divide(power, along, out=np.zeros_like(power), where=along > 0)
+            x += step * direction
+            residual -= step * image
+            before, power = power, np.einsum("vk,vk->k", residual, residual)
+            direction *= np.divide(power, before, out=np.zeros_like(power), where=before > 0)
+            direction += residual
+        raise InputError(f"Eq. 4 was not solved in {max_iterations} steps: lambda is too large for so many voxels.")
+
+
 class ExactSolver:
-    """The linear map from SVE maps to the minimizer of Eq. 4.
+    """The linear map from SVE maps to the minimizer of Eq. 4, factorized once or iterated to ten digits.
 
-    Up to `DIRECT_UP_TO` voxels the system is factorized once; beyond, conjugate gradients give the same to ten digits
-    in memory that grows with the voxels and no faster.
-
-    Parameters
-    ----------
-    weights : (V, V) Eq. 5
-    lam : lambda of Eq. 4
-    direct : factorize or iterate; default by the number of voxels
+    `weights` (V, V) are those of Eq. 5, `lam` is lambda of Eq. 4; `direct` factorizes, by default up to `DIRECT_UP_TO`.
 
     Example
     -------
@@ -143,134 +166,7 @@ class ExactSolver:
         return self.iteration.solve(columns, tolerance).reshape(np.shape(sve))
 
     def rows(self, voxels, tolerance: float = 1e-10) -> np.ndarray:
-        """Rows of H for some voxels (the map is symmetric), (len(voxels), V): how each mixes its neighbors."""
+        """Rows of H (the map is symmetric) for some voxels, (len(voxels), V): how each mixes its neighbors."""
         unit = np.zeros((self.size, len(voxels)))
         unit[voxels, np.arange(len(voxels))] = 1
         return self(unit, tolerance).T
-
-    def sd(self, sve_sd: np.ndarray, batch: int = 256) -> np.ndarray:
-        """Closed-form SD (V, K) of the result when the SVE errors (SD (V, K)) are independent between voxels."""
-        variance = np.asarray(sve_sd, float) ** 2
-        out = np.empty_like(variance)
-        for i in range(0, len(variance), batch):
-            voxels = np.arange(i, min(i + batch, len(variance)))
-            out[voxels] = self.rows(voxels) ** 2 @ variance
-        return np.sqrt(out)
-
-    def bias(self, truth: np.ndarray) -> np.ndarray:
-        """Closed-form bias (V, K) for a true map (V, K) under unbiased SVE."""
-        return self(truth) - truth
-
-
-def objective(result, sve, weights: sparse.spmatrix, lam: float) -> float:
-    """The loss of Eq. 4 for maps (V, K): what both roads minimize."""
-    pairs = weights.tocoo()
-    smooth = (pairs.data[:, None] * (result[pairs.row] - result[pairs.col]) ** 2).sum()
-    return float(((result - sve) ** 2).sum() + lam * smooth)
-
-
-def neighborhoods(weights: sparse.csr_matrix, shape_limit: int = 27) -> tuple[np.ndarray, np.ndarray]:
-    """Padded 3x3(x3) batches of Fig. 2B: neighbor indices and Eq. 5 weights, both (V, <= 26).
-
-    Column positions beyond a voxel's neighbors hold the voxel itself with weight zero.
-    """
-    weights = weights.tocsr()
-    counts = np.diff(weights.indptr)
-    width = min(int(counts.max(initial=0)), shape_limit - 1)
-    index = np.tile(np.arange(weights.shape[0])[:, None], (1, width))
-    omega = np.zeros((weights.shape[0], width))
-    filled = np.arange(width) < counts[:, None]
-    index[filled], omega[filled] = weights.indices, weights.data
-    return index, omega
-
-
-def finetune(
-    network: SveModel, fids, weights, lam, epochs=60, learning_rate=1e-3, voxels_per_step=16, seed=0
-) -> np.ndarray:
-    """Amplitudes (V, M) by fine-tuning the fully connected layers on Eq. 4 (Fig. 2B).
-
-    The convolutional features of every voxel are computed once. Each step takes the 3x3(x3) neighborhoods of
-    `voxels_per_step` voxels in a row, whose neighborhoods overlap (half the work of voxels drawn one by one, and as
-    close to the minimum), and one Adam step on their share of Eq. 4. The cuts between rows and their order are drawn
-    anew in each epoch; the rate falls to zero along a cosine so that the result settles.
-
-    Parameters
-    ----------
-    network : trained SVE network; it is not changed
-    fids : (V, t) complex
-    weights : (V, V) Eq. 5
-    epochs : passes over all voxels; deterministic under `seed`
-    """
-    if lam < 0:
-        raise InputError(f"lambda is {lam}; it must be zero or positive.")
-    features, unit = network.features(fids)
-    head = network.new_head()
-    with torch.no_grad():
-        anchor = head(features) * unit
-    if lam == 0 or weights.nnz == 0 or epochs == 0:
-        return anchor.double().numpy()
-    # Eq. 4 in units of the typical amplitude, so that the learning rate means the same for every data set
-    scale = anchor.abs().mean()
-    index, omega = (torch.as_tensor(v) for v in neighborhoods(weights))
-    omega = omega.float()
-    optimizer = torch.optim.Adam(head.parameters(), lr=learning_rate)
-    n, size = len(features), voxels_per_step
-    generator = torch.Generator().manual_seed(seed)
-    for epoch in range(epochs):
-        start = int(torch.randint(size, (1,), generator=generator))
-        rows = [row for row in torch.arange(n).tensor_split(tuple(range(start, n, size))) if len(row)]
-        for step, which in enumerate(torch.randperm(len(rows), generator=generator).tolist()):
-            done = (epoch + step / len(rows)) / epochs
-            optimizer.param_groups[0]["lr"] = learning_rate * 0.5 * (1 + np.cos(np.pi * done))
-            center = rows[which]
-            batch, where = torch.unique(torch.cat([center[:, None], index[center]], 1), return_inverse=True)
-            output = head(features[batch]) * unit[batch] / scale
-            mine, others = output[where[:, 0]], output[where[:, 1:]]
-            fidelity = ((mine - anchor[center] / scale) ** 2).sum()
-            smooth = (omega[center][..., None] * (mine[:, None] - others) ** 2).sum()
-            optimizer.zero_grad()
-            ((fidelity + lam * smooth) / size).backward()
-            optimizer.step()
-    with torch.no_grad():
-        return (head(features) * unit).double().numpy()
-
-
-@dataclass(frozen=True)
-class Precise:
-    """CNN and MRI prior; callable `MRSI` -> DataArray (metabolite, x, y, z) in mM.
-
-    Parameters
-    ----------
-    weights : trained network, see `sve.resolve`
-    lam : lambda of Eq. 4; 0 gives SVE
-    omega_max : cap of Eq. 5
-    method : "exact" (sparse solve) or "finetune" (Adam on the fully connected layers, as in the paper)
-    epochs, seed : of the fine-tuning
-    """
-
-    weights: str | SveModel | None = None
-    lam: float = 0.01
-    omega_max: float = OMEGA_MAX
-    method: str = "exact"
-    epochs: int = 60
-    seed: int = 0
-
-    def __post_init__(self):
-        if not (np.isfinite(self.lam) and self.lam >= 0):
-            raise InputError(f"lambda is {self.lam}; it must be zero or positive.")
-        if not (np.isfinite(self.omega_max) and self.omega_max > 0):
-            raise InputError(f"The cap of the edge weights (omega_max) is {self.omega_max}; give a positive number.")
-
-    @property
-    def name(self) -> str:
-        return "precise" if self.method == "exact" else "precise-finetune"
-
-    def __call__(self, data: MRSI):
-        network = resolve(self.weights, data.model)
-        weights = edge_weights(prepare_mri(data), self.omega_max)
-        if self.method == "exact":
-            solver = ExactSolver(weights, self.lam)
-            return data.map_usable(lambda fids: solver(network.amplitudes(fids)), self.name)
-        return data.map_usable(
-            lambda fids: finetune(network, fids, weights, self.lam, self.epochs, seed=self.seed), self.name
-        )

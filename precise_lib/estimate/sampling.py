@@ -1,12 +1,9 @@
-"""What a network is trained on: settings, random FIDs of Eq. 2 of PRECISE-DMI, and the targets.
-
-Every iteration draws new FIDs; nothing is stored.
-"""
+"""What a network is trained on: settings, random FIDs of Eq. 2 of PRECISE-DMI, new in every iteration, and targets."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from difflib import get_close_matches
 
 import numpy as np
@@ -14,9 +11,11 @@ import torch
 
 from precise_lib.errors import InputError, reason
 from precise_lib.estimate.network import NetworkConfig
-from precise_lib.signal.model import GAUSSIAN, SignalModel, dmi_11t7, snr_to_sigma
+from precise_lib.signal.model import GAUSSIAN, SignalModel
+from precise_lib.signal.noise import snr_to_sigma
+from precise_lib.signal.presets import dmi_11t7
 
-_RANGES = ("shift_range_hz", "broadening_range_hz", "gaussian_range_hz", "offset_range_hz")
+_RANGES = ("shift_range_hz", "broadening_range_hz", "gaussian_range_hz", "offset_range_hz", "snr_range")
 _CHOICES = {
     "noise": ("uniform_sigma", "log_snr"),
     "loss": ("mse", "bound", "efficient"),
@@ -30,19 +29,14 @@ class TrainConfig:
 
     Parameters
     ----------
-    signal_model : the FIDs to learn
-    network : layer sizes and front end
     amplitude_range : name -> (low, high) in units of water; ``default`` for names not listed
     shift_range_hz, broadening_range_hz : uniform ranges of Eq. 2's B0 effects
-    gaussian_range_hz, offset_range_hz : of Gaussian width and offset of the lipids, where the signal model has them
+    gaussian_range_hz, offset_range_hz : of Gaussian width and offset of the lipids, for models that have them
     noise : "uniform_sigma" (sigma ~ U(0, sigma_max), as in the paper) or "log_snr" (log-uniform SNR)
     snr_range : lowest and highest SNR; the lowest sets sigma_max
-    noiseless_share : share of FIDs without noise
-    loss : "mse" (Eq. 3), "bound" (each squared error over the variance the noise allows) or "efficient" (the same,
-        with the estimate of an efficient estimator as target, see `Sampler.draw_efficient`)
+    loss : "mse" (Eq. 3), "bound" (over the variance the noise allows) or "efficient" (so, `Sampler.draw_efficient`)
     loss_floor : amplitude error, in units of water, below which "bound" and "efficient" ask for no more
-    schedule : "constant" or "one_cycle"
-    average : exponential averaging of the weights
+    schedule, average : learning rate "constant" or "one_cycle"; exponential averaging of the weights
     """
 
     signal_model: SignalModel = field(default_factory=dmi_11t7)
@@ -66,7 +60,7 @@ class TrainConfig:
     offset_range_hz: tuple[float, float] = (0.0, 0.0)
 
     @classmethod
-    def plain(cls, **changes) -> TrainConfig:
+    def papers_recipe(cls, **changes) -> TrainConfig:
         """The paper's recipe: MSE, Adam at 1e-3, 128 x 25,000, 20 % noiseless, amplitudes from [0, 2]."""
         settings = {
             "network": NetworkConfig(front="fid"),
@@ -87,54 +81,45 @@ class TrainConfig:
 
     @classmethod
     def for_model(cls, model: SignalModel, **changes) -> TrainConfig:
-        """Our recipe for any signal model: shifts of 0.29 ppm and at least 8 Hz, line widths from .64 to 2.07 times.
-
-        For `dmi_11t7` these are the ranges of the shipped weights; no less than 17 Hz of broadening, since magnets
-        differ less in their shim than in their lines.
-        """
+        """Our recipe for any signal model: shifts of 0.29 ppm and at least 8 Hz, line widths from .64 to 2.07 times."""
         shift = round(max(8.0, 0.287 * model.acquisition.spectrometer_frequency_mhz), 1)
         width = 1 / (np.pi * float(model.t2star_s.max()))
-        broadening = (round(-0.364 * width, 1), round(max(17.0, 1.07 * width), 1))
-        ranges = {"shift_range_hz": (-shift, shift), "broadening_range_hz": broadening}
-        return cls(**({"signal_model": model} | ranges | changes))
+        widest = max(17.0, 1.07 * width)  # Hz; magnets differ less in their shim than in their lines
+        broadening = (round(-0.364 * width, 1), round(widest, 1))
+        return replace(cls(model, shift_range_hz=(-shift, shift), broadening_range_hz=broadening), **changes)
 
     @classmethod
     def from_dict(cls, values: dict) -> TrainConfig:
-        """From plain values (YAML, JSON) or a whole card; `recipe: plain` starts from the paper's settings.
-
-        Raises `InputError` when they are not readable.
-        """
+        """From plain values or a whole card, else `InputError`; `recipe: paper` starts from the paper's settings."""
         values = dict(values.get("config", values))
         recipe = values.pop("recipe", "best")
         known = [f.name for f in fields(cls)]
-        unknown = sorted(map(str, set(values) - set(known)))
-        if unknown or recipe not in ("best", "plain"):
-            meant = get_close_matches(unknown[0], known, 1) if unknown else []
-            what = f"settings {', '.join(unknown)}" if unknown else f"recipe '{recipe}'"
-            hint = f" (did you mean {meant[0]}?)" if meant else ""
-            raise InputError(f"The training configuration has unknown {what}{hint}.")
+        if unknown := sorted(map(str, set(values) - set(known))):
+            hint = "".join(f" (did you mean {name}?)" for name in get_close_matches(unknown[0], known, 1))
+            raise InputError(f"The training configuration has unknown settings {', '.join(unknown)}{hint}.")
+        if recipe not in ("best", "paper"):
+            raise InputError(f"The training configuration has unknown recipe '{recipe}'.")
         try:
             if "signal_model" in values:
                 values["signal_model"] = SignalModel.from_dict(values["signal_model"])
             if "network" in values:
                 values["network"] = NetworkConfig(**values["network"])
-            for name in (*_RANGES, "snr_range"):
-                if name in values:
-                    values[name] = tuple(float(v) for v in values[name])
-                    if len(values[name]) != 2:
-                        raise ValueError(f"{name} must be two numbers")
+            for name in [name for name in _RANGES if name in values]:
+                values[name] = tuple(float(v) for v in values[name])
+                if len(values[name]) != 2:
+                    raise ValueError(f"{name} must be two numbers")
             if "amplitude_range" in values:
                 values["amplitude_range"] = {k: tuple(v) for k, v in values["amplitude_range"].items()}
-            config = cls.plain(**values) if recipe == "plain" else cls(**values)
+            config = cls.papers_recipe(**values) if recipe == "paper" else cls(**values)
             config._check()
             return config
         except InputError:
             raise
-        except (TypeError, ValueError, AttributeError) as error:
+        except (TypeError, ValueError, AttributeError, OverflowError) as error:
             raise InputError(f"The training configuration is not readable: {reason(error)}.") from error
 
     def _check(self):
-        """Raise `ValueError` for a setting that would only fail, or make nonsense, once the training runs."""
+        """Raise `ValueError` for a setting that would only fail once the training runs."""
         for name, least in {"batch_size": Sampler.SHARED, "iterations": 1, "checkpoint_every": 1, "seed": 0}.items():
             value = getattr(self, name)
             if not isinstance(value, int) or value < least:
@@ -144,8 +129,8 @@ class TrainConfig:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; it must be one of {', '.join(choices)}")
         if not (0 < self.learning_rate < np.inf and 0 <= self.noiseless_share <= 1 and 0 < self.loss_floor < np.inf):
             raise ValueError("learning_rate, noiseless_share or loss_floor is out of range")
-        ranges = [*(getattr(self, name) for name in _RANGES), self.snr_range, *self.ranges()]
-        if not (np.isfinite(ranges).all() and all(low <= high for low, high in ranges) and self.snr_range[0] > 0):
+        low, high = np.array([*(getattr(self, name) for name in _RANGES), *self.ranges()], float).T
+        if not (np.isfinite([low, high]).all() and (low <= high).all() and self.snr_range[0] > 0):
             raise ValueError("a range does not go from a lower to a higher number")
         if not np.isfinite(self.signal_model.basis()).all():
             raise ValueError("a number of the signal model is out of range")
@@ -173,8 +158,7 @@ class Sampler:
         self.basis = torch.tensor(model.basis().T, dtype=torch.complex64, device=device)
         self.time = torch.tensor(model.acquisition.time_s, dtype=torch.float32, device=device)
         self.ranges = torch.tensor(config.ranges(), dtype=torch.float32, device=device)
-        lipid = model.of_role("lipid")
-        self.lipid = torch.tensor(lipid, device=device) if lipid.any() else None
+        self.lipid = torch.tensor(model.of_role("lipid"), device=device)
         self.voigt = model.lineshape == "voigt"
         self.sigma_at_snr_1 = float(snr_to_sigma(model, 1.0))
 
@@ -182,10 +166,7 @@ class Sampler:
         return low + (high - low) * torch.rand(shape, generator=generator, device=self.device)
 
     def parameters(self, n, groups, generator):
-        """Amplitudes (n, M), phase (n, 1), noise SD (n,), and what lines share, each (groups, 1).
-
-        That is shift, broadening, Gaussian width and offset of the lipids; None for what the model lacks.
-        """
+        """Amplitudes (n, M), phase (n, 1), noise SD (n,); shift, broadening, Gaussian width, offset (groups, 1)."""
         c = self.config
         amplitudes = self.uniform(generator, (n, len(self.ranges)), *self.ranges.T)
         shift = self.uniform(generator, (groups, 1), *c.shift_range_hz)
@@ -197,7 +178,7 @@ class Sampler:
             sigma = self.sigma_at_snr_1 * torch.exp(-self.uniform(generator, (n,), *np.log(c.snr_range)))
         noiseless = torch.rand(n, generator=generator, device=self.device) < c.noiseless_share
         gaussian = self.uniform(generator, (groups, 1), *c.gaussian_range_hz) if self.voigt else None
-        offset = None if self.lipid is None else self.uniform(generator, (groups, 1), *c.offset_range_hz)
+        offset = self.uniform(generator, (groups, 1), *c.offset_range_hz) if self.lipid.any() else None
         return amplitudes, phase, torch.where(noiseless, 0.0, sigma), (shift, broadening, gaussian, offset)
 
     def envelope(self, shift, broadening, gaussian=None, phase=0.0):
@@ -208,8 +189,7 @@ class Sampler:
 
     def draw(self, n: int, generator: torch.Generator):
         """Noiseless FIDs (n, t) complex64, amplitudes (n, M), noise SD (n,)."""
-        amplitudes, phase, sigma, common = self.parameters(n, n, generator)
-        *common, offset = common
+        amplitudes, phase, sigma, (*common, offset) = self.parameters(n, n, generator)
         weights = amplitudes.to(torch.complex64)
         fids = weights @ self.basis
         if offset is not None:
@@ -227,22 +207,17 @@ class Sampler:
     def draw_efficient(self, n: int, generator: torch.Generator, project):
         """Noisy projected FIDs (n, K), the amplitudes an efficient estimator finds in them (n, M), noise SD (n,).
 
-        To first order in the noise, the maximum-likelihood estimate is the truth plus ``F^-1 Re(J^H noise)`` with the
-        Jacobian J and Fisher matrix F at the truth, which a simulation knows. As a target it has the same minimizer
-        among unbiased estimators as the truth itself, without the irreducible part of the error: a control variate.
+        These are the truth plus ``F^-1 Re(J^H noise)``, see `book/theory.md`; `project` is a front's, (V, t) -> (V, K).
         """
-        groups = n // self.SHARED
-        n, m = groups * self.SHARED, len(self.ranges)
-        amplitudes, phase, sigma, common = self.parameters(n, groups, generator)
-        *common, offset = common
+        groups, m = n // self.SHARED, len(self.ranges)
+        amplitudes, phase, sigma, (*common, offset) = self.parameters(groups * self.SHARED, groups, generator)
         powers = [self.envelope(*common)[:, None] * self.basis]
         if offset is not None:
             powers[0][:, self.lipid] *= self.envelope(offset, 0 * offset)[:, None]
         for _ in range(2 if self.voigt else 1):
             powers.append(self.time * powers[-1])
-        moments = project(torch.cat(powers, 1).flatten(0, 1))
-        moments = moments.view(groups, len(powers) * m, -1).repeat_interleave(self.SHARED, 0)
-        moments = moments * torch.polar(torch.ones_like(phase), phase)[:, None]
+        moments = project(torch.cat(powers, 1).flatten(0, 1)).view(groups, len(powers) * m, -1)
+        moments = moments.repeat_interleave(self.SHARED, 0) * torch.polar(torch.ones_like(phase), phase)[:, None]
         weights = amplitudes.to(torch.complex64)[:, None]
         signal, slope = weights @ moments[:, :m], weights @ moments[:, m : 2 * m]
         # shift and broadening in units that make the columns comparable to the lines
@@ -250,35 +225,25 @@ class Sampler:
         columns = [moments[:, :m], 1j * scale * slope, -scale * slope, 1j * signal]
         if self.voigt:
             columns.append(-(scale**2) * (weights @ moments[:, 2 * m :]))
-        if self.lipid is not None:
+        if offset is not None:
             columns.append(1j * scale * ((weights * self.lipid) @ moments[:, m : 2 * m]))
         jacobian = torch.view_as_real(torch.cat(columns, 1)).flatten(2)
         jacobian = jacobian if len(columns) == 4 else jacobian.double()  # two widths are nearly parallel
         white = self.white(signal[:, 0].shape, generator)
-        fisher = jacobian @ jacobian.mT
         projected = (jacobian @ torch.view_as_real(white).flatten(1)[..., None].to(jacobian.dtype))[..., 0]
-        error = torch.linalg.solve(fisher, projected)[:, :m].float() * sigma[:, None]
+        error = torch.linalg.solve(jacobian @ jacobian.mT, projected)[:, :m].float() * sigma[:, None]
         return signal[:, 0] + sigma[:, None] * white, amplitudes + error, sigma
 
 
 def signal_families(config: TrainConfig, n: int = 6000) -> tuple[np.ndarray, np.ndarray]:
-    """Single lines (n, t) under random broadening, with the shifts of the training range and aligned.
-
-    Aligned is what the search of the front end leaves: an error of the size of its bound at low SNR.
-    """
+    """About n single lines (n, t) under random broadening, with the shifts of the training range and aligned."""
     rng, model = np.random.default_rng(config.seed), config.signal_model
-    m = len(model.names)
     # lipids count by their size, which may be many times that of a metabolite
     size = np.where(model.of_role("lipid"), np.abs(config.ranges()).max(1), 1.0)
-    amplitudes = np.tile(np.diag(size), (n // m, 1))
+    amplitudes = np.tile(np.diag(size), (n // len(model.names), 1))
     broadening = rng.uniform(*config.broadening_range_hz, len(amplitudes))
+    # what the search of the front end leaves: an error of the size of its bound at low SNR
     residual = rng.normal(0, 0.15 / (np.pi * model.t2star_s.max()), len(amplitudes))
     shift = rng.uniform(*config.shift_range_hz, len(amplitudes))
     more = {name: rng.uniform(*getattr(config, f"{name[:-3]}_range_hz"), len(amplitudes)) for name in model.common[3:]}
     return model.fids(amplitudes, shift, broadening, **more), model.fids(amplitudes, residual, broadening, **more)
-
-
-def amplitude_variance_scale(model: SignalModel) -> np.ndarray:
-    """Variance (M,) of each amplitude per unit noise variance when all else is known: weights of the loss."""
-    basis = model.basis()
-    return np.diag(np.linalg.inv((basis.conj().T @ basis).real))

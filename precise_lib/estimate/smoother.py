@@ -1,42 +1,33 @@
-"""What closed-form errors and the choice of lambda need of ``H = (I + 2 lambda L)^-1``: its diagonal and its squares.
+"""The linear map H of a prior: its rows, its leverage (diagonal) and the variance that it leaves (squares).
 
-Both come row by row, exactly, where there are few voxels. Where there are many, the rows are probed: ``H`` decays
-within a few voxels, so one solution with random signs on a sparse lattice of voxels holds the rows of all of them at
-once. Of each solution a voxel reads its entry of H for the nearest voxel of that lattice; what the others add has
-random signs and averages out, and only this small part counts with the nearest one's value instead of its own. The cost
-is a fixed number of solutions, whatever the number of voxels. `probing_error` says what that leaves, on some rows that
-are computed in full.
+Few voxels: row by row, exactly. Many: the rows are probed. ``H`` decays within a few voxels, so one solution with
+random signs on a sparse lattice of voxels holds the rows of all of them; a voxel reads its entry for the nearest voxel
+of that lattice, and what the others add averages out. `probing_error` says what that leaves.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 
-from precise_lib.estimate.prior import ExactSolver
-
 EXACT_UP_TO = 3000  # voxels
 SPACING = 7  # voxels between the probes of one lattice, for maps
-SUM_EXACT_UP_TO, SUM_SPACING = 1000, 3  # where only sums over all voxels count, errors of single voxels average out
+SUM_EXACT_UP_TO, SUM_SPACING = 1000, 3  # where only sums over all voxels count
 BATCH = 256  # right-hand sides that are solved together
 PROBE_TOLERANCE = 1e-4  # far below what the probes leave out
 
 
 @dataclass(frozen=True)
 class Lattice:
-    """Probing lattices of the usable voxels of a grid.
+    """Probing lattices of the usable voxels of a grid."""
 
-    Attributes
-    ----------
-    cells : (V, 3) grid position of each voxel
-    index : (x, y, z) number of the voxel there, -1 where there is none
-    spacing : (3,) voxels between the probes of one lattice, along each axis
-    """
-
-    cells: np.ndarray
-    index: np.ndarray
-    spacing: np.ndarray
+    cells: np.ndarray  # (V, 3) grid position of each voxel
+    index: np.ndarray  # (x, y, z) number of the voxel there, -1 where there is none
+    spacing: np.ndarray  # (3,) voxels between the probes of one lattice, along each axis
 
     @property
     def number(self) -> np.ndarray:
@@ -64,28 +55,72 @@ def lattices(usable: np.ndarray, sums_only: bool = False) -> Lattice | None:
     return Lattice(cells, index, np.minimum(usable.shape, spacing))
 
 
-def diagonal_and_squares(
-    solver: ExactSolver, values, lattice: Lattice | None = None, seed: int = 0
+class LinearMap(Protocol):
+    """What a prior does to amplitudes at one setting; `ExactSolver` is one, `DenseMap` another."""
+
+    size: int
+
+    def __call__(self, values, tolerance: float = 1e-10) -> np.ndarray:
+        """(V, K) -> (V, K)"""
+
+    def rows(self, voxels, tolerance: float = 1e-10) -> np.ndarray:
+        """Rows for some voxels, (len(voxels), V)."""
+
+
+class DenseMap:
+    """A linear map by its matrix (V, V), sparse or not."""
+
+    def __init__(self, matrix):
+        self.matrix, self.size = matrix, matrix.shape[0]
+
+    def __call__(self, values, tolerance: float = 1e-10) -> np.ndarray:
+        return np.asarray(self.matrix @ np.asarray(values, float))
+
+    def rows(self, voxels, tolerance: float = 1e-10) -> np.ndarray:
+        rows = self.matrix[voxels]
+        return rows.toarray() if hasattr(rows, "toarray") else np.asarray(rows)
+
+
+@dataclass(frozen=True)
+class Smoother:
+    """The linear maps that an estimator applies to the single-voxel amplitudes of one data set, each made once.
+
+    `usable` (x, y, z) bool are the V voxels; `make` gives the `LinearMap` of these at a setting.
+    """
+
+    usable: np.ndarray
+    make: Callable[[float], LinearMap]
+    made: dict[float, LinearMap] = field(default_factory=dict)
+
+    @cached_property
+    def lattice(self) -> Lattice | None:
+        return lattices(self.usable)
+
+    def at(self, values) -> list[LinearMap]:
+        """The map at each of some settings; equal settings share it."""
+        for value in map(float, values):
+            if value not in self.made:
+                self.made[value] = self.make(value)
+        return [self.made[float(value)] for value in values]
+
+
+def leverage_and_variance(
+    solver: LinearMap, values, lattice: Lattice | None = None, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
     """The diagonal ``H_vv`` (V,) and ``sum_u H_vu^2 x_uk`` (V, K) for values x (V, K).
 
-    Parameters
-    ----------
-    solver : the map
-    values : (V, K), for example the variances and covariances of independent voxels
-    lattice : `lattices` to probe, or None for every row
-    seed : of the signs of the probes
+    The values are, for example, variances of independent voxels. `lattice`: to probe, or None for every row.
 
     Example
     -------
-    >>> from precise_lib.estimate.prior import edge_weights
+    >>> from precise_lib.estimate.prior import ExactSolver, edge_weights
     >>> solver = ExactSolver(edge_weights(np.zeros((2, 1, 1)), omega_max=1.0), lam=0.5)
-    >>> [x.round(6).tolist() for x in diagonal_and_squares(solver, np.ones((2, 1)))]
+    >>> [x.round(6).tolist() for x in leverage_and_variance(solver, np.ones((2, 1)))]
     [[0.666667, 0.666667], [[0.555556], [0.555556]]]
     """
     values = np.asarray(values, float)
-    n, k = values.shape
-    diagonal, squares = np.zeros(n), np.zeros((n, k))
+    n = len(values)
+    diagonal, squares = np.zeros(n), np.zeros(values.shape)
     if lattice is None:
         for start in range(0, n, BATCH):
             voxels = np.arange(start, min(start + BATCH, n))
@@ -105,7 +140,7 @@ def diagonal_and_squares(
     return diagonal, squares
 
 
-def probing_error(solver: ExactSolver, values, squares, n_rows: int = 32, seed: int = 0) -> float:
+def probing_error(solver: LinearMap, values, squares, n_rows: int = 32, seed: int = 0) -> float:
     """Relative error (root mean square) of the roots of probed `squares` (V, K), on rows computed in full."""
     values = np.asarray(values, float)
     rng = np.random.default_rng(seed)
@@ -115,8 +150,3 @@ def probing_error(solver: ExactSolver, values, squares, n_rows: int = 32, seed: 
     with np.errstate(invalid="ignore", divide="ignore"):
         ratio = np.sqrt(squares[voxels] / exact) - 1
     return float(np.sqrt(np.nanmean(ratio**2)))
-
-
-def diagonal(solver: ExactSolver, lattice: Lattice | None = None, seed: int = 0) -> np.ndarray:
-    """``H_vv`` (V,): how much of a voxel's own SVE result stays in its final one; its sum is the trace."""
-    return diagonal_and_squares(solver, np.empty((solver.size, 0)), lattice, seed)[0]

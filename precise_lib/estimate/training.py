@@ -1,32 +1,32 @@
-"""Training of the SVE network: new random FIDs in every iteration (Eqs 2 and 3 of PRECISE-DMI), resumable to the bit.
+"""One trainer for every network: resumable to the bit, with the weights to keep beside those of the last step.
 
-`TrainConfig()` holds our recipe, `TrainConfig.plain()` the paper's, by the same code. Ours differs where theory gives a
-reason:
-
-* the loss of a FID is divided by the variance that the noise allows (plus a floor): plain MSE is spent on the
-  noisiest FIDs;
-* the target is not the truth but what an efficient estimator would find in the same noise
-  (`Sampler.draw_efficient`): the part of the error that nobody can avoid no longer hides the part that training can;
-* metabolite amplitudes are drawn from below zero up: a network trained with MSE converges to the posterior mean, and
-  a prior that ends at zero pushes small metabolites up as soon as the noise reaches them;
-* the matched front end (`precise_lib.estimate.network`);
-* a one-cycle learning rate and an exponential average of the weights, which take the noise of the last steps away.
+`SveTrainer` trains the SVE network on new random FIDs in every iteration (Eqs 2 and 3 of PRECISE-DMI), by our recipe,
+`TrainConfig()`, or the paper's, `TrainConfig.papers_recipe()`. In ours amplitudes are drawn from below zero up, since a
+prior that ends at zero pushes small ones up, and a one-cycle learning rate with an exponential average of the weights
+removes the noise of the last steps.
 """
 
 from __future__ import annotations
 
+import json
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from tqdm.auto import tqdm
 
-from precise_lib.estimate import checkpoints
+from precise_lib.errors import InputError
+from precise_lib.estimate import card
 from precise_lib.estimate.network import Network
-from precise_lib.estimate.sampling import Sampler, TrainConfig, amplitude_variance_scale, signal_families
+from precise_lib.estimate.sampling import Sampler, TrainConfig, signal_families
+from precise_lib.io.atomic import staged
 
 
-def learning_rate(config: TrainConfig, iteration: int) -> float:
+def learning_rate(config, iteration: int) -> float:
     """Constant, or warm-up over 5 % and a cosine to a thousandth."""
     if config.schedule == "constant":
         return config.learning_rate
@@ -35,27 +35,122 @@ def learning_rate(config: TrainConfig, iteration: int) -> float:
 
 
 class Trainer:
-    """State of one training: network, averaged weights, optimizer and random generator."""
+    """State of one training: network, weights to keep, optimizer, random generator, history.
 
-    def __init__(self, config: TrainConfig, device="cpu"):
+    A kind of network has four methods of its own: `build` gives the network, from torch's global generator; `prepare`
+    makes what the first step needs; `loss` is that of this iteration's batch; `keep`, called with it after the step,
+    updates `kept` and `history`.
+
+    Parameters
+    ----------
+    config : settings; has `seed`, `learning_rate`, `schedule`, `iterations`, `checkpoint_every` and `to_dict`
+    """
+
+    epochs: int | None = None  # that were trained, where there are any
+
+    def __init__(self, config, device="cpu"):
         self.config, self.device = config, device
-        matched = config.network.front == "matched"
-        families = signal_families(config) if matched else None
         with torch.random.fork_rng():  # layers draw their start from torch's global generator: lend it a seed
             torch.manual_seed(config.seed)
-            self.network = Network(config.signal_model, config.network, config.shift_range_hz, families).to(device)
-        self.sampler = Sampler(config, device)
+            self.network = self.build().to(device)
         self.generator = torch.Generator(device).manual_seed(config.seed)
-        if matched:
+        self.prepare()
+        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=config.learning_rate)
+        self.kept = self.copied()
+        self.iteration, self.wall_time_s, self.summed = 0, 0.0, 0.0
+        self.history: list[tuple] = []  # iteration or epoch, and losses
+
+    def copied(self) -> dict[str, torch.Tensor]:
+        return {k: v.detach().clone() for k, v in self.network.state_dict().items()}
+
+    def step(self):
+        self.optimizer.param_groups[0]["lr"] = learning_rate(self.config, self.iteration)
+        loss = self.loss()
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        self.iteration += 1
+        self.keep(loss.detach())
+
+    @property
+    def finished(self) -> bool:
+        return self.iteration >= self.config.iterations
+
+    def save(self, path: Path):
+        """Checkpoint with the settings that it belongs to, written whole or not at all."""
+        moments = self.optimizer.state_dict()["state"]
+        state = {
+            **{f"network.{k}": v for k, v in self.network.state_dict().items()},
+            **{f"kept.{k}": v for k, v in self.kept.items()},
+            **{f"adam.{i}.{k}": torch.as_tensor(v) for i, own in moments.items() for k, v in own.items()},
+            "generator": self.generator.get_state(),
+            "history": torch.tensor(self.history, dtype=torch.float64),
+            "progress": torch.tensor([self.iteration, self.wall_time_s, self.summed], dtype=torch.float64),
+        }
+        state = {k: v.detach().contiguous().cpu() for k, v in state.items()}
+        settings = json.dumps(self.config.to_dict(), sort_keys=True)
+        with staged(path.parent) as folder:
+            save_file(state, folder / path.name, metadata={"config": settings})
+
+    def load(self, path: Path):
+        """Continue from a checkpoint; raises `InputError` when it is damaged or belongs to other settings."""
+        try:
+            with safe_open(path, "pt") as file:
+                stored = json.loads(file.metadata()["config"])
+        except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(f"The checkpoint {path} is damaged: remove it to train from the start.") from error
+        if stored != json.loads(json.dumps(self.config.to_dict())):
+            raise InputError(f"{path} is the checkpoint of other settings; use another folder or remove it.")
+        tensors = load_file(path, device=str(self.device))
+        self.network.load_state_dict(_below(tensors, "network."))
+        self.kept = _below(tensors, "kept.")
+        optimizer = self.optimizer.state_dict()
+        for key, value in _below(tensors, "adam.").items():
+            i, name = key.split(".", 1)
+            optimizer["state"].setdefault(int(i), {})[name] = value
+        self.optimizer.load_state_dict(optimizer)
+        self.generator.set_state(tensors["generator"].cpu())
+        self.history = [(int(number), *losses) for number, *losses in tensors["history"].tolist()]
+        iteration, self.wall_time_s, self.summed = tensors["progress"].tolist()
+        self.iteration = int(iteration)
+
+    def run(self, checkpoint: Path, stop_after: int | None = None, progress: bool = True):
+        """Step until finished, or until iteration `stop_after`, with checkpoints."""
+        already, started, total = self.wall_time_s, time.perf_counter(), self.config.iterations
+        end = total if stop_after is None else min(stop_after, total)
+        with tqdm(total=total, initial=self.iteration, disable=not progress, unit="it", mininterval=1) as bar:
+            while self.iteration < end and not self.finished:
+                self.step()
+                bar.update()
+                if self.iteration % self.config.checkpoint_every == 0 or self.iteration == end or self.finished:
+                    self.wall_time_s = already + time.perf_counter() - started
+                    self.save(checkpoint)
+                    if self.history:
+                        bar.set_postfix_str(f"loss {np.mean([row[-1] for row in self.history[-10:]]):.4g}")
+
+
+def _below(tensors: dict, prefix: str) -> dict:
+    """The entries whose name starts with `prefix`, without it."""
+    return {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+class SveTrainer(Trainer):
+    """The SVE network on random FIDs; it keeps an exponential average of the weights where the settings say so."""
+
+    def build(self):
+        families = signal_families(self.config) if self.config.network.front == "matched" else None
+        return Network.of(self.config, families)
+
+    def prepare(self):
+        self.sampler = Sampler(self.config, self.device)
+        if self.config.network.front == "matched":
             fids, _, sigma = self.sampler.draw(16384, self.generator)
             z = self.network.front.project(fids)
             self.network.front.fit_whitening(self.sampler.noise(z, sigma, self.generator))
-        self.parameters = dict(self.network.named_parameters())
-        self.averaged = {k: p.detach().clone() for k, p in self.parameters.items()}
-        self.optimizer = torch.optim.Adam(self.parameters.values(), lr=config.learning_rate)
-        scale = torch.tensor(amplitude_variance_scale(config.signal_model), dtype=torch.float32)
-        self.variance_scale = scale.to(device)
-        self.iteration, self.wall_time_s, self.history = 0, 0.0, []
+        basis = self.config.signal_model.basis()
+        # variance of each amplitude (M,) per unit noise variance when all else is known
+        scale = np.diag(np.linalg.inv((basis.conj().T @ basis).real))
+        self.variance_scale = torch.tensor(scale, dtype=torch.float32).to(self.device)
 
     def loss(self) -> torch.Tensor:
         n, project = self.config.batch_size, self.network.front.project
@@ -69,61 +164,24 @@ class Trainer:
             squared = squared / (self.variance_scale * sigma[:, None] ** 2 + self.config.loss_floor**2)
         return squared.mean()
 
-    def step(self):
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.config, self.iteration)
-        loss = self.loss()
-        self.optimizer.zero_grad()
-        loss.backward()
-        self.optimizer.step()
-        self.iteration += 1
+    def keep(self, loss):
         # averages over the last tenth of the way gone: the start is forgotten, the last steps' noise averaged
         decay = min(0.999, self.iteration / (self.iteration + 10)) if self.config.average else 0.0
         with torch.no_grad():
-            for name, p in self.parameters.items():
-                self.averaged[name].lerp_(p, 1 - decay)
+            for name, p in self.network.named_parameters():
+                self.kept[name].lerp_(p, 1 - decay)
         if self.iteration % 100 == 0 or self.iteration == 1:
-            self.history.append((self.iteration, float(loss.detach())))
-
-    def state(self) -> dict[str, torch.Tensor]:
-        tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
-        tensors |= {f"averaged.{k}": v for k, v in self.averaged.items()}
-        tensors |= checkpoints.optimizer_tensors(self.optimizer)
-        tensors["generator"] = self.generator.get_state()
-        tensors["history"] = torch.tensor(self.history, dtype=torch.float64).reshape(-1, 2)
-        tensors["progress"] = torch.tensor([self.iteration, self.wall_time_s], dtype=torch.float64)
-        return tensors
-
-    @property
-    def finished(self) -> bool:
-        return self.iteration >= self.config.iterations
-
-    def save(self, path: Path):
-        """Checkpoint, written whole or not at all."""
-        checkpoints.save(path, self.state(), self.config.to_dict())
-
-    def load(self, path: Path):
-        """Continue from a checkpoint; raises `InputError` when it is damaged or belongs to other settings."""
-        tensors = checkpoints.load(path, self.config.to_dict(), self.device)
-        self.network.load_state_dict(checkpoints.below(tensors, "network."))
-        self.averaged = checkpoints.below(tensors, "averaged.")
-        checkpoints.restore_optimizer(self.optimizer, tensors)
-        self.generator.set_state(tensors["generator"].cpu())
-        self.history = [(int(i), loss) for i, loss in tensors["history"].tolist()]
-        self.iteration, self.wall_time_s = int(tensors["progress"][0]), float(tensors["progress"][1])
-
-    def final_network(self) -> Network:
-        """The network with the weights to ship."""
-        if self.config.average:
-            self.network.load_state_dict(self.averaged, strict=False)
-        return self.network.eval()
+            self.history.append((self.iteration, float(loss)))
 
 
-def train(config: TrainConfig, out_dir, name="sve", resume=True, progress=True, device="cpu", stop_after=None):
+def train(
+    config, out_dir, name="sve", resume=True, progress=True, device="cpu", stop_after=None, trainer=SveTrainer
+) -> Path | None:
     """Train and write ``<name>.safetensors`` with its card ``<name>.json``.
 
     Parameters
     ----------
+    config : settings that `trainer`, a class, takes
     out_dir : folder, made where missing; an interrupted training left ``<name>.checkpoint.safetensors`` there
     resume : continue from that checkpoint; the result is the same as without the interruption
     stop_after : stop at this iteration with a checkpoint, as an interruption would
@@ -134,31 +192,28 @@ def train(config: TrainConfig, out_dir, name="sve", resume=True, progress=True, 
 
     Raises
     ------
-    InputError : the checkpoint in `out_dir` is damaged or belongs to other settings
+    InputError : the checkpoint is damaged or belongs to other settings
     """
     out_dir = Path(out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
     checkpoint = out_dir / f"{name}.checkpoint.safetensors"
-    trainer = Trainer(config, device)
+    state = trainer(config, device)
     if resume and checkpoint.exists():
-        trainer.load(checkpoint)
-
-    def losses():
-        return f"loss {np.mean([v for _, v in trainer.history[-10:]]):.4g}"
-
-    every = config.checkpoint_every
-    checkpoints.run(trainer, checkpoint, config.iterations, every, stop_after, progress, losses)
-    if not trainer.finished:
+        state.load(checkpoint)
+    state.run(checkpoint, stop_after, progress)
+    if not state.finished:
         return None
+    state.network.load_state_dict(state.kept)
     path = out_dir / f"{name}.safetensors"
-    card = {
-        "signal_model": config.signal_model.to_dict(),
-        "signal_model_hash": config.signal_model.hash,
-        "config": config.to_dict(),
-        "wall_time_s": round(trainer.wall_time_s, 1),
-        "loss_history": trainer.history[:: max(1, len(trainer.history) // 300)],
-    }
-    checkpoints.write_weights(path, trainer.final_network(), card)
+    made = card.Card(
+        name,
+        config,
+        signal_model_hash=config.signal_model.hash if hasattr(config, "signal_model") else None,
+        wall_time_s=round(state.wall_time_s, 1),
+        epochs=state.epochs,
+        loss_history=[list(row) for row in state.history[:: max(1, len(state.history) // 300)]],
+    )
+    card.save(path, state.network.eval(), made)
     checkpoint.unlink(missing_ok=True)
     return path
 

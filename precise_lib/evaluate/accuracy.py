@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from precise_lib.estimate.sve import SveModel, load_weights
+from precise_lib.estimate.card import Card, Trained
+from precise_lib.estimate.weights import SveModel, load_weights
 from precise_lib.evaluate import crlb
 from precise_lib.evaluate.montecarlo import amplitude_study
 
@@ -30,34 +30,32 @@ def typical_amplitudes(names) -> np.ndarray:
 def accuracy(network: SveModel, snrs=SNRS, n_repeats: int = 10_000, seed: int = 1) -> dict:
     """SD / CRLB and bias (% of the amplitude) of each line of a typical voxel, over SNR; random phase.
 
-    Gaussian width and offset of the lipids, where the model has them, are in the middle of their training range.
+    Gaussian width and offset of the lipids are in the middle of their training range.
     """
-    model, ranges = network.signal_model, network.card["config"]
-    nuisance = {name: float(np.mean(ranges[f"{name[:-3]}_range_hz"])) for name in model.common[3:]}
+    model, config = network.signal_model, network.card.config
+    nuisance = {name: float(np.mean(getattr(config, f"{name[:-3]}_range_hz"))) for name in model.common[3:]}
     amplitudes = typical_amplitudes(model.names)
     study = amplitude_study({"sve": network.amplitudes}, model, amplitudes, snrs, n_repeats, seed, **nuisance)
     study = study.isel(estimator=0)
     ratio = study["sd"].values / crlb.numeric(model, amplitudes, study["sigma"].values, **nuisance)
+    bias = (100 * study["bias"] / amplitudes).values
     return {
         "snr": list(snrs),
         "amplitudes": dict(zip(model.names, amplitudes.tolist(), strict=True)),
         "sd_over_crlb": dict(zip(model.names, ratio.T.round(4).tolist(), strict=True)),
-        "bias_percent": dict(
-            zip(model.names, (100 * study["bias"] / amplitudes).values.T.round(3).tolist(), strict=True)
-        ),
+        "bias_percent": dict(zip(model.names, bias.T.round(3).tolist(), strict=True)),
         "n_repeats": n_repeats,
     }
 
 
-def certify(path, **fields) -> dict:
-    """Complete the card of trained weights: accuracy, SHA-256, and `fields` such as ``default=True``; returns it."""
-    path = Path(path)
-    card_path = path.with_suffix(".json")
-    card = json.loads(card_path.read_text())
-    card.pop("sha256", None)
-    card |= {"accuracy": accuracy(load_weights(path))} | fields
-    card["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
-    whole = card_path.with_suffix(".tmp")  # an interruption leaves the old card, never half a one
-    whole.write_text(json.dumps(card, indent=1) + "\n")
-    os.replace(whole, card_path)
+def certify(
+    path, load: Callable[[Path], Trained] = load_weights, measure: Callable[[Trained], dict] = accuracy, **fields
+) -> Card:
+    """Complete the card of trained weights by its accuracy and `fields` such as ``default=True``; returns it.
+
+    `load` makes a trained network of the path, `measure` the accuracy of such a network as plain values.
+    """
+    network = load(Path(path))
+    card = replace(network.card, accuracy=measure(network), **fields)
+    card.write(Path(path))
     return card

@@ -1,7 +1,5 @@
 """Record what a notebook measured beside what a paper claims, and make the scoreboard from the two.
 
-``data/claims.yaml`` holds every claim with a tolerance that was set before anything was measured. A
-notebook calls :func:`record` with what it found; :func:`write_scoreboard` turns all records into one page.
 A claim that fails stays on the page and says so, and so does a claim that nobody has measured yet.
 """
 
@@ -10,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import tempfile
 from collections import Counter
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
@@ -18,29 +15,9 @@ from pathlib import Path
 
 from precise_lib import __version__
 from precise_lib.errors import InputError
-from precise_lib.evaluate.records import (
-    OWN_WORDS,
-    PAPERS,
-    SYMBOLS,
-    Claim,
-    Record,
-    Tolerance,
-    format_value,
-    load_claims,
-)
+from precise_lib.evaluate.records import OWN_WORDS, PAPERS, SYMBOLS, Claim, Record, load_claims
+from precise_lib.io.atomic import write_text
 from precise_lib.io.text import read_json
-
-__all__ = [
-    "Claim",
-    "Record",
-    "Tolerance",
-    "format_value",
-    "load_claims",
-    "read_records",
-    "record",
-    "write_results",
-    "write_scoreboard",
-]
 
 
 def record(
@@ -60,27 +37,19 @@ def record(
 ) -> Record:
     """Record one measured value under a claim and return what the notebook shows of it.
 
+    It is kept as ``<notebook>__<id>.json`` (with the part, where there is one) in the folder that ``PRECISE_RECORDS``
+    names, by default ``_build/records``, in place of an earlier one of the same notebook, claim and part.
+
     Parameters
     ----------
-    id : claim of ``data/claims.yaml``, such as ``"P1"``
-    value : the number that the tolerance bounds; a short text or nothing for a claim judged in words
-    spread : half-width, or (low, high); ``spread_meaning`` says of what, for example ``"95 % CI"``
-    unit : unit of the value; the claim's own unless given
+    id : claim of ``data/claims.yaml``, such as ``"P1"``; `part` : which of its values, for example ``"SVE, SNR 12"``
+    value : the number that the tolerance bounds; a short text or nothing for a claim judged in words; `unit` : of it
+    spread : half-width, or (low, high); `spread_meaning` says of what, for example ``"95 % CI"``
     parameters : what the value depends on (number of repeats, SNR, seed), as a dict
-    figure : label of the figure that shows it, for example ``"fig-precision-vs-snr"``
-    note : a remark for the scoreboard
+    figure : label of the figure that shows it; `note` : a remark for the scoreboard
     holds : True or False for a claim judged in words; False also fails a claim with bounds
     notebook : stem of the notebook; the environment variable ``PRECISE_NOTEBOOK`` unless given
-    part : which of several values under this claim, for example ``"SVE"`` or ``"SVE, SNR 12"``
-    differs : why a value outside its tolerance was measured on other terms than the paper's; the verdict then
-        reads "differs" and gives this reason, never "reproduced"
-
-    Returns
-    -------
-    Record
-        Kept as ``<notebook>__<id>.json`` (with the part, where there is one) in the folder that the
-        environment variable ``PRECISE_RECORDS`` names, by default ``_build/records``. A later value of the
-        same notebook, claim and part replaces it.
+    differs : why a value was measured on other terms than the paper's: outside its tolerance its verdict is "differs"
 
     Raises
     ------
@@ -105,7 +74,7 @@ def record(
         time=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     folder = Path(os.environ.get("PRECISE_RECORDS") or Path("_build", "records"))
-    _write(folder / result.filename, _json(asdict(result)))
+    write_text(folder / result.filename, _json(asdict(result)))
     return result
 
 
@@ -118,20 +87,6 @@ def _json(content) -> str:
     return json.dumps(content, indent=1, ensure_ascii=False, default=plain) + "\n"
 
 
-def _write(path: Path, text: str) -> None:
-    """Write a whole file or nothing: a reader never sees half a record."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(temporary, 0o644)  # mkstemp makes it private
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-
-
 def read_records(folder: str | Path) -> list[Record]:
     """Every record of a folder, in the order of the claims; `InputError` names a file that is none."""
     records = []
@@ -140,9 +95,8 @@ def read_records(folder: str | Path) -> list[Record]:
             entry = read_json(path)
             records.append(Record(**{f.name: entry[f.name] for f in fields(Record) if f.name in entry}))
         except (ValueError, TypeError) as error:
-            raise InputError(
-                f"{path} is not a record of a claim ({error}); delete it and run its notebook again."
-            ) from error
+            complaint = f"{path} is not a record of a claim ({error}); delete it and run its notebook again."
+            raise InputError(complaint) from error
     order = list(load_claims())
     return sorted(records, key=lambda r: (order.index(r.id), r.notebook, r.part or ""))
 
@@ -155,28 +109,19 @@ def write_results(folder: str | Path, out_json: str | Path) -> None:
         own = [r for r in records if r.id == claim.id]
         measured = [asdict(r) | {"verdict": r.verdict} for r in own]
         claims.append({"id": claim.id, "verdict": claim.verdict(own), "measured": measured})
-    _write(Path(out_json), _json({"version": __version__, "claims": claims}))
+    write_text(out_json, _json({"version": __version__, "claims": claims}))
 
 
 def write_scoreboard(folder: str | Path, out_md: str | Path, notebooks: str = "../notebooks") -> None:
     """Write the scoreboard page (MyST Markdown) from a folder of records.
 
-    Parameters
-    ----------
-    folder : records, as :func:`record` writes them
-    out_md : the page
-    notebooks : path of the executed notebooks relative to the page, for its links
+    `notebooks` is the path of the executed notebooks relative to the page, for its links.
     """
     claims, records = load_claims(), read_records(folder)
     of = {c: [r for r in records if r.id == c] for c in claims}
     lines = ["# Scoreboard", "", counted(claims, of), "", _LEGEND, ""]
     if reduced := sorted({r.scale for r in records} - {None, "paper"}):
-        lines += [
-            "```{warning}",
-            f"Numbers of a reduced run ({', '.join(reduced)}), not of full size.",
-            "```",
-            "",
-        ]
+        lines += ["```{warning}", f"Numbers of a reduced run ({', '.join(reduced)}), not of full size.", "```", ""]
     for paper, title in PAPERS.items():
         if measured := [c for c in claims.values() if c.paper == paper and of[c.id]]:
             rows = [row for claim in measured for row in _rows(claim, of[claim.id], notebooks)]
@@ -187,11 +132,8 @@ def write_scoreboard(folder: str | Path, out_md: str | Path, notebooks: str = ".
         lines += ["## Not yet measured", "", *_table("44 16 40", header, rows)]
     if records:
         latest = max(r.time for r in records)
-        lines += [
-            f"Made by precise-lib {__version__} from {len(records)} records, the latest of {latest}.",
-            "",
-        ]
-    _write(Path(out_md), "\n".join(lines))
+        lines += [f"Made by precise-lib {__version__} from {len(records)} records, the latest of {latest}.", ""]
+    write_text(out_md, "\n".join(lines))
 
 
 def counted(claims: dict[str, Claim], of: dict[str, list[Record]]) -> str:

@@ -1,17 +1,14 @@
 r"""SD and bias of concentration maps without ground truth.
 
-`repeated` is the paper's way: SVE stands in for the truth, noise is added again and again to the FIDs it describes, and
-the whole chain is repeated; the SD of the results, and their mean minus SVE, are the estimated errors. `closed_form`
-has what that converges to for the exact minimizer of Eq. 4, without a repetition. With ``H = (I + 2 lambda L)^-1``,
+`repeated` is the paper's way: FIDs that SVE describes stand in for the truth, and the whole chain is repeated under
+fresh noise. `closed_form` has its limit for the exact minimizer of Eq. 4. With ``H = (I + 2 lambda L)^-1``,
 smoothed amplitudes c = H s and independent voxels of covariance S_u, the ratio ``r = c / c_water`` has to first order
 
     Var r_v = sum_u H_vu^2 (S_u,kk - 2 r_v S_u,kw + r_v^2 S_u,ww) / c_water,v^2,       bias_v = r_v - s_v / s_water,v .
 
-**The bias map carries the noise of SVE.** It is ``(H - I)`` of a noisy map, so its square is too large by the variance
-of that noise on average, and its absolute value is far from zero where there is no bias at all.
-`ErrorMaps.bias_noise` is its SD; `ErrorMaps.corrected_bias` subtracts its square, which is right on average for the
-*square* of the bias (over a region, too), while the root of a single voxel still is a threshold: zero below one SD, a
-little low above.
+**The bias map carries the noise of SVE**, of SD `ErrorMaps.bias_noise`: its absolute value is far from zero where there
+is no bias. `ErrorMaps.corrected_bias` subtracts the noise from the *square*, right on average and over regions;
+the root of a single voxel still is a threshold: zero below one SD, a little low above.
 """
 
 from __future__ import annotations
@@ -23,9 +20,11 @@ import numpy as np
 
 from precise_lib.errors import InputError
 from precise_lib.estimate.fit import FitResult
-from precise_lib.estimate.smoother import diagonal_and_squares, probing_error
+from precise_lib.estimate.smoother import leverage_and_variance, probing_error
 from precise_lib.evaluate.montecarlo import RunningMoments
-from precise_lib.signal.model import SignalModel, add_noise
+from precise_lib.signal.information import LineMoments, inverse
+from precise_lib.signal.model import SignalModel
+from precise_lib.signal.noise import add_noise
 
 CHUNK = 512  # voxels whose Jacobians are in memory together: about 30 MB
 
@@ -34,7 +33,7 @@ CHUNK = 512  # voxels whose Jacobians are in memory together: about 30 MB
 class ErrorMaps:
     """Errors of each voxel and metabolite in mM, (V, M): SD, signed bias (None without a prior), its noise (SD).
 
-    `probing_error` is the relative error of the SD where the linear map was probed, see `linear_map`; 0 where not.
+    `probing_error` is the relative error of the SD where the linear map was probed, see `smoother.lattices`; else 0.
     """
 
     sd: np.ndarray
@@ -49,51 +48,28 @@ class ErrorMaps:
 
 
 def sve_covariance(model: SignalModel, amplitudes, sigma, broadening_hz=0.0) -> np.ndarray:
-    """Covariance (V, M, M) of unbiased, efficient amplitudes at (V, M): the numeric bound, for noise sigma (V,).
-
-    The entries of the Fisher matrix (`crlb.covariance` has it for every parameter) are moments
-    ``sum_t t^p exp(-2 pi b t) conj(e_k) e_l`` of the unit lines; phase and shift drop out of all but their own.
-    """
+    """Covariance (V, M, M) of unbiased, efficient amplitudes at (V, M): the numeric bound, for noise sigma (V,)."""
     amplitudes = np.asarray(amplitudes, float)
     n, m = amplitudes.shape
     sigma, broadening_hz = (np.broadcast_to(np.asarray(x, float), n) for x in (sigma, broadening_hz))
-    t, basis = model.acquisition.time_s, model.basis()
-    products = (basis.conj()[:, :, None] * basis[:, None, :]).reshape(len(t), m * m)
-    products = np.hstack([t[:, None] ** p * products for p in range(3)])
-    out = np.empty((n, m, m))
+    moments, out = LineMoments(model), np.empty((n, m, m))
     for i in range(0, n, CHUNK):
         part = slice(i, i + CHUNK)
-        a = amplitudes[part]
-        gram = (np.exp(-2 * np.pi * broadening_hz[part, None] * t) @ products).reshape(-1, 3, m, m)
-        ga = np.einsum("vpkl,vl->vpk", gram, a)
-        aga = np.einsum("vpk,vk->vp", ga, a).real
-        fisher = np.zeros((len(a), m + 3, m + 3))
-        fisher[:, :m, :m] = gram[:, 0].real
-        cross = np.stack([-2 * np.pi * ga[:, 1].imag, -np.pi * ga[:, 1].real, -ga[:, 0].imag], -1)
-        fisher[:, :m, m:], fisher[:, m:, :m] = cross, cross.swapaxes(1, 2)
-        # shift, broadening, phase; broadening is orthogonal to the two others
-        fisher[:, m, m], fisher[:, m + 1, m + 1] = 4 * np.pi**2 * aga[:, 2], np.pi**2 * aga[:, 2]
-        fisher[:, m + 2, m + 2] = aga[:, 0]
-        fisher[:, m, m + 2] = fisher[:, m + 2, m] = 2 * np.pi * aga[:, 1]
-        unit = np.sqrt(np.einsum("vkk->vk", fisher))
-        unit = unit[:, :, None] * unit[:, None, :]
-        out[part] = (np.linalg.inv(fisher / unit) / unit)[:, :m, :m] * sigma[part, None, None] ** 2
+        fisher = moments.fisher(moments.gram(broadening_hz[part]), amplitudes[part])
+        out[part] = inverse(fisher)[:, :m, :m] * sigma[part, None, None] ** 2
     return out
 
 
 def excess_over_bound(
     amplitudes_of: Callable, model: SignalModel, amplitudes, sigma, n_draws: int = 20_000, seed: int = 0, **distorted
 ) -> np.ndarray:
-    """SD of an estimator over the bound, (M,), on `n_draws` simulated FIDs of the voxels (V, M) at hand.
+    """SD of an estimator over the bound, (M,), on `n_draws` simulated FIDs of up to 1000 of the voxels (V, M) at hand.
 
-    A network that stays a few percent above the bound makes the covariance from `sve_covariance` that much too small;
-    multiply it by the outer product of this. 20,000 draws tell the factor to 0.5 %, at a cost that does not grow with
-    the number of voxels.
+    `sve_covariance` is too small by the outer product of this. 20,000 draws tell it to 0.5 %.
 
     Parameters
     ----------
     amplitudes_of : (V, t) -> (V, M)
-    n_draws : shared by up to 1000 of the voxels
     distorted : shift_hz, broadening_hz, phase_rad of the voxels, see `distortions`
     """
     rng = np.random.default_rng(seed)
@@ -120,11 +96,10 @@ def closed_form(model: SignalModel, amplitudes, covariance, solvers=None, lattic
 
     Parameters
     ----------
-    amplitudes : (..., V, M) by SVE (or true ones, for the true errors); leading axes, for example frames, share the
-        linear map and the work on it
+    amplitudes : (..., V, M) by SVE (or true ones, for the true errors); leading axes (frames) share the linear map
     covariance : (..., V, M, M) of SVE, see `sve_covariance`
-    solvers : an `ExactSolver`, or one for each metabolite and the water under it; None for SVE itself
-    lattice : for many voxels, see `linear_map`
+    solvers : a linear map as `ExactSolver`, or one for each metabolite and the water under it; None for SVE itself
+    lattice : for many voxels, see `smoother.lattices`
     """
     s, cov, w = np.asarray(amplitudes, float), np.asarray(covariance, float), model.index(model.reference)
     m = s.shape[-1]
@@ -154,14 +129,14 @@ def closed_form(model: SignalModel, amplitudes, covariance, solvers=None, lattic
         mine = own[..., which, :]
         flat = mine.reshape(*mine.shape[:-2], -1)
         values = voxels_first(flat)
-        diagonal, mixed = diagonal_and_squares(solver, values, lattice)
+        leverage, mixed = leverage_and_variance(solver, values, lattice)
         if lattice is not None:
             # the variances alone: covariances may be negative, and have no root
             probed = max(probed, probing_error(solver, values[:, ::3], mixed[:, ::3]))
         variance[..., which] = _ratio_variance(back(mixed, flat.shape).reshape(mine.shape), ratio, w) / total**2
         kk, kw, ww = np.moveaxis(mine, -1, 0)
         # only a voxel's own noise is in both c and s
-        common = diagonal[:, None] * (kk - (ratio + single[..., which]) * kw + ratio * single[..., which] * ww)
+        common = leverage[:, None] * (kk - (ratio + single[..., which]) * kw + ratio * single[..., which] * ww)
         moved[..., which] = variance[..., which] + alone[..., which] / water**2 - 2 * common / (total * water)
         bias[..., which] = ratio - single[..., which]
     mm = model.reference_concentration_mm
@@ -183,8 +158,7 @@ def realizations(
     clean : (V, t) noiseless FIDs; ``model.fids(sve, **distortions)`` to estimate errors, the true ones to know them
     sigma : noise of a time sample, one number or (V,)
     chain : (V, t) complex64 -> any array, for example the maps (V, M) of several lambdas
-    noise : generator -> (V, t) complex noise of SD 1 per real channel where voxels share it, see
-        `precise_lib.simulate.encoding`; white and independent by default
+    noise : generator -> (V, t) complex noise of SD 1 per real channel that voxels share (`simulate.encoding`); or white
     """
     for repeat in range(n_repeats):
         rng = np.random.default_rng([seed, repeat])
@@ -196,13 +170,9 @@ def realizations(
 def repeated(
     clean, sigma, chain: Callable, n_repeats: int = 100, seed: int = 0, noise: Callable | None = None
 ) -> RunningMoments:
-    """Mean and SD of `realizations` (same arguments); memory holds one repetition, whatever their number.
+    """Mean and SD of `realizations` (same arguments), one in memory at a time; `InputError` for fewer than two.
 
     The SD is uncertain by 1 / sqrt(2 n_repeats) of itself, the bias by SD / sqrt(n_repeats).
-
-    Raises
-    ------
-    InputError : fewer than two repetitions
     """
     if n_repeats < 2:
         raise InputError(f"{n_repeats} repetition(s) have no SD; give at least 2.")

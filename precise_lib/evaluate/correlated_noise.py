@@ -1,12 +1,9 @@
 r"""Closed-form SD of PRECISE where neighboring voxels share their noise, as they do after spherical encoding.
 
 Single-voxel errors then correlate like the noise itself, by R_uu' (`Encoding.correlation`; to first order, and as far
-as neighbors have the same shift and width). With ``H = (I + 2 lambda L)^-1`` and c = H s the ratio c / c_water has
+as neighbors have the same shift and width). With the H and S of `closed_form`, which is the case R = 1,
 
-    Var r_v = sum_uu' H_vu t_u R_uu' t_u' H_vu' / c_water,v^2,     t_u^2 = S_u,kk - 2 r_v S_u,kw + r_v^2 S_u,ww ,
-
-which is `errors.closed_form` for R = 1. H is a low pass and so is R: the prior takes out less than it would of
-independent noise of the same level.
+    Var r_v = sum_uu' H_vu t_u R_uu' t_u' H_vu' / c_water,v^2,     t_u^2 = S_u,kk - 2 r_v S_u,kw + r_v^2 S_u,ww .
 """
 
 from __future__ import annotations
@@ -21,12 +18,7 @@ LARGEST = 6000  # voxels: the matrices are dense
 
 
 def correlation_matrix(encoding: Encoding, mask: np.ndarray) -> np.ndarray:
-    """Correlation of the noise of the voxels of a mask (x, y, z), (V, V).
-
-    Raises
-    ------
-    InputError : a mask of another grid, or with too many voxels for a dense matrix
-    """
+    """Correlation (V, V) of the noise of the voxels of a mask (x, y, z); `InputError` for another grid or too many."""
     if mask.shape != tuple(encoding.matrix):
         raise InputError(f"The mask has shape {mask.shape}, the encoded matrix {tuple(encoding.matrix)}.")
     voxels = np.argwhere(mask)
@@ -40,25 +32,20 @@ def correlation_matrix(encoding: Encoding, mask: np.ndarray) -> np.ndarray:
 
 
 def closed_form_sd(model: SignalModel, amplitudes, covariance, correlation, solver=None) -> np.ndarray:
-    """SD (V, M) in mM of SVE (no solver), or of the exact minimizer of Eq. 4.
+    """SD (V, M) in mM of SVE, or of the exact minimizer of Eq. 4 by its `ExactSolver`.
 
-    Parameters
-    ----------
-    amplitudes : (V, M) by SVE, or the true ones
-    covariance : (V, M, M) of SVE, see `errors.sve_covariance`
-    correlation : (V, V)
-    solver : `ExactSolver`
+    Amplitudes (V, M) by SVE or true, `closed_form.sve_covariance` (V, M, M), correlation (V, V).
     """
     s, cov, w = np.asarray(amplitudes, float), np.asarray(covariance, float), model.index(model.reference)
     n, m = s.shape
     h = np.eye(n) if solver is None else solver.rows(np.arange(n))
     c = h @ s
-    c = np.where(c[:, [w]] > 0, c / np.where(c[:, [w]] > 0, c[:, [w]], 1), np.nan), c[:, [w]]
+    water = np.where(c[:, w] > 0, c[:, w], np.nan)
     out = np.empty((n, m))
     for k in range(m):
-        r = c[0][:, k]
+        r = c[:, k] / water
         # (V, V): SD of the error of voxel u in the direction that the ratio of voxel v is sensitive to
         square = cov[:, k, k] - 2 * r[:, None] * cov[:, k, w] + r[:, None] ** 2 * cov[:, w, w]
         rows = h * np.sqrt(np.maximum(square, 0))
-        out[:, k] = np.sqrt(np.maximum(((rows @ correlation) * rows).sum(1), 0)) / c[1][:, 0]
+        out[:, k] = np.sqrt(np.maximum(((rows @ correlation) * rows).sum(1), 0)) / water
     return model.reference_concentration_mm * out

@@ -1,8 +1,7 @@
 """Cramer-Rao lower bounds on amplitudes: Eq. 6 of PRECISE-DMI and the numeric Fisher matrix.
 
-Unknown are M real amplitudes, one frequency shift, one extra broadening and one phase, all lines in common; where the
-signal model says so, a Gaussian width in common as well, and the frequency offset of the lipids (`SignalModel.common`).
-Amplitudes of baseline and lipids are unknown like all others, so what they cost is in the bound of the metabolites.
+Unknown are M real amplitudes, those of baseline and lipids included, and what is common to all lines
+(`SignalModel.common`): shift, broadening, phase, and maybe a Gaussian width and the offset of the lipids.
 """
 
 from __future__ import annotations
@@ -19,12 +18,8 @@ from precise_lib.signal.model import SignalModel
 def eq6(model: SignalModel, amplitudes, sigma, broadening_hz=0.0) -> np.ndarray:
     """Closed bound (..., M) of Eq. 6: ``sqrt(2 dt / T) sigma R_k``, ``R_k^2 = 1 + A_k^2 / sum_j A_j^2``.
 
-    Holds for dt << T << n_samples dt, one common T2* and lines that do not overlap. `sigma` is the SD of the real
-    part of one time sample. R is what a common unknown linewidth costs; phase and shift cost an amplitude nothing.
-
-    Raises
-    ------
-    ValueError : the lines have different T2*
+    Holds for dt << T << n_samples dt and lines that do not overlap. `sigma` is the SD of the real part of one time
+    sample. Raises `ValueError` where the lines have different T2*.
     """
     t2 = model.t2star_s
     if not np.allclose(t2, t2[0]):
@@ -36,15 +31,7 @@ def eq6(model: SignalModel, amplitudes, sigma, broadening_hz=0.0) -> np.ndarray:
 
 
 def numeric(model: SignalModel, amplitudes, sigma, **nuisance) -> np.ndarray:
-    """Bound (..., M) on the SD of each amplitude from the full Fisher matrix; nuisance as in `covariance`.
-
-    Example
-    -------
-    >>> from precise_lib.signal.model import dmi_11t7
-    >>> model = dmi_11t7()
-    >>> bool((abs(numeric(model, [1, .3, .6, .1], 0.1) / eq6(model, [1, .3, .6, .1], 0.1) - 1) < 0.05).all())
-    True
-    """
+    """Bound (..., M) on the SD of each amplitude from the full Fisher matrix; nuisance as in `covariance`."""
     m = len(model.names)
     return np.sqrt(np.einsum("...aa->...a", covariance(model, amplitudes, sigma, **nuisance))[..., :m])
 
@@ -61,43 +48,31 @@ def ratio_sd(model: SignalModel, amplitudes, sigma, **nuisance) -> np.ndarray:
     return np.sqrt(np.einsum("...ka,...ab,...kb->...k", gradient, cov, gradient)) / np.abs(water)
 
 
-def blind_bias(model: SignalModel, blind: SignalModel, amplitudes, **nuisance) -> np.ndarray:
-    """Bias (..., K) of an efficient estimator that believes in another model, to first order in what it is blind to.
+def misspecified_bias(model: SignalModel, assumed: SignalModel, amplitudes, **nuisance) -> np.ndarray:
+    """Bias (..., K) of an efficient estimator under a misspecified model, to first order in what that model lacks.
 
-    The signal that the `blind` model lacks, ``n``, is projected on the slopes of those parameters that it has:
-    ``F^-1 Re(J^H n)`` with its Jacobian and Fisher matrix at the truth. What no estimate can absorb stays in the
-    residual; the rest of the signal is taken for metabolites.
+    The signal ``n`` that the `assumed` model lacks is projected on the slopes of the parameters that it has:
+    ``F^-1 Re(J^H n)`` with its Jacobian and Fisher matrix at the truth.
 
     Parameters
     ----------
-    model, blind : the truth, and the belief; the resonances of `blind` are among those of `model`
-    amplitudes : (..., M) truth under `model`
-    nuisance : truth of shift_hz, broadening_hz, phase_rad and so on
+    model, assumed : the true model, and the one assumed, whose resonances are among those of `model`
+    amplitudes, nuisance : (..., M) truth under `model`; true shift_hz, broadening_hz, phase_rad and so on
     """
     amplitudes = np.asarray(amplitudes, float)
-    own = amplitudes[..., [model.index(name) for name in blind.names]]
-    believed = {name: value for name, value in nuisance.items() if name in blind.common}
-    missed = model.fids(amplitudes, **nuisance) - blind.fids(own, **believed)
-    slopes, inverse = jacobian(blind, own, **believed), covariance(blind, own, 1.0, **believed)
+    own = amplitudes[..., [model.index(name) for name in assumed.names]]
+    shared = {name: value for name, value in nuisance.items() if name in assumed.common}
+    missed = model.fids(amplitudes, **nuisance) - assumed.fids(own, **shared)
+    slopes, inverse = jacobian(assumed, own, **shared), covariance(assumed, own, 1.0, **shared)
     projected = np.einsum("...at,...t->...a", slopes.conj(), missed).real
-    return np.einsum("...ab,...b->...a", inverse, projected)[..., : len(blind.names)]
+    return np.einsum("...ab,...b->...a", inverse, projected)[..., : len(assumed.names)]
 
 
 def overlap_cost(model: SignalModel, amplitudes, linewidths_hz, apart: float = 4.0) -> np.ndarray:
     """What overlap costs: bound on amplitude / reference over the same bound with the lines `apart` times as far apart.
 
-    Parameters
-    ----------
-    amplitudes : (M,)
-    linewidths_hz : (W,) full widths at half maximum, common to all lines
-
-    Returns
-    -------
-    (W, M), NaN for the reference
-
-    Raises
-    ------
-    InputError : the lines moved apart would leave the bandwidth
+    (W, M), NaN for the reference, of amplitudes (M,) at full widths (W,) common to all lines. Raises `InputError` where
+    the lines moved apart would leave the bandwidth.
     """
     hz = np.abs(model.frequencies_hz).max() * apart
     if hz > model.acquisition.bandwidth_hz / 2:
@@ -106,9 +81,8 @@ def overlap_cost(model: SignalModel, amplitudes, linewidths_hz, apart: float = 4
         )
     out = []
     for width in np.atleast_1d(linewidths_hz):
-        near = replace(
-            model, resonances=tuple(replace(r, t2star_s=1 / (np.pi * float(width))) for r in model.resonances)
-        )
+        wide = tuple(replace(r, t2star_s=1 / (np.pi * float(width))) for r in model.resonances)
+        near = replace(model, resonances=wide)
         mhz = apart * model.acquisition.spectrometer_frequency_mhz
         far = replace(near, acquisition=replace(model.acquisition, spectrometer_frequency_mhz=mhz))
         close, separate = (ratio_sd(m, amplitudes, 1.0) for m in (near, far))

@@ -1,10 +1,8 @@
-"""SD over CRLB of many different voxels, each to a fraction of a percent.
+"""SD over CRLB of many different voxels, each to a fraction of a percent, by a control variate.
 
-Counting on noise alone, the SD of N repeats is known to 1 / sqrt(2 N): 2 % at the paper's N = 1000, so of 700 voxels
-some stray by 7 % although all are alike. But in a simulation the noise is known, and with it the error that an
-efficient estimator makes, to first order ``e = F^-1 Re(J^H noise)``, whose covariance is the CRLB itself. Only the
-difference ``d`` between the estimator's error and ``e`` needs counting (a control variate):
-``Var = CRLB^2 + 2 E[d e] + E[d^2] - E[d]^2``.
+The SD of N repeats is known to 1 / sqrt(2 N): 2 % at the paper's N = 1000. But in a simulation the noise is known, and
+with it the first-order error of an efficient estimator, ``e = F^-1 Re(J^H noise)``, whose covariance is the CRLB.
+Only the difference ``d`` of an estimator's error from ``e`` is counted: ``Var = CRLB^2 + 2 E[d e] + E[d^2] - E[d]^2``.
 """
 
 from __future__ import annotations
@@ -15,20 +13,17 @@ import numpy as np
 import xarray as xr
 
 from precise_lib import __version__
-from precise_lib.evaluate import crlb
 from precise_lib.evaluate.montecarlo import RunningMoments
+from precise_lib.signal import information
 from precise_lib.signal.model import SignalModel
 
 BATCH = 2048  # FIDs together: bounds the memory, and small arrays are not handed back to the system every time
 
 
 def efficient_map(model: SignalModel, amplitudes, **nuisance) -> np.ndarray:
-    """``J F^-1`` (V, t, M) complex64: ``Re(noise @ it)`` is the first-order error of an efficient estimator.
-
-    Amplitudes (V, M); `nuisance` as of `crlb.covariance`.
-    """
-    covariance = crlb.covariance(model, amplitudes, 1.0, **nuisance)
-    jacobian = crlb.jacobian(model, amplitudes, **nuisance)
+    """``J F^-1`` (V, t, M) complex64 at (V, M): ``Re(noise @ it)`` is an efficient estimator's first-order error."""
+    covariance = information.covariance(model, amplitudes, 1.0, **nuisance)
+    jacobian = information.jacobian(model, amplitudes, **nuisance)
     m = np.shape(amplitudes)[-1]
     return (np.swapaxes(jacobian.conj(), -1, -2) @ covariance[..., :m]).astype(np.complex64)
 
@@ -36,7 +31,9 @@ def efficient_map(model: SignalModel, amplitudes, **nuisance) -> np.ndarray:
 def efficiency(
     method: Callable, model: SignalModel, amplitudes, sigma: float, n_repeats: int = 1000, seed: int = 0, **nuisance
 ) -> xr.Dataset:
-    """Precision of an estimator in every voxel.
+    """Precision of an estimator in every voxel, dims (voxel, metabolite).
+
+    `mean` and `sd` as counted, `crlb`; `sd_over_crlb`, `bias` and standard errors `..._se` by the control variate.
 
     Parameters
     ----------
@@ -44,15 +41,10 @@ def efficiency(
     amplitudes : (V, M) truth
     sigma : noise SD per real channel
     nuisance : shift_hz, broadening_hz, phase_rad, numbers or (V,)
-
-    Returns
-    -------
-    Dataset, dims (voxel, metabolite): `mean` and `sd` as counted, `crlb`, `sd_over_crlb` with its standard error
-    `sd_over_crlb_se`, and `bias` with `bias_se`, the last four by the control variate.
     """
     amplitudes = np.atleast_2d(np.asarray(amplitudes, float))
     (v, m), clean = amplitudes.shape, model.fids(amplitudes, **nuisance)
-    covariance = crlb.covariance(model, amplitudes, 1.0, **nuisance)
+    covariance = information.covariance(model, amplitudes, 1.0, **nuisance)
     to_error = efficient_map(model, amplitudes, **nuisance)
     to_error = np.broadcast_to(to_error, (v, *to_error.shape[-2:]))
     bound = sigma * np.sqrt(np.einsum("...aa->...a", covariance)[..., :m])

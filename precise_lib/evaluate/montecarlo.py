@@ -1,7 +1,4 @@
-"""Bias and SD of estimators by Monte Carlo, every estimator on the same noise.
-
-Both studies stream: realizations come in batches, only running sums stay, so memory does not grow with their number.
-"""
+"""Bias and SD of estimators by Monte Carlo, every estimator on the same noise; memory holds running sums alone."""
 
 from __future__ import annotations
 
@@ -11,8 +8,9 @@ import numpy as np
 import xarray as xr
 
 from precise_lib import __version__
-from precise_lib.signal.model import SignalModel, add_noise, snr_to_sigma
+from precise_lib.signal.model import SignalModel
 from precise_lib.signal.mrsi import MRSI
+from precise_lib.signal.noise import add_noise, snr_to_sigma
 from precise_lib.simulate.phantoms import Phantom
 
 
@@ -36,16 +34,11 @@ class RunningMoments:
         return np.sqrt(self.m2 / max(self.count - 1, 1))
 
 
-def _dataset(moments: dict, truth, dims, coords, attrs) -> xr.Dataset:
-    data = {
-        "mean": (dims, np.stack([m.mean for m in moments.values()])),
-        "sd": (dims, np.stack([m.sd for m in moments.values()])),
-    }
-    dataset = xr.Dataset(data, coords={"estimator": list(moments), **coords})
-    dataset["truth"] = (dims[1:], truth)
+def _dataset(mean, sd, truth, coords: dict, dims, n_repeats: int, **attrs) -> xr.Dataset:
+    """Mean, SD, truth and bias (estimator, ...) under the names `dims` of their axes."""
+    dataset = xr.Dataset({"mean": (dims, mean), "sd": (dims, sd), "truth": (dims[1:], truth)}, coords)
     dataset["bias"] = dataset["mean"] - dataset["truth"]
-    counts = next(iter(moments.values())).count
-    dataset.attrs = {"n_repeats": counts, "package_version": __version__, **attrs}
+    dataset.attrs = {"n_repeats": n_repeats, "package_version": __version__, **attrs}
     return dataset
 
 
@@ -60,28 +53,23 @@ def amplitude_study(
     ratio: bool = False,
     **nuisance,
 ) -> xr.Dataset:
-    """One voxel under growing SNR.
+    """One voxel under growing SNR: mean, sd, bias (estimator, snr, metabolite), truth (snr, metabolite), sigma (snr).
 
     Parameters
     ----------
     methods : name -> callable (fids (V, t), model) -> amplitudes (V, M); any estimator's `.amplitudes`
-    amplitudes : (M,) truth, water SNR refers to its water
-    snrs : (S,) SNR of the undistorted water line as the paper defines it
+    amplitudes : (M,) truth
+    snrs : (S,) of its undistorted water line, as the paper defines SNR
     ratio : study amplitude / water instead of the amplitude
-    nuisance : shift_hz, broadening_hz, phase_rad and so on of every realization; "random" phase by default
-
-    Returns
-    -------
-    Dataset of mean, sd, bias with dims (estimator, snr, metabolite), truth with (snr, metabolite); `sigma` (snr).
+    nuisance : shift_hz, broadening_hz, phase_rad and so on of every realization; random phase by default
     """
     amplitudes = np.asarray(amplitudes, float)
     water = model.index(model.reference)
     truth = amplitudes / amplitudes[water] if ratio else amplitudes
     sigmas = snr_to_sigma(model, snrs, amplitudes[water])
-    results = {name: [] for name in methods}
+    results = {name: [RunningMoments() for _ in sigmas] for name in methods}
     for level, sigma in enumerate(sigmas):
         rng = np.random.default_rng([seed, level])
-        moments = {name: RunningMoments() for name in methods}
         for start in range(0, n_repeats, batch):
             n = min(batch, n_repeats - start)
             phase = nuisance.get("phase_rad", rng.uniform(-np.pi, np.pi, n))
@@ -89,27 +77,20 @@ def amplitude_study(
             noisy = add_noise(np.broadcast_to(clean, (n, clean.shape[-1])), sigma, rng).astype(np.complex64)
             for name, method in methods.items():
                 estimate = method(noisy, model)
-                moments[name].add(estimate / estimate[:, [water]] if ratio else estimate)
-        for name in methods:
-            results[name].append(moments[name])
-    stacked = {name: _Stack(levels) for name, levels in results.items()}
+                results[name][level].add(estimate / estimate[:, [water]] if ratio else estimate)
     dataset = _dataset(
-        stacked,
+        np.array([[m.mean for m in levels] for levels in results.values()]),
+        np.array([[m.sd for m in levels] for levels in results.values()]),
         np.broadcast_to(truth, (len(sigmas), len(truth))),
+        {"estimator": list(methods), "snr": np.asarray(snrs, float), "metabolite": model.names},
         ("estimator", "snr", "metabolite"),
-        {"snr": np.asarray(snrs, float), "metabolite": model.names},
-        {"seed": seed, "signal_model": model.hash, "quantity": "amplitude / water" if ratio else "amplitude"},
+        n_repeats,
+        seed=seed,
+        signal_model=model.hash,
+        quantity="amplitude / water" if ratio else "amplitude",
     )
     dataset["sigma"] = ("snr", sigmas)
     return dataset
-
-
-class _Stack:
-    """Moments of several levels seen as one array."""
-
-    def __init__(self, levels):
-        self.mean, self.sd = np.stack([m.mean for m in levels]), np.stack([m.sd for m in levels])
-        self.count = levels[0].count
 
 
 def phantom_study(
@@ -122,7 +103,7 @@ def phantom_study(
     progress: Callable = iter,
     **measurement,
 ) -> xr.Dataset:
-    """Maps of mean, SD and bias over a phantom.
+    """Maps of mean, sd and bias over a phantom in mM, dims (estimator, metabolite, x, y, z).
 
     Parameters
     ----------
@@ -130,11 +111,6 @@ def phantom_study(
     snr : of water; measurement : further arguments of `Phantom.measure` (b0_hz, b1, phase_rad)
     mask : (x, y, z) bool, voxels to estimate; the phantom's own by default
     progress : wraps the iterator over repeats, e.g. `tqdm.auto.tqdm`
-
-    Returns
-    -------
-    Dataset in mM, dims (estimator, metabolite, x, y, z); the same noise for every estimator and, under one seed,
-    in every run.
     """
     moments = {name: RunningMoments() for name in estimators}
     for repeat in progress(range(n_repeats)):
@@ -144,11 +120,16 @@ def phantom_study(
         for name, estimator in estimators.items():
             moments[name].add(estimator(data).values[None])
     return _dataset(
-        moments,
+        np.stack([m.mean for m in moments.values()]),
+        np.stack([m.sd for m in moments.values()]),
         phantom.concentrations.values,
+        {"estimator": list(moments), "metabolite": phantom.model.names},
         ("estimator", "metabolite", "x", "y", "z"),
-        {"metabolite": phantom.model.names},
-        {"snr": snr, "seed": seed, "signal_model": phantom.model.hash, "units": "mM"},
+        n_repeats,
+        snr=snr,
+        seed=seed,
+        signal_model=phantom.model.hash,
+        units="mM",
     )
 
 
@@ -156,19 +137,15 @@ def sd_interval(sd, n_repeats: int, level: float = 0.95):
     """Confidence interval (low, high) of a standard deviation from `n_repeats` normal draws."""
     from scipy.stats import chi2
 
-    freedom = n_repeats - 1
-    tail = (1 - level) / 2
+    freedom, tail = n_repeats - 1, (1 - level) / 2
     factors = np.sqrt(freedom / chi2.ppf([1 - tail, tail], freedom))
     return np.asarray(sd) * factors[0], np.asarray(sd) * factors[1]
 
 
 def bootstrap_interval(statistic: Callable, draws, n_draws: int = 400, seed: int = 0, level: float = 0.95):
-    """Confidence interval (low, high) of a statistic of noise realizations, by drawing among them with replacement.
+    """Confidence interval (low, high) of a statistic of realizations (n, ...), by drawing among them with replacement.
 
-    Parameters
-    ----------
-    statistic : realizations (n, ...) -> number or array; methods compared within it share their noise
-    draws : realizations (n, ...)
+    `statistic` makes a number or array of realizations; methods compared within it share their noise.
     """
     draws, rng = np.asarray(draws), np.random.default_rng(seed)
     values = np.array([statistic(draws[rng.integers(0, len(draws), len(draws))]) for _ in range(n_draws)])
@@ -176,11 +153,7 @@ def bootstrap_interval(statistic: Callable, draws, n_draws: int = 400, seed: int
 
 
 def snr_at_sd(snrs, sd_curve, sd) -> np.ndarray:
-    """SNR at which a falling curve of SD over SNR takes the value `sd`.
-
-    Interpolates log SD over log SNR, a straight line of slope -1 for any linear estimator, and continues with that
-    slope beyond the measured range.
-    """
+    """SNR at which a falling curve of SD over SNR takes the value `sd`; log-log, of slope -1 beyond the measured."""
     x, y = np.log(np.asarray(snrs, float)), np.log(np.asarray(sd_curve, float))
     order = np.argsort(y)
     x, y, target = x[order], y[order], np.log(np.asarray(sd, float))

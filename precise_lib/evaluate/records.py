@@ -42,16 +42,11 @@ class Tolerance:
         bounded = self.min is not None or self.max is not None
         if bounded + self.judged + self.report != 1:
             raise InputError("A tolerance needs bounds (min, max), or judged: true, or report: true.")
-        if self.low > self.high:
+        if None not in (self.min, self.max) and self.min > self.max:
             raise InputError(f"A tolerance from {self.min} to {self.max} is empty.")
 
-    @property
-    def low(self) -> float:
-        return -math.inf if self.min is None else self.min
-
-    @property
-    def high(self) -> float:
-        return math.inf if self.max is None else self.max
+    def __contains__(self, value) -> bool:
+        return (self.min is None or value >= self.min) and (self.max is None or value <= self.max)
 
     def __str__(self) -> str:
         if self.judged or self.report:
@@ -103,9 +98,9 @@ class Claim:
     def verdict(self, records: list) -> str:
         """Verdict over all of the claim's records: the worst of its parts, and no part may be missing."""
         needed = {p for p, t in self.parts.items() if not (t.optional or t.report)}
-        verdicts = {r.verdict for r in records} - {"reported"}
         if not records:
             return "not yet measured"
+        verdicts = {r.verdict for r in records} - {"reported"}
         for bad in ("not reproduced", "differs"):
             if bad in verdicts:
                 return bad
@@ -115,10 +110,7 @@ class Claim:
 
 @cache
 def load_claims(path: str | Path | None = None) -> dict[str, Claim]:
-    """All claims by id, in the order of their file (``data/claims.yaml``).
-
-    Raises `InputError` on an id that appears twice, an unknown paper, or a tolerance that makes no sense.
-    """
+    """All claims by id, in the order of ``data/claims.yaml``; `InputError` on one that is double or makes no sense."""
     claims = {}
     for entry in yaml.safe_load(Path(path or data_path("claims.yaml")).read_text(encoding="utf-8")):
         own = {key: entry.pop(key) for key in ("min", "max", "judged", "report") if key in entry}
@@ -132,12 +124,10 @@ def load_claims(path: str | Path | None = None) -> dict[str, Claim]:
     return claims
 
 
-_TYPES = {
-    "value": int | float | str | None,
-    "spread": int | float | list | tuple | None,
-    "parameters": dict,
-    "holds": bool | None,
-}
+_TYPES = dict.fromkeys(("notebook", "version", "time"), str)
+_TYPES |= dict.fromkeys(("part", "spread_meaning", "unit", "figure", "note", "differs", "scale"), str | None)
+_TYPES |= {"value": int | float | str | None, "spread": int | float | list | tuple | None}
+_TYPES |= {"parameters": dict, "holds": bool | None}
 
 
 def _finite(number) -> bool:
@@ -168,12 +158,7 @@ class Record:
         if self.id not in load_claims():
             raise InputError(f"There is no claim {self.id!r}; the list is in data/claims.yaml.")
         tolerance = load_claims()[self.id].tolerance_of(self.part)
-        texts = ("notebook", "version", "time")
-        maybe = ("part", "spread_meaning", "unit", "figure", "note", "differs", "scale")
-        wrong = [n for n in texts if not isinstance(getattr(self, n), str)]
-        wrong += [n for n in maybe if not isinstance(getattr(self, n), str | None)]
-        wrong += [n for n, t in _TYPES.items() if not isinstance(getattr(self, n), t)]
-        if wrong:
+        if wrong := [n for n, t in _TYPES.items() if not isinstance(getattr(self, n), t)]:
             raise InputError(f"The record of claim {self.id} has something of another type as its {', '.join(wrong)}.")
         number = isinstance(self.value, int | float) and not isinstance(self.value, bool)
         spread = self.spread if isinstance(self.spread, list | tuple) else [self.spread or 0] * 2
@@ -194,7 +179,7 @@ class Record:
         tolerance = load_claims()[self.id].tolerance_of(self.part)
         if tolerance.report:
             return "reported"
-        met = self.holds is not False and (tolerance.judged or tolerance.low <= self.value <= tolerance.high)
+        met = self.holds is not False and (tolerance.judged or self.value in tolerance)
         return "reproduced" if met else "differs" if self.differs else "not reproduced"
 
     @property
@@ -208,20 +193,21 @@ class Record:
 
     @property
     def filename(self) -> str:
+        if not self.part:
+            return f"{self.notebook}__{self.id}.json"
         # Two parts may differ only in signs that a file name cannot carry, hence the short hash.
-        part = f"__{re.sub(r'[^A-Za-z0-9]+', '-', self.part).strip('-')}" if self.part else ""
-        tag = f"-{hashlib.sha256(self.part.encode()).hexdigest()[:6]}" if self.part else ""
-        return f"{self.notebook}__{self.id}{part}{tag}.json"
+        tag = hashlib.sha256(self.part.encode()).hexdigest()[:6]
+        return f"{self.notebook}__{self.id}__{re.sub(r'[^A-Za-z0-9]+', '-', self.part).strip('-')}-{tag}.json"
 
     def _repr_markdown_(self) -> str:
         claim = load_claims()[self.id]
         words = [
             f"**{self.id}**{f' ({self.part})' if self.part else ''}: {self.text}",
-            *([] if claim.paper == "ours" else [f"paper: {claim.paper_text}"]),
+            "" if claim.paper == "ours" else f"paper: {claim.paper_text}",
             f"tolerance: {claim.tolerance_of(self.part)}",
             f"**{claim.worded(self.verdict)}**",
         ]
-        return " · ".join(words + [text for text in (self.differs, self.note) if text])
+        return " · ".join(text for text in (*words, self.differs, self.note) if text)
 
 
 def format_value(value: float, spread: float | list[float] | None = None, meaning: str | None = None) -> str:
@@ -242,8 +228,7 @@ def format_value(value: float, spread: float | list[float] | None = None, meanin
             return f"{x:.3g}"
         return f"{round(x, digits):.{max(digits, 0)}f}"
 
-    text = number(value)
-    if spread is not None:
-        text += f" [{number(spread[0])}, {number(spread[1])}]" if pair else f" ± {number(spread)}"
-        text += f" ({meaning})" if meaning else ""
-    return text
+    if spread is None:
+        return number(value)
+    around = f"[{number(spread[0])}, {number(spread[1])}]" if pair else f"± {number(spread)}"
+    return f"{number(value)} {around}" + (f" ({meaning})" if meaning else "")

@@ -2,40 +2,129 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 
-from precise_lib.errors import InputError
+from precise_lib.errors import InputError, reason
+
+try:
+    import fcntl
+except ImportError:  # Windows: nothing is locked, and what a killed run left is not removed
+    fcntl = None
+
+PREFIX = ".precise-"
+LONGEST_NAME = 255  # bytes
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENAMETOOLONG}  # the disk, or a name that it does not take
+
+
+def write_text(path, text: str) -> None:
+    """A file of UTF-8 text, whole or not at all, see `staged`."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path, content: bytes) -> None:
+    """A file, whole or not at all; its folder is made where it is missing. Raises `InputError` as `staged`."""
+    path = Path(path)
+    with staged(path.parent) as work:
+        (work / path.name).write_bytes(content)
 
 
 @contextmanager
-def staged(folder) -> Iterator[Path]:
+def staged(folder, last: str = "summary.json") -> Iterator[Path]:
     """A temporary folder whose files move into `folder` when the block ends, and vanish when it fails.
 
-    Each file arrives by one rename, replacing what had its name; other files in `folder` are not touched.
-    Entering raises `InputError` where `folder` cannot be written, before anything has been computed.
+    Each file arrives by one rename, replacing what had its name; other files in `folder` are not touched. A file named
+    `last` arrives after all others, and an old one of that name leaves before the first: a folder without it is
+    incomplete. Where a rename fails, `folder` is as it was before. Two processes move their files one after the other.
+
+    Raises `InputError` on entering where `folder` cannot be written; later, where the disk is full or a name too long.
     """
     folder = Path(folder)
-    home = folder
-    while not home.exists() and home != home.parent:
-        home = home.parent
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is a file, not a folder: give another folder to write to.")
     try:
-        work = Path(tempfile.mkdtemp(prefix=".precise-", dir=home))
+        if any(len(os.fsencode(part)) > LONGEST_NAME for part in folder.parts):
+            raise OSError(errno.ENAMETOOLONG, "file name too long")
+        with suppress(FileNotFoundError):
+            folder.stat()
+        if os.path.lexists(folder) and not folder.is_dir():
+            raise InputError(f"{folder} is a file, not a folder: give another folder to write to.")
+        stack = ExitStack()
+        work = stack.enter_context(scratch(next(p for p in (folder, *folder.absolute().parents) if p.exists())))
     except OSError as error:
-        raise InputError(f"The folder {folder} cannot be written ({error.strerror}): give another one.") from error
-    try:
-        yield work
+        raise InputError(f"The folder {folder} cannot be written ({reason(error)}): give another one.") from error
+    with stack:
+        try:
+            yield work
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            raise InputError(f"The results could not be written to {folder} ({reason(error)}).") from error
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            for path in sorted(work.iterdir()):
-                os.replace(path, folder / path.name)
+            with nullcontext() if folder.name.startswith(PREFIX) else _held(folder):  # a `scratch` is held already
+                _publish(work, folder, last)
         except OSError as error:
-            raise InputError(f"The results could not be moved to {folder} ({error.strerror}).") from error
+            raise InputError(f"The results could not be moved to {folder} ({reason(error)}).") from error
+
+
+@contextmanager
+def scratch(home) -> Iterator[Path]:
+    """A folder below `home` that vanishes with the block; what killed processes left there vanishes too."""
+    for left in Path(home).glob(f"{PREFIX}*"):
+        with _held(left, wait=False) as free:
+            if free:
+                shutil.rmtree(left, ignore_errors=True)
+    while True:
+        work = Path(tempfile.mkdtemp(prefix=PREFIX, dir=home))
+        with _held(work):
+            if not work.is_dir():  # another process took it for one that was left
+                continue
+            try:
+                yield work
+            finally:
+                shutil.rmtree(work, ignore_errors=True)
+        return
+
+
+@contextmanager
+def _held(folder: Path, wait: bool = True) -> Iterator[bool]:
+    """Lock a folder while the block runs; False where another process holds it or nothing can be locked there."""
+    handle, locked = None, False
+    with suppress(OSError, AttributeError):
+        handle = os.open(folder, os.O_RDONLY)
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        locked = True
+    try:
+        yield locked
     finally:
-        shutil.rmtree(work, ignore_errors=True)
+        if handle is not None:
+            os.close(handle)
+
+
+def _publish(work: Path, folder: Path, last: str) -> None:
+    """Move all files of `work` into `folder`, or none where one move fails."""
+    paths = sorted(work.iterdir(), key=lambda path: (path.name == last, path.name))
+    kept = work / ".kept"
+    kept.mkdir()
+    for path in paths:
+        if path.is_file():
+            path.chmod(0o644)  # several libraries write private files
+        with suppress(OSError):  # no such file yet, or a file system without links
+            os.link(folder / path.name, kept / path.name)
+    try:
+        if len(paths) > 1 and paths[-1].name == last:
+            (folder / last).unlink(missing_ok=True)
+        for path in paths:
+            os.replace(path, folder / path.name)
+    except BaseException:
+        for path in paths:
+            with suppress(OSError):
+                if (kept / path.name).exists():
+                    os.replace(kept / path.name, folder / path.name)
+                elif not path.exists():
+                    (folder / path.name).unlink()
+        raise

@@ -1,4 +1,4 @@
-"""NIfTI images and maps on disk: read with one clear error, written whole or not at all."""
+"""NIfTI images on disk: MRI and mask that come with an MRSI, each on a grid of its own, and maps."""
 
 from __future__ import annotations
 
@@ -15,17 +15,19 @@ from nibabel.openers import ImageOpener
 
 from precise_lib.errors import InputError
 from precise_lib.io.atomic import staged
+from precise_lib.signal import align
 
 SMALLEST_VOXEL_MM, LARGEST_VOXEL_MM = 1e-4, 1e5  # sides; the standard stores 10 m for data without a position
 FARTHEST_MM = 1e7
+LONGEST_NIFTI1_AXIS = 32_767
 
 
 def load(path, what: str):
     """A nibabel image and its data; `what` names the file in messages."""
     path = Path(path)
-    if path.is_dir():
+    if os.path.isdir(path):  # of os, which says False of a name that is too long
         raise InputError(f"{path} is a folder: give the file of the {what}.")
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise InputError(f"There is no file {path}: check the name of the {what}.")
     try:
         image, size = nib.load(path), _size(path)
@@ -84,6 +86,43 @@ def read_volume(path, what: str) -> tuple[np.ndarray, np.ndarray]:
     return values, affine_of(image, path, what)
 
 
+def read_mask(path, shape, affine) -> tuple[np.ndarray, list[str]]:
+    """Mask on the grid of the MRSI (`shape`, `affine`), and a note where it had to be brought there.
+
+    Raises `InputError` where no voxel of the MRSI is left.
+    """
+    values, mask_affine = read_volume(path, "mask")
+    mask = np.nan_to_num(values) != 0
+    if not mask.any():
+        raise InputError(f"The mask {path} is empty: no voxel is left to quantify.")
+    if align.same_grid(shape, affine, mask.shape, mask_affine):
+        return mask, []
+    moved = align.mask_on_grid(mask, mask_affine, shape, affine)
+    if moved is None:
+        raise InputError(f"The mask {path} does not overlap the MRSI in space: check that their affines are right.")
+    if not moved.any():
+        raise InputError(f"The mask {path} holds no voxel of the MRSI by half or more: give a larger one.")
+    note = (
+        f"The mask {mask.shape} is on another grid than the MRSI {tuple(shape)}; through both affines it holds "
+        f"{int(moved.sum())} voxels by half or more."
+    )
+    return moved, [note]
+
+
+def overlap(shape, affine, mask, mri_shape, mri_affine) -> bool:
+    """Whether a voxel center of the MRSI lies in the MRI, or the center of the MRI in the MRSI."""
+
+    def inside(points, size):
+        return ((points >= -0.5) & (points <= np.array(size)[:, None] - 0.5)).all(0)
+
+    voxels = np.argwhere(np.ones(shape, bool) if mask is None else mask).T
+    to_mri = np.linalg.inv(mri_affine) @ affine
+    if inside(to_mri[:3, :3] @ voxels + to_mri[:3, 3:], mri_shape).any():
+        return True
+    middle = np.r_[(np.array(mri_shape) - 1) / 2, 1.0]
+    return bool(inside((np.linalg.inv(to_mri) @ middle)[:3, None], shape).all())
+
+
 def check_suffix(path: Path) -> None:
     if not path.name.endswith((".nii", ".nii.gz")):
         raise InputError(f"{path} is no name for a NIfTI file: it must end in .nii.gz or .nii.")
@@ -94,7 +133,8 @@ def write_image(path, values, affine, description: str = "") -> None:
     path = Path(path)
     check_suffix(path)
     values = np.asarray(values)
-    image = nib.Nifti1Image(values.astype(np.uint8 if values.dtype == bool else np.float32), affine)
+    kind = nib.Nifti2Image if max(values.shape) > LONGEST_NIFTI1_AXIS else nib.Nifti1Image
+    image = kind(values.astype(np.uint8 if values.dtype == bool else np.float32), affine)
     image.header.set_xyzt_units("mm")
     image.header["descrip"] = description.encode("ascii", "replace")[:79]
     with staged(path.parent) as folder:
@@ -106,15 +146,15 @@ def map_file(prefix: str, metabolite: str) -> str:
     return f"{prefix}_{re.sub(r'[^A-Za-z0-9.+-]', '_', metabolite)}.nii.gz"
 
 
+def description_of(image) -> str:
+    """What the header says an image is; empty where it says nothing."""
+    return bytes(image.header["descrip"]).rstrip(b"\0").decode("ascii", "replace") if "descrip" in image.header else ""
+
+
 def write_maps(folder, prefix: str, maps: xr.DataArray, affine) -> list[Path]:
-    """Write maps (metabolite, x, y, z) or (metabolite, x, y, z, frame) as one float32 NIfTI each, all or none.
+    """Write maps (metabolite, x, y, z[, frame]) as one float32 NIfTI each, all or none; the paths.
 
-    The header's description says what the map is and its units. Returns the paths.
-
-    Example
-    -------
-    >>> write_maps("out", "conc", maps, data.affine)  # doctest: +SKIP
-    [PosixPath('out/conc_water.nii.gz'), PosixPath('out/conc_Glc.nii.gz')]
+    The header's description says what the map is and its units.
     """
     folder, units = Path(folder), maps.attrs.get("units", "")
     names = [map_file(prefix, str(m)) for m in maps["metabolite"].values]
@@ -130,8 +170,5 @@ def write_maps(folder, prefix: str, maps: xr.DataArray, affine) -> list[Path]:
 def read_map(path) -> tuple[np.ndarray, np.ndarray, str]:
     """One map: values (x, y, z[, frame]) float32, affine (4, 4), and the units from the header's description."""
     image, values = load(path, "map")
-    description = (
-        bytes(image.header["descrip"]).rstrip(b"\0").decode("ascii", "replace") if "descrip" in image.header else ""
-    )
-    units = re.search(r"\[(.*)\]$", description)
+    units = re.search(r"\[(.*)\]$", description_of(image))
     return values, np.array(image.affine, float), units.group(1) if units else ""

@@ -1,8 +1,7 @@
-"""Files in and out: MRSI as NIfTI-MRS, images and maps as NIfTI.
+"""MRSI as NIfTI-MRS, in and out; whatever is wrong with a file ends here as `InputError`.
 
-NIfTI-MRS stores the conjugate of the FID that has high ppm at positive frequency under a plain FFT;
-`nifti_mrs` conjugates on reading and on writing, so everything in this package sees that FID. Whatever is
-wrong with a file ends here as `InputError`; nothing half-written is left behind.
+NIfTI-MRS stores the conjugate of the FID that has high ppm at positive frequency under a plain FFT; reading and writing
+conjugate, so everything in this package sees that FID.
 """
 
 from __future__ import annotations
@@ -14,29 +13,11 @@ import nibabel as nib
 import numpy as np
 
 from precise_lib.errors import InputError, reason
+from precise_lib.io import nifti
 from precise_lib.io.atomic import staged
-from precise_lib.io.measurements import fetch
-from precise_lib.io.nifti import affine_of, check_suffix, load, map_file, read_map, read_volume, write_image, write_maps
-from precise_lib.signal import align
-from precise_lib.signal.model import Acquisition, SignalModel, default_2h_model
+from precise_lib.signal.model import Acquisition, SignalModel
 from precise_lib.signal.mrsi import MRSI, Series
-
-__all__ = [
-    "check_model",
-    "fetch",
-    "map_file",
-    "open_mrsi",
-    "read_acquisition",
-    "read_map",
-    "read_mrsi",
-    "read_series",
-    "staged",
-    "write_image",
-    "write_maps",
-    "write_mrsi",
-    "write_phantom",
-    "zero_filled",
-]
+from precise_lib.signal.presets import default_2h_model
 
 
 @dataclass(frozen=True)
@@ -54,7 +35,7 @@ def open_mrsi(path) -> Stored:
     """Read a NIfTI-MRS file; raises `InputError` as `read_series`."""
     from nifti_mrs.nifti_mrs import NIFTI_MRS
 
-    image, stored = load(path, "MRSI (NIfTI-MRS)")
+    image, stored = nifti.load(path, "MRSI (NIfTI-MRS)")
     if not isinstance(image, nib.Nifti1Pair):
         raise InputError(f"{path} is no NIfTI file: convert it to NIfTI-MRS, for example with spec2nii.")
     if 44 not in image.header.extensions.get_codes():
@@ -69,7 +50,7 @@ def open_mrsi(path) -> Stored:
         raise InputError(f"{path} holds {points} time point per voxel: FIDs need a fourth axis of at least two.")
     if stored.size == 0:
         raise InputError(f"{path} holds no voxel: its shape is {stored.shape}.")
-    affine = affine_of(image, path, "MRSI")
+    affine = nifti.affine_of(image, path, "MRSI")
     try:
         mrs = NIFTI_MRS(image)
         nucleus, frequency = mrs.nucleus, [float(f) for f in mrs.spectrometer_frequency]
@@ -94,10 +75,8 @@ def open_mrsi(path) -> Stored:
 def _frame_axis(path, tags, lengths) -> str | None:
     """Tag and length of the axis of repeats, "DIM_MEAS (12)"; None where there is none.
 
-    The standard has two tags for repeats: DIM_MEAS for repeats of the whole sequence, which is what a dynamic MRSI
-    is, and DIM_DYN for transients. What is stored as MRSI has one spectrum per voxel for each of either, so both are
-    quantified frame by frame; only the reader of the data knows whether transients are averages of one state. All
-    other axes hold parts of one measurement that no estimator here could combine.
+    DIM_MEAS are repeats of the whole sequence, as of a dynamic MRSI, DIM_DYN transients: both are quantified frame by
+    frame. All other axes hold parts of one measurement that no estimator here could combine.
     """
     found = [(tag, n) for tag, n in zip(tags, lengths, strict=False) if n > 1]
     if not found:
@@ -117,9 +96,12 @@ def _dwell_time(mrs) -> float:
     return float(str(stored)) if isinstance(stored, np.float32) else float(stored)
 
 
-def read_acquisition(path) -> Acquisition:
-    """What the header of a NIfTI-MRS file says of the acquisition; raises `InputError` as `read_mrsi`."""
-    return open_mrsi(path).acquisition
+def assumed_model(path, acquisition: Acquisition) -> SignalModel:
+    """`default_2h_model`; its `InputError` names the file."""
+    try:
+        return default_2h_model(acquisition)
+    except InputError as error:
+        raise InputError(f"{path} cannot be used without a signal model: {error}") from error
 
 
 def check_model(model: SignalModel, acquisition: Acquisition, what="The data") -> None:
@@ -127,43 +109,23 @@ def check_model(model: SignalModel, acquisition: Acquisition, what="The data") -
 
     The number of samples and the nucleus must be equal, the dwell time within 1e-4, the frequency within 1 %.
     """
-    theirs, ours = acquisition, model.acquisition
-    pairs = [
-        ("nucleus", theirs.nucleus, ours.nucleus, theirs.nucleus == ours.nucleus),
-        ("number of samples", theirs.n_samples, ours.n_samples, theirs.n_samples == ours.n_samples),
-        (
-            "dwell time in s",
-            theirs.dwell_time_s,
-            ours.dwell_time_s,
-            abs(theirs.dwell_time_s / ours.dwell_time_s - 1) <= 1e-4,
-        ),
-        (
-            "frequency in MHz",
-            theirs.spectrometer_frequency_mhz,
-            ours.spectrometer_frequency_mhz,
-            abs(theirs.spectrometer_frequency_mhz / ours.spectrometer_frequency_mhz - 1) <= 0.01,
-        ),
-    ]
-    wrong = [f"{name} {a} against {b}" for name, a, b, same in pairs if not same]
+    compared = {
+        "nucleus": ("nucleus", None),
+        "number of samples": ("n_samples", None),
+        "dwell time in s": ("dwell_time_s", 1e-4),
+        "frequency in MHz": ("spectrometer_frequency_mhz", 0.01),
+    }
+    wrong = []
+    for name, (field, tolerance) in compared.items():
+        theirs, ours = getattr(acquisition, field), getattr(model.acquisition, field)
+        if not (theirs == ours or (tolerance and abs(theirs / ours - 1) <= tolerance)):
+            wrong.append(f"{name} {theirs} against {ours}")
     if wrong:
         raise InputError(f"{what} and the signal model differ ({'; '.join(wrong)}): give a model of this acquisition.")
 
 
 def read_mrsi(path, mri=None, mask=None, model: SignalModel | None = None) -> MRSI:
-    """MRSI from NIfTI-MRS without a time course, with an optional MRI and mask from NIfTI.
-
-    Parameters
-    ----------
-    path, mri, mask, model : see `read_series`
-
-    Raises
-    ------
-    InputError : as `read_series`, and more than one frame
-
-    Example
-    -------
-    >>> data = read_mrsi("dmi.nii.gz", mri="mri.nii.gz")  # doctest: +SKIP
-    """
+    """MRSI without a time course; takes and raises what `read_series` does, and `InputError` for several frames."""
     stored = open_mrsi(path)
     if stored.frames:
         raise InputError(f"{path} holds several frames ({stored.frames}): read it as a series, or give one frame.")
@@ -187,72 +149,32 @@ def read_series(path, mri=None, mask=None, model: SignalModel | None = None) -> 
         course; a model, mask or MRI that does not fit the data
     """
     stored = path if isinstance(path, Stored) else open_mrsi(path)
-    path, shape, affine, notes = stored.path, stored.fids.shape[:3], stored.affine, []
+    path, shape, affine = stored.path, stored.fids.shape[:3], stored.affine
     if model is None:
-        try:
-            model = default_2h_model(stored.acquisition)
-        except InputError as error:
-            raise InputError(f"{path} cannot be used without a signal model: {error}") from error
+        model = assumed_model(path, stored.acquisition)
     else:
         check_model(model, stored.acquisition, str(path))
+    mask_values, notes = (None, []) if mask is None else nifti.read_mask(mask, shape, affine)
     if stored.frames and stored.frames.startswith("DIM_DYN"):
-        notes.append(
+        said = (
             f"Each of the transients {stored.frames} was quantified as a frame of its own; where they are averages of "
             "one state and no time course, average them first."
         )
-    mask_values = None if mask is None else _read_mask(mask, shape, affine, notes)
-    mri_values, mri_affine = (None, None) if mri is None else _read_mri(mri)
-    if mri is not None and not _overlap(shape, affine, mask_values, mri_values.shape, mri_affine):
+        notes = [said, *notes]
+    mri_values, mri_affine = (None, None) if mri is None else nifti.read_volume(mri, "MRI")
+    if mri is not None and not nifti.overlap(shape, affine, mask_values, mri_values.shape, mri_affine):
         raise InputError(
             f"The MRI {mri} does not overlap the MRSI {path} in space: check that both are of the same "
             "session and their affines are right."
         )
+    mri_values = None if mri is None else mri_values.astype(np.float32)
     return Series(stored.fids, model, affine, mask_values, mri_values, mri_affine, tuple(notes))
-
-
-def _read_mri(path) -> tuple[np.ndarray, np.ndarray]:
-    values, affine = read_volume(path, "MRI")
-    return values.astype(np.float32), affine
-
-
-def _read_mask(path, shape, affine, notes: list) -> np.ndarray:
-    values, mask_affine = read_volume(path, "mask")
-    mask = np.nan_to_num(values) != 0
-    if not mask.any():
-        raise InputError(f"The mask {path} is empty: no voxel is left to quantify.")
-    if align.same_grid(shape, affine, mask.shape, mask_affine):
-        return mask
-    moved = align.mask_on_grid(mask, mask_affine, shape, affine)
-    if moved is None:
-        raise InputError(f"The mask {path} does not overlap the MRSI in space: check that their affines are right.")
-    if not moved.any():
-        raise InputError(f"The mask {path} holds no voxel of the MRSI by half or more: give a larger one.")
-    notes.append(
-        f"The mask {mask.shape} is on another grid than the MRSI {tuple(shape)}; through both affines it holds "
-        f"{int(moved.sum())} voxels by half or more."
-    )
-    return moved
-
-
-def _overlap(shape, affine, mask, mri_shape, mri_affine) -> bool:
-    """Whether a voxel center of the MRSI lies in the MRI, or the center of the MRI in the MRSI."""
-
-    def inside(points, size):
-        return ((points >= -0.5) & (points <= np.array(size)[:, None] - 0.5)).all(0)
-
-    voxels = np.argwhere(np.ones(shape, bool) if mask is None else mask).T
-    to_mri = np.linalg.inv(mri_affine) @ affine
-    if inside(to_mri[:3, :3] @ voxels + to_mri[:3, 3:], mri_shape).any():
-        return True
-    middle = np.r_[(np.array(mri_shape) - 1) / 2, 1.0]
-    return bool(inside((np.linalg.inv(to_mri) @ middle)[:3, None], shape).all())
 
 
 def zero_filled(fids) -> int:
     """How many time points at the end of FIDs (..., t) hold no measurement: a sudden fall by more than 1e4.
 
-    `fids` may come in chunks, any iterable of such arrays. Zero filling before storage leaves the estimates alone but
-    not the noise level: over all points it comes out too low.
+    `fids` may be an iterable of such arrays.
     """
     chunks = [fids] if isinstance(fids, np.ndarray) else fids
     level = np.max([np.abs(np.nan_to_num(c.reshape(-1, c.shape[-1]))).max(0) for c in chunks], axis=0)
@@ -266,14 +188,11 @@ def zero_filled(fids) -> int:
 
 
 def write_mrsi(path, data: MRSI | Series) -> None:
-    """Write the FIDs and acquisition of `data` as NIfTI-MRS (complex64, NIfTI-2); frames as DIM_MEAS.
-
-    MRI and mask are images of their own: `write_image`. The format holds no resonances.
-    """
+    """Write FIDs and acquisition, not MRI and mask, as NIfTI-MRS (complex64, NIfTI-2); frames as DIM_MEAS."""
     from nifti_mrs.create_nmrs import gen_nifti_mrs
 
     path = Path(path)
-    check_suffix(path)
+    nifti.check_suffix(path)
     acquisition = data.model.acquisition
     mrs = gen_nifti_mrs(
         np.asarray(data.fids),
@@ -291,6 +210,6 @@ def write_phantom(folder, phantom, snr: float, seed: int = 0) -> None:
     """One measurement of a `simulate.phantoms.Phantom` with its truth: dmi, mri, mask and truth_<metabolite>."""
     with staged(folder) as work:
         write_mrsi(work / "dmi.nii.gz", phantom.measure(snr, seed))
-        write_image(work / "mri.nii.gz", phantom.mri, phantom.mri_affine, "simulated MRI")
-        write_image(work / "mask.nii.gz", phantom.mask, phantom.affine, "mask")
-        write_maps(work, "truth", phantom.concentrations, phantom.affine)
+        nifti.write_image(work / "mri.nii.gz", phantom.mri, phantom.mri_affine, "simulated MRI")
+        nifti.write_image(work / "mask.nii.gz", phantom.mask, phantom.affine, "mask")
+        nifti.write_maps(work, "truth", phantom.concentrations, phantom.affine)

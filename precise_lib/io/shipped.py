@@ -6,35 +6,16 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def _roots() -> tuple[Path, ...]:
-    """Folders that may hold the data: the checkout's ``data/`` first, the copy inside a wheel second.
-
-    An editable install may leave an old copy beside the installed metadata, so the checkout wins; and a
-    folder called ``data`` that merely lies beside an installed package is not ours, so a checkout is
-    recognized by its ``pyproject.toml``.
-    """
-    checkout = _PACKAGE.parent
-    installed = _PACKAGE / "_data"
+    """Folders that may hold the data: that of a checkout, known by its ``pyproject.toml``, before that of a wheel."""
+    installed, checkout = _PACKAGE / "_data", _PACKAGE.parent
     return (checkout / "data", installed) if (checkout / "pyproject.toml").is_file() else (installed,)
 
 
 def data_path(*parts: str) -> Path:
-    """Path of a file or folder of ``data/``, in a checkout and in an installation alike.
+    """Path of a file or folder of ``data/``, such as ``data_path("weights", "dmi_3t.safetensors")``.
 
-    Parameters
-    ----------
-    *parts
-        The path below ``data/``, for example ``data_path("weights", "dmi_3t.safetensors")``. Without
-        parts, the data folder itself.
-
-    Returns
-    -------
-    Path
-        An existing file or folder.
-
-    Raises
-    ------
-    FileNotFoundError
-        If no such file is shipped, or the path leaves the data folder.
+    The same in a checkout and in an installation. Raises `FileNotFoundError` where no such file is shipped, or the path
+    leaves the data folder.
     """
     roots = _roots()
     for root in roots:
@@ -48,13 +29,6 @@ def data_path(*parts: str) -> Path:
 
 
 def notebook_path(name: str) -> Path:
-    """Path of a notebook that the command line runs, in a checkout and in an installation alike.
-
-    Raises `FileNotFoundError` where it is not shipped.
-    """
-    checkout = _PACKAGE.parent
-    if (checkout / "pyproject.toml").is_file():
-        path = checkout / "notebooks" / name
-        if path.is_file():
-            return path
-    return data_path("notebooks", name)
+    """Path of a notebook that the command line runs; raises `FileNotFoundError` where it is not shipped."""
+    path = _PACKAGE.parent / "notebooks" / name
+    return path if len(_roots()) > 1 and path.is_file() else data_path("notebooks", name)

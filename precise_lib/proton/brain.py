@@ -1,20 +1,19 @@
 """Simulated 1H spectra of the human brain at 3 T, as in "Miracle or mirage?": basis, macromolecules, random draws.
 
-A FID is ``S(t) = (sum_m c_m B_m(t) + c_MM B_MM(t) + c_w B_w(t)) exp(-(pi w t)^2 / (4 ln 2))``: 16 metabolites, the
-macromolecules, a water reference, and a Gaussian shim of full width w common to all. Amplitudes are in mM of protons
-at the start of acquisition. Concentrations, MM amplitude, shim and SNR are drawn independently and uniformly.
+The model is that of `book/theory.md` ("Proton spectra"): 16 metabolites, macromolecules (MM), a water reference, and a
+Gaussian shim common to all. Amplitudes are in mM of protons at the start of acquisition. Concentrations, MM amplitude,
+shim and SNR are drawn independently and uniformly.
 
 Choices where the paper is silent or contradicts itself:
 
-- T2 broadens the lines from the start of acquisition; the loss during the echo is left out, as it would only rescale
-  each basis signal. The paper's T2 values give widths of 1.1 to 2.9 Hz, its text says 1.1 to 3.9 Hz: the T2 are used.
+- T2 broadens the lines from the start of acquisition; the loss during the echo, which only rescales each basis signal,
+  is left out. The paper's T2 give widths of 1.1 to 2.9 Hz, its text says 1.1 to 3.9 Hz: the T2 are used.
 - The water reference has two protons, one line at 0.5 ppm and the T2 of "all other protons"; its 64.5 mM are known.
-- SNR is ``|S(0)|`` over the SD of the real (and of the imaginary) part of the noise in one time sample; S(0) includes
-  the reference and the macromolecules. Notes on the authors' public data say "water referenced": `draw` can do that too
-  (``snr_of="water"``), with about a quarter of the noise.
-- The shim broadens everything, the reference and the macromolecules too; MM amplitude is uniform within +-33 %.
-- Macromolecules are 15 Gaussians fitted to a measured 3 T spectrum; that the line at 0.9 ppm has an area of 8 mM of
-  one proton is an assumption of ours.
+- SNR is ``|S(0)|``, with reference and MM, over the SD of the real (and of the imaginary) part of the noise in one time
+  sample. Notes on the authors' public data say "water referenced": ``snr_of="water"``, a quarter of the noise.
+- The shim broadens everything, the reference and MM too; MM amplitude is uniform within +-33 %.
+- MM are 15 Gaussians fitted to a measured 3 T spectrum; that the line at 0.9 ppm has an area of 8 mM of one proton is
+  an assumption of ours.
 - The "20 ppm" of one spectrum and the sampling rate of 4 kHz (32.4 ppm at 3 T) disagree: 4 kHz is used.
 """
 
@@ -29,17 +28,16 @@ import xarray as xr
 
 from precise_lib.errors import InputError
 from precise_lib.proton import spins
-from precise_lib.signal.model import Acquisition, add_noise, gaussian_decay
+from precise_lib.signal.model import Acquisition, gaussian_decay
+from precise_lib.signal.noise import add_noise
 
 CARRIER_PPM = 4.65
 TE_S = 0.035
 # largest concentration, mM; the smallest is 0
-# fmt: off
 MAXIMUM_MM = {
     "NAA": 25.8, "tCr": 18.5, "mI": 14.7, "Glu": 20.0, "Glc": 2.0, "NAAG": 2.8, "Gln": 5.8, "GSH": 2.0,
     "sI": 0.6, "Gly": 2.0, "Asp": 3.5, "PE": 3.3, "Tau": 2.0, "Lac": 1.0, "GABA": 1.8, "tCho": 5.0,
-}
-# fmt: on
+}  # fmt: skip
 METABOLITES = tuple(MAXIMUM_MM)
 T2_S = {("tCr", "Cr CH2"): 0.111, ("tCr", "PCr CH2"): 0.111, ("tCr", "Cr CH3"): 0.169, ("tCr", "PCr CH3"): 0.169}
 T2_S |= {("NAA", "CH3"): 0.289}
@@ -65,35 +63,37 @@ MM_LINES = (
     (4.07, 0.018, 8.6),
 )
 WINDOW_POINTS = 1024
+WINDOW = slice(-WINDOW_POINTS, None)  # what the 1D networks see, and all fits that are compared: 4.64 to -3.46 ppm
 
 
-def brain_3t() -> Acquisition:
+def acquisition_3t() -> Acquisition:
     """4096 points at 4 kHz, 123.25 MHz."""
     return Acquisition(4096, 1 / 4000, 123.25, "1H")
 
 
-def ppm_axis(acquisition: Acquisition, carrier_ppm=CARRIER_PPM) -> np.ndarray:
+def ppm_axis(acquisition: Acquisition) -> np.ndarray:
     """Chemical shifts (n_samples,) of a plain, unshifted FFT."""
     hz = np.fft.fftfreq(acquisition.n_samples, acquisition.dwell_time_s)
-    return carrier_ppm + hz / acquisition.spectrometer_frequency_mhz
+    return CARRIER_PPM + hz / acquisition.spectrometer_frequency_mhz
+
+
+def spectra_of(fids, points: slice = WINDOW) -> np.ndarray:
+    """The points (V, n) of the plain, unshifted FFT of FIDs (V, t), complex128."""
+    return np.fft.fft(np.asarray(fids).astype(complex))[..., points]
+
+
+def true_amplitudes(data: xr.Dataset) -> np.ndarray:
+    """Amplitudes (V, 18) on the signals of `brain_basis` of spectra of `draw`."""
+    return np.column_stack([data.concentration, data.mm, np.full(data.sizes["spectrum"], WATER_MM)])
 
 
 @dataclass(frozen=True, eq=False)
 class BasisSet:
-    """Signals of unit amplitude that a spectrum is a sum of.
-
-    Parameters
-    ----------
-    acquisition : `Acquisition`
-    names : of the signals, (M,)
-    fids : (M, n_samples) complex128
-    carrier_ppm : chemical shift at zero frequency
-    """
+    """Signals of unit amplitude that a spectrum is a sum of."""
 
     acquisition: Acquisition
     names: tuple[str, ...]
-    fids: np.ndarray
-    carrier_ppm: float = CARRIER_PPM
+    fids: np.ndarray  # (M, n_samples) complex128
 
     def __post_init__(self):
         if self.fids.shape != (len(self.names), self.acquisition.n_samples):
@@ -111,23 +111,21 @@ class BasisSet:
     @property
     def ppm(self) -> np.ndarray:
         """Chemical shifts (n_samples,) of a plain, unshifted FFT."""
-        return ppm_axis(self.acquisition, self.carrier_ppm)
+        return ppm_axis(self.acquisition)
 
     def signals(self, amplitudes, shim_hz=0.0) -> np.ndarray:
         """FIDs (..., n_samples) of amplitudes (..., M) under a Gaussian shim (...), Hz."""
         return (np.asarray(amplitudes, float) @ self.fids) * gaussian_decay(shim_hz, self.acquisition.time_s)
 
 
-def metabolite_fid(name: str, acquisition: Acquisition, te_s=TE_S, timing="semi-laser", carrier_ppm=CARRIER_PPM):
-    """FID (n_samples,) of 1 mM of a metabolite, T2 of each moiety included."""
+def metabolite_fid(name: str, acquisition: Acquisition, te_s=TE_S, timing="semi-laser", part: str = "") -> np.ndarray:
+    """FID (n_samples,) of 1 mM of a metabolite, T2 included; of the moieties whose name contains `part`, if given."""
     systems = spins.load_systems()
     if name not in systems:
         raise InputError(f"There is no spin system of '{name}', only of {', '.join(systems)}.")
     signal = np.zeros(acquisition.n_samples, complex)
-    for moiety in systems[name]:
-        hz, amplitudes = spins.transitions(
-            moiety, acquisition.spectrometer_frequency_mhz, te_s, timing, carrier_ppm=carrier_ppm
-        )
+    for moiety in (m for m in systems[name] if part in m.name):
+        hz, amplitudes = spins.transitions(moiety, acquisition.spectrometer_frequency_mhz, te_s, timing, CARRIER_PPM)
         decay = np.exp(-acquisition.time_s / T2_S.get((name, moiety.name), OTHER_T2_S))
         signal += spins.fid(hz, amplitudes, acquisition.n_samples, acquisition.dwell_time_s) * decay
     return signal
@@ -142,18 +140,16 @@ def macromolecules(acquisition: Acquisition, carrier_ppm=CARRIER_PPM) -> np.ndar
 
 
 @lru_cache
-def brain_basis(
-    acquisition: Acquisition | None = None, te_s=TE_S, timing="semi-laser", carrier_ppm=CARRIER_PPM
-) -> BasisSet:
+def brain_basis(acquisition: Acquisition | None = None, te_s=TE_S, timing="semi-laser") -> BasisSet:
     """The 16 metabolites (per mM), "MM" (relative to its normal amplitude) and "water" (the reference, per mM)."""
-    acquisition = brain_3t() if acquisition is None else acquisition
+    acquisition = acquisition_3t() if acquisition is None else acquisition
     if acquisition.nucleus != "1H":
         raise InputError(f"The acquisition is of {acquisition.nucleus}; the basis is of protons (1H).")
     t = acquisition.time_s
-    hz = (WATER_PPM - carrier_ppm) * acquisition.spectrometer_frequency_mhz
-    fids = [metabolite_fid(name, acquisition, te_s, timing, carrier_ppm) for name in METABOLITES]
-    fids += [macromolecules(acquisition, carrier_ppm), WATER_PROTONS * np.exp(2j * np.pi * hz * t - t / OTHER_T2_S)]
-    return BasisSet(acquisition, (*METABOLITES, "MM", "water"), np.array(fids), carrier_ppm)
+    hz = (WATER_PPM - CARRIER_PPM) * acquisition.spectrometer_frequency_mhz
+    fids = [metabolite_fid(name, acquisition, te_s, timing) for name in METABOLITES]
+    fids += [macromolecules(acquisition), WATER_PROTONS * np.exp(2j * np.pi * hz * t - t / OTHER_T2_S)]
+    return BasisSet(acquisition, (*METABOLITES, "MM", "water"), np.array(fids))
 
 
 def draw(
@@ -166,9 +162,9 @@ def draw(
     maximum_mm=None,
     snr_of: str = "signal",
 ) -> xr.Dataset:
-    """Random spectra number `start` to `start + n - 1` of the data set `seed`.
+    """Random spectra number `start` to `start + n - 1` of the data set `seed`: the same in whichever batch.
 
-    Spectrum i of a seed is the same whichever way it is drawn: alone, in a batch, or with all the others.
+    Raises `InputError` for no spectrum, a range that is not (low, high), an unknown metabolite or reading of SNR.
 
     Parameters
     ----------
@@ -180,10 +176,6 @@ def draw(
     -------
     Dataset : `clean`, `noisy` (spectrum, time) complex64 FIDs; `concentration` (spectrum, metabolite) in mM; `mm`,
         `shim_hz`, `snr`, `sigma` (spectrum,), sigma the SD of one channel of one time sample
-
-    Raises
-    ------
-    InputError : no spectrum asked for, a range that is not (low, high), an unknown metabolite or reading of SNR
     """
     if n < 1 or start < 0:
         raise InputError(f"{n} spectra from number {start} were asked for; at least one from 0 on can be drawn.")
@@ -219,20 +211,3 @@ def batches(n: int, seed: int = 0, size: int = 500, **ranges) -> Iterator[xr.Dat
     """The first n spectra of a data set, `size` at a time: memory does not grow with n. Ranges as in `draw`."""
     for start in range(0, n, size):
         yield draw(min(size, n - start), seed, start, **ranges)
-
-
-def window(fids) -> np.ndarray:
-    """Spectra (..., 1024) that the 1D networks see: the last points of the plain, unshifted FFT, 4.64 to -3.46 ppm.
-
-    They ascend in frequency from -1000 Hz to just below the carrier.
-    """
-    return np.fft.fft(fids, axis=-1)[..., -WINDOW_POINTS:]
-
-
-def metabolite_snr(data: xr.Dataset) -> xr.DataArray:
-    """The paper's SNR of a metabolite (spectrum, metabolite): SNR x concentration x its protons below 4.1 ppm."""
-    systems = spins.load_systems()
-    protons = [
-        sum(m.count * m.fraction * sum(0 <= ppm <= 4.1 for ppm in m.ppm) for m in systems[name]) for name in METABOLITES
-    ]
-    return data.snr * data.concentration * xr.DataArray(protons, dims="metabolite")

@@ -8,51 +8,37 @@ from itertools import pairwise
 import matplotlib.pyplot as plt
 import numpy as np
 
+from precise_lib import show
 from precise_lib.proton.brain import MAXIMUM_MM
 
 RANGE_PPM = (4.6, 0.2)
-METHOD_COLORS = {"noisy": "#999999", "truth": "#000000", "fit": "#009E73", "fit, not negative": "#E69F00"}
-METHOD_COLORS |= {"denoised": "#0072B2", "1D": "#0072B2", "2D": "#CC79A7"}
-METHOD_COLORS |= {"fit of the true model": "#009E73", "best possible": "#000000"}
-METHOD_COLORS |= {"InceptionNet": "#0072B2", "shallow CNN": "#CC79A7", "posterior mean": "#444444"}
 MARKS = {"best possible": "_", "posterior mean": "_", "center of the range": "x"}
 
 
-def plot_ppm(ax, ppm, spectra: Mapping[str, np.ndarray], window_ppm=RANGE_PPM, offset: float = 0.0):
-    """Real parts (n,) by label over chemical shifts (n,) in any order, high shift to the left.
-
-    `offset` draws each spectrum that much below the one before it.
-    """
+def plot_ppm(ax, ppm, spectra: Mapping[str, np.ndarray], window_ppm=RANGE_PPM):
+    """Real parts (n,) by label over chemical shifts (n,) in any order, high shift to the left."""
     order = np.argsort(ppm)
     inside = order[(ppm[order] >= min(window_ppm)) & (ppm[order] <= max(window_ppm))]
-    for k, (label, values) in enumerate(spectra.items()):
-        color = METHOD_COLORS.get(label)
-        ax.plot(ppm[inside], np.real(values)[inside] - k * offset, label=label, color=color, lw=1.0)
+    for label, values in spectra.items():
+        ax.plot(ppm[inside], np.real(values)[inside], label=label, color=show.color(label, None), lw=1.0)
     ax.set_xlim(*window_ppm)
     ax.set_yticks([])
     return ax
 
 
 def spectra_grid(ppm, spectra: Mapping[str, np.ndarray], columns: int = 3, window_ppm=RANGE_PPM):
-    """One small panel per spectrum, each on its own vertical scale.
-
-    Returns
-    -------
-    Figure
-    """
+    """Figure with one small panel per spectrum, each on its own vertical scale."""
     rows = -(-len(spectra) // columns)
     fig, axes = plt.subplots(rows, columns, figsize=(3.3 * columns, 1.15 * rows + 0.4), sharex=True, squeeze=False)
     for ax, (label, values) in zip(axes.flat, spectra.items(), strict=False):
-        plot_ppm(ax, ppm, {label: values}, window_ppm).lines[0].set_color("#0072B2")
+        plot_ppm(ax, ppm, {label: values}, window_ppm).lines[0].set_color(show.color("denoised"))
         ax.text(0.02, 0.92, label, transform=ax.transAxes, va="top", fontsize=9, weight="bold")
-    for ax in axes.flat[len(spectra) :]:
-        ax.set_visible(False)
-    for ax in axes[-1]:
-        ax.set_xlabel("chemical shift (ppm)")
+    plt.setp(axes.flat[len(spectra) :], visible=False)
+    plt.setp(axes[-1], xlabel="chemical shift (ppm)")
     return fig
 
 
-def plot_over_truth(ax, truth, estimate, maximum: float, line=None, color: str = "#009E73", lowest=-0.6):
+def plot_over_truth(ax, truth, estimate, maximum: float, line=None, color: str = show.color("fit"), lowest=-0.6):
     """Estimates over truth (mM) with the identity (dotted), a line (slope, intercept) and both distributions.
 
     Estimates are shown from `lowest` to twice the `maximum` of the truth, `lowest` in units of that maximum; what lies
@@ -80,16 +66,9 @@ def plot_over_truth(ax, truth, estimate, maximum: float, line=None, color: str =
 
 
 def over_truth_grid(quantified, lines: Mapping, metabolites, blocks: int = 1):
-    """Estimates over truth in a grid: the metabolites in rows, `blocks` of them side by side, the sources in columns.
+    """Figure of estimates over truth: metabolites in rows, `blocks` of them side by side, the sources in columns.
 
-    Parameters
-    ----------
-    quantified : as `evaluate.denoising.quantified` gives it
-    lines : source -> `evaluate.scores.regression` of its estimates
-
-    Returns
-    -------
-    Figure
+    `quantified` is as `denoised.quantified` gives it, `lines` has the `evaluate.regression.line` of each source.
     """
     sources = list(lines)
     rows, columns = -(-len(metabolites) // blocks), blocks * len(sources)
@@ -105,16 +84,13 @@ def over_truth_grid(quantified, lines: Mapping, metabolites, blocks: int = 1):
             line = lines[source].sel(metabolite=name)
             drawn = float(line.slope), float(line.intercept)
             lowest = -0.1 if (quantified.estimate >= 0).all() else -0.6
-            plot_over_truth(ax, truth, values, MAXIMUM_MM[name], drawn, METHOD_COLORS[source], lowest)
+            plot_over_truth(ax, truth, values, MAXIMUM_MM[name], drawn, show.color(source), lowest)
             numbers = f"a {line.slope:.2f}, q {line.intercept:.2f}\nR² {line.r2:.2f}, σ {line.rmse:.2f}"
             ax.text(0.03, 0.97, numbers, transform=ax.transAxes, va="top", fontsize=8)
             ax.set_title(f"{name}, {source}", fontsize=9, pad=9.5 * width)
             ax.set_xlabel("")
-    for ax in axes[:, 0]:
-        ax.set_ylabel("estimate (mM)")
-    for row in panels[len(metabolites) :]:
-        for ax in row:
-            ax.set_visible(False)
+    plt.setp(axes[:, 0], ylabel="estimate (mM)")
+    plt.setp(panels[len(metabolites) :].flat, visible=False)
     fig.supxlabel("truth (mM)", fontsize=10, y=0)
     return fig
 
@@ -129,7 +105,7 @@ def plot_by_metabolite(ax, values: Mapping[str, np.ndarray], names, ends: Mappin
         shift = 0.22 * (shown.index(label) - (len(shown) - 1) / 2)
         low, high = (ends or {}).get(label, (v, v))
         reach = np.clip([v - low, high - v], 0, None)
-        ax.errorbar(places + shift, v, reach, fmt="o", ms=4, color=METHOD_COLORS[label], label=label)
+        ax.errorbar(places + shift, v, reach, fmt="o", ms=4, color=show.color(label), label=label)
     ax.set_xticks(places, names, rotation=60)
     return ax
 
@@ -144,15 +120,9 @@ def plot_denoised(ax, ppm, label: str, values, truth, gap: float, window_ppm=RAN
 
 
 def denoising_examples(ppm, cases: Mapping[str, Mapping[str, np.ndarray]], window_ppm=RANGE_PPM):
-    """Spectra over the truth, and what they differ from it below; a row per case, a column per kind of spectrum.
+    """Figure of spectra over the truth, and their difference below; a row per case, a column per kind of spectrum.
 
-    Parameters
-    ----------
-    cases : title -> {"truth": (n,), label: (n,), ...}; a row has one vertical scale
-
-    Returns
-    -------
-    Figure
+    Cases are title -> {"truth": (n,), label: (n,), ...}; a row has one vertical scale.
     """
     columns = len(next(iter(cases.values()))) - 1
     size = (min(5.2 * columns, 11.5), 2.4 * len(cases) + 0.4)
@@ -166,15 +136,14 @@ def denoising_examples(ppm, cases: Mapping[str, Mapping[str, np.ndarray]], windo
             plot_denoised(ax, ppm, label, values, truth, gap, window_ppm)
             ax.set_ylim(-2 * gap, 1.08 * drawn.max())
             ax.set_title(f"{label}, {title}", fontsize=10, loc="left")
-    for ax in axes[-1]:
-        ax.set_xlabel("chemical shift (ppm)")
+    plt.setp(axes[-1], xlabel="chemical shift (ppm)")
     return fig
 
 
 def plot_scores(ax, snr, scores: Mapping[str, np.ndarray], edges):
     """Scores (V,) by label over SNR (V,): dots, and the median between neighboring `edges` as steps."""
     for label, values in scores.items():
-        color = METHOD_COLORS.get(label)
+        color = show.color(label, None)
         ax.plot(snr, values, ".", ms=2, alpha=0.35, color=color, rasterized=True)
         medians = [np.median(values[(snr >= a) & (snr < b)]) for a, b in pairwise(edges)]
         ax.stairs(medians, edges, color=color, lw=2, baseline=None, label=label)

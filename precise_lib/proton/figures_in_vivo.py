@@ -11,8 +11,8 @@ import xarray as xr
 
 from precise_lib.proton.brain import BasisSet
 from precise_lib.proton.denoised import fitted_spectra
-from precise_lib.proton.figures import METHOD_COLORS
 from precise_lib.proton.fit import SpectrumFit
+from precise_lib.show import color
 
 PART_COLORS = {"measured": "#000000", "fit": "#D55E00", "macromolecules": "#CC79A7", "lipids and baseline": "#0072B2"}
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
@@ -31,17 +31,10 @@ def model_parts(fit: SpectrumFit, basis: BasisSet, points: slice) -> dict[str, n
 
 
 def fit_figure(ppm, cases: Mapping[str, tuple], noise: float):
-    """Spectrum, fit and its parts, and below the residual over the noise; a column per case.
+    """Figure of spectrum, fit and its parts, and below the residual over the noise; a column per case.
 
-    Parameters
-    ----------
-    ppm : (n,)
-    cases : title -> (spectrum (n,), `model_parts` of its fit, phase of the fit in rad)
-    noise : SD of one channel of one point
-
-    Returns
-    -------
-    Figure
+    Cases are title -> (spectrum (n,), `model_parts` of its fit, phase of the fit in rad); `noise` is the SD of one
+    channel of one point.
     """
     n, order = len(cases), np.argsort(ppm)
     rows = {"sharex": True, "sharey": "row", "height_ratios": (3, 1.2), "squeeze": False}
@@ -64,7 +57,7 @@ def plot_ratios(ax, names, cases: Mapping[str, tuple], width: float = 0.8):
     places = np.arange(len(names))
     for k, (label, (value, error)) in enumerate(cases.items()):
         shift = width * ((k + 0.5) / len(cases) - 0.5)
-        style = {"fmt": MARKERS[k % 7], "color": METHOD_COLORS.get(label, COLORS[k % 7]), "ms": 4, "capsize": 2}
+        style = {"fmt": MARKERS[k % 7], "color": color(label, COLORS[k % 7]), "ms": 4, "capsize": 2}
         ax.errorbar(places + shift, value, error, label=label, lw=1, **style)
     for edge in places[:-1] + 0.5:
         ax.axvline(edge, color="0.85", lw=0.7, zorder=0)
@@ -75,12 +68,9 @@ def plot_ratios(ax, names, cases: Mapping[str, tuple], width: float = 0.8):
 
 
 def plot_recovered(ax, share: xr.Dataset, expected=None):
-    """Shares of what was added, per metabolite and source, with two standard errors; `recovered` gives them.
+    """Shares of what was added, per metabolite and source, with two standard errors, as `recovered` gives them.
 
-    Parameters
-    ----------
-    share : `share` and `se` (source, added, metabolite)
-    expected : (added,) shares that theory gives for the best linear estimate, drawn as bars
+    `expected` (added,) are the shares that theory gives for the best linear estimate, drawn as bars.
     """
     names = [str(v) for v in share.added.values]
     own = share.sel(metabolite=xr.DataArray(names, dims="added"))

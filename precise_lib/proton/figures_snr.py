@@ -9,13 +9,10 @@ import numpy as np
 import xarray as xr
 from matplotlib.ticker import LogLocator
 
-from precise_lib.proton.figures import METHOD_COLORS
+from precise_lib.show import color, marker
 
 STYLES = {
-    "noisy": {"color": METHOD_COLORS["noisy"], "marker": "o"},
-    "noisy, unbounded": {"color": METHOD_COLORS["fit"], "marker": "D"},
-    "1D": {"color": METHOD_COLORS["1D"], "marker": "s"},
-    "2D": {"color": METHOD_COLORS["2D"], "marker": "^"},
+    **{name: {"color": color(name), "marker": marker(name)} for name in ("noisy", "noisy, unbounded", "1D", "2D")},
     "Cramér-Rao bound": {"color": "#E69F00", "ls": "--"},
     "best linear (least error)": {"color": "#000000", "ls": "-"},
     "middle of the range": {"color": "#000000", "ls": ":"},
@@ -24,7 +21,10 @@ THIRD_COLORS = {"low": "#0072B2", "middle": "#009E73", "high": "#D55E00"}
 
 
 def deviations(error: xr.DataArray, snr, by_snr: xr.Dataset, bound: xr.DataArray, blind: Mapping[str, float]):
-    """Deviation from the truth of every spectrum over its SNR; a row per metabolite, a column per source.
+    """Figure of the errors of every spectrum over its SNR; a row per metabolite, a column per source.
+
+    A row has one scale: four times the blind error, or three times the bound at the lowest SNR where that is less. What
+    lies outside is drawn on the edge.
 
     Parameters
     ----------
@@ -32,11 +32,6 @@ def deviations(error: xr.DataArray, snr, by_snr: xr.Dataset, bound: xr.DataArray
     by_snr : `errors_by_snr` of it, whose bias is drawn
     bound : (snr, metabolite) Cramer-Rao bound of each bin, drawn on either side of zero
     blind : metabolite -> error of saying the middle of the range, on either side of zero
-
-    Returns
-    -------
-    Figure. A row has one scale: four times the blind error, or three times the bound at the lowest SNR where that is
-    less. What lies outside is drawn on the edge.
     """
     shape = (len(blind), error.sizes["source"])
     fig, axes = plt.subplots(*shape, figsize=(3.6 * shape[1], 2.3 * shape[0]), sharex=True, sharey="row", squeeze=False)
@@ -53,22 +48,14 @@ def deviations(error: xr.DataArray, snr, by_snr: xr.Dataset, bound: xr.DataArray
             ax.plot(bins.snr, bins.bias, color="#D55E00", lw=1.5)
             ax.set(ylim=(-reach, reach), title=f"{name}, {source}")
         row[0].set_ylabel("error (mM)")
-    for ax in axes[-1]:
-        ax.set_xlabel("SNR")
+    plt.setp(axes[-1], xlabel="SNR")
     return fig
 
 
 def rmse_grid(curves: Mapping[str, xr.DataArray], metabolites, blind: Mapping[str, float], columns: int = 3):
-    """RMSE over SNR, both logarithmic, a panel per metabolite.
+    """Figure of RMSE over SNR, both logarithmic, a panel per metabolite.
 
-    Parameters
-    ----------
-    curves : label -> (snr, metabolite), mM; labels of `STYLES`
-    blind : metabolite -> error of saying the middle of the range
-
-    Returns
-    -------
-    Figure
+    `curves` has (snr, metabolite) in mM by label of `STYLES`, `blind` the error of saying the middle of the range.
     """
     rows = -(-len(metabolites) // columns)
     fig, axes = plt.subplots(rows, columns, figsize=(3.7 * columns, 2.7 * rows + 0.4), sharex=True, squeeze=False)
@@ -81,27 +68,17 @@ def rmse_grid(curves: Mapping[str, xr.DataArray], metabolites, blind: Mapping[st
         ax.minorticks_off()
         ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         ax.yaxis.set_major_formatter("{x:g}")
-    for ax in axes.flat[len(metabolites) :]:
-        ax.set_visible(False)
-    for ax in axes[-1]:
-        ax.set_xlabel("SNR")
-    for row in axes:
-        row[0].set_ylabel("RMSE (mM)")
+    plt.setp(axes.flat[len(metabolites) :], visible=False)
+    plt.setp(axes[-1], xlabel="SNR")
+    plt.setp(axes[:, 0], ylabel="RMSE (mM)")
     fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return fig
 
 
 def third_grid(bias: xr.Dataset, metabolites, expected: Mapping[str, np.ndarray] | None = None):
-    """Bias in the low, middle and high third of the range, over the largest value; a panel per source.
+    """Figure of the bias in the low, middle and high third of the range, over the largest value; a panel per source.
 
-    Parameters
-    ----------
-    bias : `bias_by_third`
-    expected : third -> (metabolite,), drawn as black bars in every panel
-
-    Returns
-    -------
-    Figure
+    `bias` is of `bias_by_third`; `expected` has (metabolite,) by third, drawn as black bars in every panel.
     """
     sources = bias.source.values.tolist()
     fig, axes = plt.subplots(1, len(sources), figsize=(4.2 * len(sources), 3.4), sharey=True, squeeze=False)

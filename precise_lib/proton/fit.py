@@ -1,12 +1,9 @@
 """Least-squares fit of 1H spectra by a basis set, in the manner of FiTAID.
 
 Amplitudes are eliminated (variable projection): for trial values of shift, broadenings and phase they solve a linear
-least-squares problem, without bounds or non-negative. The four others follow by Levenberg-Marquardt steps on the normal
-equations of all parameters (`spectrum_model`). The search starts from the best of a grid of shifts and widths, where
-the best phase has a closed form. All spectra of a chunk advance together.
-
-Without bounds, theory says that the estimate is unbiased and attains the Cramer-Rao bound once the noise is small; a
-bound on the amplitudes biases what lies near zero.
+least-squares problem, without bounds or non-negative, which biases what lies near zero. The four others follow by
+Levenberg-Marquardt steps on the normal equations of all parameters (`spectrum_model`). The search starts from the best
+of a grid of shifts and widths, where the best phase has a closed form. All spectra of a chunk advance together.
 """
 
 from __future__ import annotations
@@ -17,11 +14,14 @@ import numpy as np
 from joblib import Parallel, delayed
 
 from precise_lib.errors import InputError
+from precise_lib.estimate.least_squares import levenberg_marquardt
 from precise_lib.proton.brain import BasisSet
 from precise_lib.proton.spectrum_model import CHUNK, SpectrumModel, standard_deviations
 
 START_SHIMS_HZ = (2.5, 4.5, 8.0)
 START_STEP_HZ = 2.0
+MAX_ITERATIONS = 40  # a spectrum that needs more is not `converged`
+TOLERANCE = 1e-6  # a spectrum is done when the next step would change chi-square by less
 
 
 @dataclass(frozen=True)
@@ -67,32 +67,27 @@ def start(model: SpectrumModel, x, max_shift_hz: float, upright=None) -> np.ndar
     return theta
 
 
-def fit_chunk(model: SpectrumModel, spectra, bounded, max_shift_hz, max_iterations, tolerance, upright) -> SpectrumFit:
+def fit_chunk(model: SpectrumModel, spectra, bounded, max_shift_hz, upright) -> SpectrumFit:
     """`SpectrumFit` of spectra (V, n_points)."""
     x = np.ascontiguousarray(spectra, dtype=complex).view(float) / np.sqrt(len(model.t))
     unit = np.linalg.norm(x, axis=-1)
     unit[unit == 0] = 1.0
     x = x / unit[:, None]
-    n, m = len(x), len(model.basis.names)
+    m = len(model.basis.names)
     freedom = x.shape[1] - m - 4
-    theta = start(model, x, max_shift_hz, upright)
-    state = model.evaluate(x, theta, bounded)
-    damping, converged, active = np.full(n, 1e-3), np.zeros(n, bool), np.arange(n)
-    for _ in range(max_iterations):
-        step, gain = _step(model, state, theta, active, damping[active], bounded)
-        trial = np.clip(theta[active] + step, model.low, model.high)
-        new = model.evaluate(x[active], trial, bounded)
-        better = new.cost <= state.cost[active] * (1 + 1e-13)
-        # done when a full step would change chi-square by less than the tolerance
-        done = better & (gain < tolerance * np.maximum(state.cost[active] / freedom, 1e-18))
-        k = active[better]
-        theta[k] = trial[better]
-        state.keep(k, new, better)
-        damping[active] = np.where(better, damping[active] / 10, damping[active] * 10)
-        converged[active[done]] = True
-        active = np.flatnonzero(~converged & (damping < 1e6))
-        if not len(active):
-            break
+
+    def propose(rows, theta, state, damping):
+        step, gain = _step(model, state, theta, damping, bounded)
+        done = gain < TOLERANCE * np.maximum(state.cost / freedom, 1e-18)
+        return np.clip(theta + step, model.low, model.high), done
+
+    theta, state, converged = levenberg_marquardt(
+        start(model, x, max_shift_hz, upright),
+        lambda rows, theta: model.evaluate(x[rows], theta, bounded),
+        propose,
+        MAX_ITERATIONS,
+        most_damping=1e6,
+    )
     sigma = np.sqrt(state.cost / freedom)
     phase = np.angle(np.exp(1j * theta[:, 3]))
     columns = (theta[:, 0], theta[:, 1], np.sqrt(theta[:, 2]), phase, sigma * unit)
@@ -100,18 +95,17 @@ def fit_chunk(model: SpectrumModel, spectra, bounded, max_shift_hz, max_iteratio
     return SpectrumFit(state.amplitudes * unit[:, None], crlb * unit[:, None], *columns, converged)
 
 
-def _step(model, state, theta, rows, damping, bounded):
+def _step(model, state, now, damping, bounded):
     """Levenberg-Marquardt step (V, 4) in theta and the decrease of the cost that it predicts."""
-    normal, gradient = state.normal[rows].copy(), state.gradient[rows].copy()
+    normal, gradient = state.normal, state.gradient
     m = normal.shape[1] - 4
-    now, pull = theta[rows], gradient[:, m:]
+    pull = gradient[:, m:]
     held = ((now <= model.low) & (pull < 0)) | ((now >= model.high) & (pull > 0))
-    zero = (state.amplitudes[rows] <= 0) & bounded
+    zero = (state.amplitudes <= 0) & bounded
     fixed = np.concatenate([zero, held], axis=1)
     scale = np.sqrt(np.einsum("vii->vi", normal))
     scale[scale == 0] = 1.0
-    normal /= scale[:, :, None] * scale[:, None, :]
-    gradient /= scale
+    normal, gradient = normal / (scale[:, :, None] * scale[:, None, :]), gradient / scale
     normal[fixed[:, :, None] | fixed[:, None, :]] = 0.0
     gradient[fixed] = 0.0
     diagonal = np.einsum("vii->vi", normal)
@@ -128,26 +122,20 @@ def fit_spectra(
     points: slice = slice(None),
     non_negative: bool = False,
     max_shift_hz: float = 10.0,
-    max_iterations: int = 40,
-    tolerance: float = 1e-6,
     n_jobs: int = -1,
     upright: tuple[str, ...] | None = None,
 ) -> SpectrumFit:
     """Fit spectra (V, n_points), plain FFTs of FIDs or a run of their points.
 
+    Raises `InputError` for spectra of another length or not finite, and for a signal that the basis does not have.
+
     Parameters
     ----------
-    points : slice of the unshifted FFT that the spectra hold; ``slice(-1024, None)`` for `brain1h.window`
+    points : slice of the unshifted FFT that the spectra hold; ``slice(-1024, None)`` for `brain.WINDOW`
     non_negative : bound every amplitude by zero
     max_shift_hz : half width of the search for the common shift
-    max_iterations : steps at most; a spectrum that needs more is not `converged`
-    tolerance : a spectrum is done when the next step would change chi-square by less
     upright : signals whose sum is positive: it decides between two phases 180 degrees apart. All by default; with
         signals of any sign in the basis, such as a baseline, name the metabolites
-
-    Raises
-    ------
-    InputError : spectra of another length, or not finite; a signal that the basis does not have
     """
     spectra = np.atleast_2d(spectra)
     model = SpectrumModel(basis, points)
@@ -160,7 +148,6 @@ def fit_spectra(
         raise InputError("The spectra hold values that are not finite; take those spectra out.")
     chunks = [spectra[i : i + CHUNK] for i in range(0, len(spectra), CHUNK)]
     parts = Parallel(n_jobs=n_jobs if len(chunks) > 1 else 1, prefer="threads")(
-        delayed(fit_chunk)(model, chunk, non_negative, max_shift_hz, max_iterations, tolerance, upright)
-        for chunk in chunks
+        delayed(fit_chunk)(model, chunk, non_negative, max_shift_hz, upright) for chunk in chunks
     )
     return SpectrumFit(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(SpectrumFit)))

@@ -1,10 +1,9 @@
 """A head for proton MRSI: a slice of MNI152 anatomy whose scalp fat leaks into the brain through the point spread.
 
 Brain, tumor and MRI are in 2 mm; skull and scalp, which MNI152 lacks, are drawn around the brain at a constant
-distance. Each MRSI voxel holds the average metabolism of its tissue, as in the other phantoms. The scalp's lipids, and
-they alone, go through the point spread function of the encoded k-space (`encoding`): they reach the brain with both
-signs, and fall from the rim inwards. How much fat is seen is set by the largest lipid amplitude in the brain, since it
-depends on the suppression. Creatine is 8 mM everywhere, so concentrations are ratios to creatine in disguise.
+distance. Only the scalp's lipids go through the point spread function of the encoded k-space (`encoding`): they reach
+the brain with both signs, and fall from the rim inwards. Their largest amplitude in the brain is set, since it depends
+on the suppression. Creatine is 8 mM everywhere, so concentrations are ratios to creatine.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import xarray as xr
 from scipy.ndimage import distance_transform_edt
 
 from precise_lib.errors import InputError
-from precise_lib.proton.mrsi_model import LIPIDS, brain_3t
+from precise_lib.proton.mrsi_model import LIPIDS, mrsi_3t
 from precise_lib.simulate.anatomy import average, positions, templates
 from precise_lib.simulate.encoding import EncodedNoise, Encoding, grid_affine
 from precise_lib.simulate.human import TEMPLATE_SCALE
@@ -23,8 +22,7 @@ from precise_lib.simulate.phantoms import Phantom
 FIELD_OF_VIEW_MM = (224.0, 224.0, 10.0)
 CENTER_MM = (0.0, -18.0, 24.0)  # MNI152, above the ventricles' middle
 SKULL_MM, SCALP_MM = (0.0, 8.0), (8.0, 13.0)  # from the brain's surface
-TISSUES = ("gray", "white", "tumor")
-# mM beside 8 mM of creatine; MM of 8 is the normal amount. Ours, of the order of the literature at 3 T
+# mM in gray matter, white matter and tumor; MM of 8 is the normal amount. Ours, of the order of the literature at 3 T
 LEVELS_MM = {
     "NAA": (10.5, 12.0, 4.0),
     "tCr": (8.0, 8.0, 8.0),
@@ -40,12 +38,10 @@ RIM_MM = 14.0  # two voxels from the brain's surface inwards
 
 
 def head(largest_lipid: float = 8.0, matrix: int = 32) -> tuple[Phantom, dict[str, np.ndarray]]:
-    """The phantom and masks (x, y, z) of its regions.
+    """The phantom of (matrix, matrix, 1) voxels and masks (x, y, z) of its regions.
 
-    Parameters
-    ----------
-    largest_lipid : largest amplitude of the 1.3 ppm lipid in a brain voxel, in units of creatine; 0 for none
-    matrix : voxels along each side of the field of view
+    `largest_lipid` is the largest amplitude of the 1.3 ppm lipid in a brain voxel, in units of creatine; 0 for none.
+    Raises `InputError` for one below zero, or a matrix that is too small.
 
     Returns
     -------
@@ -53,35 +49,18 @@ def head(largest_lipid: float = 8.0, matrix: int = 32) -> tuple[Phantom, dict[st
     regions : "rim" (brain within `RIM_MM` of its surface), "inside" (the other brain), "tumor", "scalp" (voxels
         that are at least a third fat, outside the mask), and "head", all within the scalp; and "depth_mm", the
         distance of brain voxels from the surface
-
-    Raises
-    ------
-    InputError : a lipid amplitude below zero, or a matrix that is too small
     """
     if not (np.isfinite(largest_lipid) and largest_lipid >= 0) or matrix < 16:
         raise InputError(
             f"A head of {matrix} voxels with lipids of {largest_lipid}: give at least 16, and zero or more."
         )
-    fine, grid = (112, 112, 1), _affine(112)
-    t1, gray, white, brain, affine = templates()
-    inside, t1, *tissue = average(np.stack([brain, t1, gray * brain, white * brain]), affine, fine, grid)
-    brain = inside > 0.5
-    to_surface = distance_transform_edt(brain[..., 0], sampling=2.0)[..., None]
-    distance = distance_transform_edt(~brain[..., 0], sampling=2.0)[..., None]
-    scalp = (distance > SCALP_MM[0]) & (distance <= SCALP_MM[1])
-    x, y, _ = positions(fine, grid)
-    tumor = (np.hypot(x - TUMOR_MM[0], y - TUMOR_MM[1]) < TUMOR_RADIUS_MM) & brain
-    fractions = np.stack([*(np.where(tumor, 0, part) for part in tissue), tumor])
-    mri = np.where(brain, np.clip(t1 * TEMPLATE_SCALE, 0, 1), np.where(scalp, SCALP_GRAY, 0.0))
-    mri[tumor], mri[(distance > 0) & (distance <= SKULL_MM[1])] = TUMOR_GRAY, SKULL_GRAY
-
+    mri, grid, brain, scalp, inner, fractions, to_surface = _anatomy()
     shape, coarse = (matrix, matrix, 1), _affine(matrix)
-    inner = distance <= SCALP_MM[1]
     share, fat, whole, *parts = average(np.stack([brain, scalp, inner, *fractions]).astype(float), grid, shape, coarse)
     parts, depth = np.array(parts), average(to_surface, grid, shape, coarse)
     filled = parts.sum(0)
     mask = (share > 0.5) & (filled > 0.5)
-    model = brain_3t()
+    model = mrsi_3t()
     encoding = Encoding(shape, FIELD_OF_VIEW_MM)
     leak = encoding.encode(scalp[..., None].astype(complex))[..., 0].real
     leak *= largest_lipid / np.abs(leak[mask]).max()
@@ -111,6 +90,27 @@ def head(largest_lipid: float = 8.0, matrix: int = 32) -> tuple[Phantom, dict[st
         clean=model.fids(amplitudes, **fields).astype(np.complex64), noise=EncodedNoise(encoding),
     )  # fmt: skip
     return phantom, regions
+
+
+def _anatomy():
+    """The head in voxels of 2 mm (112, 112, 1).
+
+    MRI, affine, masks of brain, scalp and all within the scalp, shares of the tissues gray, white and tumor
+    (3, x, y, z), and the distance of brain voxels from the surface in mm.
+    """
+    fine, grid = (112, 112, 1), _affine(112)
+    t1, gray, white, brain, affine = templates()
+    inside, t1, *tissue = average(np.stack([brain, t1, gray * brain, white * brain]), affine, fine, grid)
+    brain = inside > 0.5
+    to_surface = distance_transform_edt(brain[..., 0], sampling=2.0)[..., None]
+    distance = distance_transform_edt(~brain[..., 0], sampling=2.0)[..., None]
+    scalp = (distance > SCALP_MM[0]) & (distance <= SCALP_MM[1])
+    x, y, _ = positions(fine, grid)
+    tumor = (np.hypot(x - TUMOR_MM[0], y - TUMOR_MM[1]) < TUMOR_RADIUS_MM) & brain
+    fractions = np.stack([*(np.where(tumor, 0, part) for part in tissue), tumor])
+    mri = np.where(brain, np.clip(t1 * TEMPLATE_SCALE, 0, 1), np.where(scalp, SCALP_GRAY, 0.0))
+    mri[tumor], mri[(distance > 0) & (distance <= SKULL_MM[1])] = TUMOR_GRAY, SKULL_GRAY
+    return mri, grid, brain, scalp, distance <= SCALP_MM[1], fractions, to_surface
 
 
 def _affine(matrix: int) -> np.ndarray:

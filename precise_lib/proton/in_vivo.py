@@ -1,15 +1,15 @@
-"""What a measured 1H brain spectrum holds beyond `brain1h`: a field of its own, more signals, measured macromolecules.
+"""What a measured 1H brain spectrum holds beyond `brain`: a field of its own, more signals, measured macromolecules.
 
-A network that was trained on one grid of chemical shifts sees a measurement of about that field on the same grid when
-the measurement is sampled at a rate in proportion to its frequency (`on_training_grid`). Couplings in ppm and widths
-then differ by the ratio of the fields, 4 % between 123 and 128 MHz.
+A network sees a measurement at about the field of its training on the same grid of chemical shifts when the sampling
+rate is in proportion to the frequency (`on_training_grid`). Couplings in ppm and widths then differ by the ratio of the
+fields, 4 % between 123 and 128 MHz.
 
 The model of a fit gets, beside metabolites and macromolecules (`extended`):
 
 - CH2 of creatine as a signal of its own, so that it need not be two thirds of CH3 (water suppression, relaxation);
 - lipids as broad Gaussian lines of any phase: they may come from outside the voxel;
-- a baseline: the first samples of the FID are free. A smooth baseline is what lives in them alone, and what is wrong
-  with the first samples of a receiver ends there too (Ratiney et al., NMR Biomed 2005;18:1-13, leave them out).
+- a baseline: the first samples of the FID are free. They hold a smooth baseline and the faults of a receiver (Ratiney
+  et al., NMR Biomed 2005;18:1-13, leave them out).
 """
 
 from __future__ import annotations
@@ -17,17 +17,18 @@ from __future__ import annotations
 import numpy as np
 
 from precise_lib.errors import InputError
-from precise_lib.proton import preprocess, spins
-from precise_lib.proton.brain import CARRIER_PPM, T2_S, BasisSet, brain_3t, macromolecules, ppm_axis
+from precise_lib.proton import preprocess
+from precise_lib.proton.brain import CARRIER_PPM, BasisSet, acquisition_3t, macromolecules, metabolite_fid, ppm_axis
 from precise_lib.signal.model import Acquisition, gaussian_decay
 
 LIPID_LINES = ((1.28, 30.0), (1.05, 30.0), (0.9, 20.0))  # ppm, FWHM in Hz
+FREE_DWELL_S = 5e-4
 MM_PPM = (0.3, 4.1)  # where macromolecules are, residual water and the 0 ppm reference are not
 
 
 def on_training_grid(acquisition: Acquisition) -> Acquisition:
-    """The sampling under which spectra at this frequency have the chemical shifts of `brain1h.brain_3t`."""
-    trained = brain_3t()
+    """The sampling under which spectra at this frequency have the chemical shifts of `brain.acquisition_3t`."""
+    trained = acquisition_3t()
     mhz = acquisition.spectrometer_frequency_mhz
     if acquisition.nucleus != "1H" or not 0.9 < mhz / trained.spectrometer_frequency_mhz < 1.1:
         raise InputError(f"The data are of {acquisition.nucleus} at {mhz:.1f} MHz; what was trained is 1H at 3 T.")
@@ -35,44 +36,25 @@ def on_training_grid(acquisition: Acquisition) -> Acquisition:
     return Acquisition(trained.n_samples, dwell, mhz, "1H")
 
 
-def points_between(acquisition: Acquisition, low_ppm: float, high_ppm: float, carrier_ppm=CARRIER_PPM) -> slice:
+def points_between(acquisition: Acquisition, low_ppm: float, high_ppm: float) -> slice:
     """The run of points of the plain FFT from `low_ppm` to `high_ppm`, both below the carrier."""
-    if not low_ppm < high_ppm < carrier_ppm:
-        raise InputError(f"{low_ppm} to {high_ppm} ppm is no range below the carrier at {carrier_ppm} ppm.")
-    ppm, n = ppm_axis(acquisition, carrier_ppm), acquisition.n_samples
+    if not low_ppm < high_ppm < CARRIER_PPM:
+        raise InputError(f"{low_ppm} to {high_ppm} ppm is no range below the carrier at {CARRIER_PPM} ppm.")
+    ppm, n = ppm_axis(acquisition), acquisition.n_samples
     inside = np.flatnonzero((ppm >= low_ppm) & (ppm <= high_ppm))
     if not len(inside):
         raise InputError(f"No point of the spectrum lies between {low_ppm} and {high_ppm} ppm.")
     return slice(int(inside[0]) - n, int(inside[-1]) + 1 - n)
 
 
-def creatine_ch2(acquisition: Acquisition, carrier_ppm=CARRIER_PPM) -> np.ndarray:
-    """FID (n_samples,) of the CH2 of 1 mM tCr: two singlets, which no echo time modulates."""
-    signal = np.zeros(acquisition.n_samples, complex)
-    for moiety in spins.load_systems()["tCr"]:
-        if ("tCr", moiety.name) in T2_S and "CH2" in moiety.name:
-            mhz, n, dwell = acquisition.spectrometer_frequency_mhz, acquisition.n_samples, acquisition.dwell_time_s
-            hz, amplitudes = spins.transitions(moiety, mhz, 0.0, carrier_ppm=carrier_ppm)
-            decay = np.exp(-acquisition.time_s / T2_S["tCr", moiety.name])
-            signal += spins.fid(hz, amplitudes, n, dwell) * decay
-    return signal
-
-
 def measured_macromolecules(fid, measured: Acquisition, acquisition: Acquisition, decay_s: float = 0.06) -> np.ndarray:
-    """Macromolecules (n_samples,) for `acquisition` from a measured FID, in the unit of `brain1h.macromolecules`.
+    """Macromolecules (n_samples,) for `acquisition` from a measured FID, in the unit of `brain.macromolecules`.
 
-    Chemical shifts and widths in ppm are kept, whatever the field. The sharp reference line is brought to 0 ppm. Noise
-    is reduced by an exponential decay, and what lies outside `MM_PPM` (reference, residual water) is left out. Scale
-    and phase are those under which the real part is closest to the simulated macromolecules, in least squares.
-
-    Parameters
-    ----------
-    fid : (measured.n_samples,), carrier near `CARRIER_PPM`; its first sample is not trusted
-    decay_s : time constant of the decay; at 60 ms it adds 5 Hz to lines of 20 Hz and more
-
-    Raises
-    ------
-    InputError : no sharp line within 0.1 ppm of 0 ppm
+    Chemical shifts and widths in ppm are kept, whatever the field. The sharp reference line is brought to 0 ppm; what
+    lies outside `MM_PPM` is left out. Scale and phase are those under which the real part is closest to the simulated
+    macromolecules, in least squares. The carrier of `fid` (measured.n_samples,) is near `CARRIER_PPM`, its first sample
+    is not trusted; `decay_s` of 60 ms, against noise, adds 5 Hz to lines of 20 Hz and more. Raises `InputError` where
+    no sharp line is within 0.1 ppm of 0 ppm.
     """
     lines = preprocess.decompose(fid, measured, rank=40, skip=1)
     ppm = CARRIER_PPM + lines.frequency_hz / measured.spectrometer_frequency_mhz
@@ -94,41 +76,36 @@ def measured_macromolecules(fid, measured: Acquisition, acquisition: Acquisition
     return np.fft.ifft(spectrum)
 
 
-def extended(basis: BasisSet, points: slice, lipids=LIPID_LINES, n_free: int = 8, free_dwell_s: float = 5e-4):
-    """The basis with CH2 of creatine ("CrCH2"), lipids and a baseline, for a fit of `points` without bounds.
+def extended(basis: BasisSet, points: slice, lipids=LIPID_LINES, n_free: int = 8) -> BasisSet:
+    """The basis with "CrCH2", "lipid 0" ... and "baseline 0" ..., for a fit of `points` without bounds.
 
     Parameters
     ----------
-    basis : signals that come first, in their order
-    points : run of points of the plain FFT that will be fitted: there the baseline's signals are orthogonal
+    points : of the plain FFT that will be fitted: there the baseline's signals are orthogonal
     lipids : (ppm, FWHM in Hz) each; two signals a line, in phase and 90 degrees ahead, so any phase is possible
-    n_free : samples at the start of the FID that are free
-    free_dwell_s : time between these samples
-
-    Returns
-    -------
-    `BasisSet` with the names of `basis`, "CrCH2", "lipid 0" ... and "baseline 0" ...
+    n_free : samples at the start of the FID that are free, `FREE_DWELL_S` apart
     """
     acquisition = basis.acquisition
     t, mhz = acquisition.time_s, acquisition.spectrometer_frequency_mhz
     scale = np.linalg.norm(basis.fids[0])
-    lines = [np.exp(2j * np.pi * (p - basis.carrier_ppm) * mhz * t) * gaussian_decay(w, t) for p, w in lipids]
+    lines = [np.exp(2j * np.pi * (p - CARRIER_PPM) * mhz * t) * gaussian_decay(w, t) for p, w in lipids]
     lines = [scale * line * turn / np.linalg.norm(line) for line in lines for turn in (1, 1j)]
-    smooth = scale * _free_samples(acquisition, points, n_free, free_dwell_s)
+    smooth = scale * _free_samples(acquisition, points, n_free)
     names = [f"lipid {k}" for k in range(len(lines))] + [f"baseline {k}" for k in range(len(smooth))]
-    fids = [basis.fids, [creatine_ch2(acquisition, basis.carrier_ppm)], *([lines] if lines else []), smooth]
-    return BasisSet(acquisition, (*basis.names, "CrCH2", *names), np.concatenate(fids), basis.carrier_ppm)
+    ch2 = metabolite_fid("tCr", acquisition, 0.0, part="CH2")  # singlets, which no echo time modulates
+    fids = [basis.fids, [ch2], *([lines] if lines else []), smooth]
+    return BasisSet(acquisition, (*basis.names, "CrCH2", *names), np.concatenate(fids))
 
 
-def _free_samples(acquisition: Acquisition, points: slice, n_free: int, dwell_s: float) -> np.ndarray:
+def _free_samples(acquisition: Acquisition, points: slice, n_free: int) -> np.ndarray:
     """Orthonormal signals (K, n_samples) that the first samples can make, seen through `points`; K <= 2 n_free.
 
     Single samples look alike in a part of the band. Combinations that come out 10^4 times weaker than the strongest
     are left out: noise alone would fix their amplitude.
     """
     hz = np.fft.fftfreq(acquisition.n_samples, acquisition.dwell_time_s)
-    spectra = np.exp(-2j * np.pi * hz * dwell_s * np.arange(n_free)[:, None])
-    spectra[:, np.abs(hz) > 1 / (2 * dwell_s)] = 0
+    spectra = np.exp(-2j * np.pi * hz * FREE_DWELL_S * np.arange(n_free)[:, None])
+    spectra[:, np.abs(hz) > 1 / (2 * FREE_DWELL_S)] = 0
     both = np.concatenate([spectra, 1j * spectra])
     seen = np.ascontiguousarray(both[:, points]).view(float)
     left, strength, _ = np.linalg.svd(seen, full_matrices=False)

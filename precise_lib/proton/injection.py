@@ -1,10 +1,8 @@
 """Tests of a denoiser that need no truth: noise that is known to have been added, a change that is known to be there.
 
-A spectrum was measured once, and nobody knows what is in it. But noise can be added to it again and again, and a known
-amount of one metabolite. Whatever the spectrum holds, the difference between the estimates with and without that amount
-has to be the amount. For an unbounded fit of the noisy spectrum it is, to first order exactly, under the same noise. A
-denoiser that pulls toward what it was trained on gives back a part of it: the slope of its estimate on the truth, at
-this one spectrum.
+Whatever a measured spectrum holds, the estimates with and without a known amount that is added have to differ by that
+amount. Those of an unbounded fit of the noisy spectrum do, to first order exactly, under the same noise. A denoiser
+that pulls toward what it was trained on gives back a part of it: the slope of its estimate on the truth.
 """
 
 from __future__ import annotations
@@ -15,13 +13,14 @@ import numpy as np
 import xarray as xr
 
 from precise_lib.errors import InputError
-from precise_lib.proton.brain import BasisSet
-from precise_lib.proton.denoised import denoised_spectra, spectra_of
+from precise_lib.proton.brain import BasisSet, spectra_of
+from precise_lib.proton.denoised import denoised_spectra
 from precise_lib.proton.fit import fit_spectra
 from precise_lib.proton.weights import Denoiser
-from precise_lib.signal.model import add_noise
+from precise_lib.signal.noise import add_noise
 
 NOTHING = "nothing"
+MAX_SHIFT_HZ = 4.0
 UPRIGHT = ("NAA", "tCr", "tCho")  # what tells the phase: no spectrum of a brain has their sum below zero
 
 
@@ -34,29 +33,25 @@ def repeated_estimates(
     sigma: float,
     n_repeats: int = 20,
     seed: int = 0,
-    max_shift_hz: float = 4.0,
 ) -> xr.Dataset:
     """Estimates from one FID under added noise, as it is and with each signal added, noisy and denoised.
 
     Every repetition has noise of its own, the same for all signals added and for every source.
 
+    Raises `InputError` for a label that is taken, FIDs of another length, no repetition, a denoiser without `points`.
+
     Parameters
     ----------
-    fid : (t,) the spectrum at hand, its own noise included
+    fid : (t,) the spectrum at hand, aligned, its own noise included
     added : label -> FID (t,) that is added
     basis, points : of the fit, without bounds on the amplitudes; the same for noisy and denoised spectra
     denoisers : by label
     sigma : SD of one channel of one sample of the added noise; 0 for the spectrum as it is
-    max_shift_hz : as in `fit_spectra`; the spectrum at hand should be aligned already
 
     Returns
     -------
     Dataset : `estimate` and `crlb` (source, added, repeat, metabolite), the bound as each fit reports it; `converged`
         (source, added, repeat). Sources are "noisy" and the labels; "nothing" is the first of `added`.
-
-    Raises
-    ------
-    InputError : a label that is taken, FIDs of another length, no repetition, or a denoiser without the `points`
     """
     if "noisy" in denoisers or NOTHING in added:
         raise InputError(f"'noisy' and '{NOTHING}' have a meaning here; give the denoiser or the signal another label.")
@@ -65,32 +60,26 @@ def repeated_estimates(
         raise InputError(f"One FID of {n} samples, signals of the same length and at least one repetition are needed.")
     rng = np.random.default_rng(seed)
     noisy = np.array([add_noise(fid, sigma, rng) for _ in range(n_repeats)])
-    columns = {"estimate": [], "crlb": [], "converged": []}
+    columns = {"amplitudes": [], "crlb": [], "converged": []}
     for signal in (np.zeros(n), *added.values()):
         spectra = [spectra_of(noisy + signal, points)]
         spectra += [denoised_spectra(d, noisy + signal, points) for d in denoisers.values()]
-        fits = [fit_spectra(s, basis, points, max_shift_hz=max_shift_hz, upright=UPRIGHT) for s in spectra]
-        columns["estimate"].append([f.amplitudes for f in fits])
-        columns["crlb"].append([f.crlb for f in fits])
-        columns["converged"].append([f.converged for f in fits])
+        fits = [fit_spectra(s, basis, points, max_shift_hz=MAX_SHIFT_HZ, upright=UPRIGHT) for s in spectra]
+        for name, column in columns.items():
+            column.append([getattr(f, name) for f in fits])
     dims = ("source", "added", "repeat", "metabolite")
     coords = {"source": ["noisy", *denoisers], "added": [NOTHING, *added], "metabolite": list(basis.names)}
     arrays = {name: np.swapaxes(values, 0, 1) for name, values in columns.items()}
-    return xr.Dataset({name: (dims[: a.ndim], a) for name, a in arrays.items()}, coords)
+    found = xr.Dataset({name: (dims[: a.ndim], a) for name, a in arrays.items()}, coords)
+    return found.rename(amplitudes="estimate")
 
 
 def recovered(estimates: xr.Dataset, amounts: Mapping[str, float]) -> xr.Dataset:
     """Share of each added amount that comes back, and what others take up of it.
 
-    Parameters
-    ----------
-    estimates : of `repeated_estimates`
-    amounts : label of what was added -> its amount, in the unit of the estimates
-
-    Returns
-    -------
-    Dataset (source, added, metabolite): `share`, the mean change of the estimate over the amount added, and `se`, its
-        standard error over the repetitions; NaN with a single one
+    Returns a Dataset (source, added, metabolite) of `share`, the mean change of the estimate over the amount added, and
+    `se`, its standard error over the repetitions; NaN with a single one. `amounts` are by label, in the unit of the
+    estimates.
     """
     labels = list(amounts)
     if unknown := set(labels) - set(estimates.added.values[1:]):

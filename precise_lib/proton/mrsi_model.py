@@ -1,11 +1,10 @@
-"""Proton MRSI at 3 T: a signal model with lipids, baseline and lineshape, and a head whose scalp leaks into the brain.
+"""Proton MRSI at 3 T: a signal model with lipids, baseline and lineshape.
 
 Semi-LASER at TE 35 ms. NAA, creatine, choline, myo-inositol and Glx (glutamate and glutamine 3 : 1) are simulated
 with their couplings by `spins`; transitions closer than 2 Hz, a third of the line width, are merged. Amplitudes are in
-units of creatine's, whose CH3 line has weight one: SNR is the height of that line. The macromolecules of `brain1h` make
-the baseline, in fixed proportion; amplitude one is their normal amount beside 8 mM of creatine. Lipids have three broad
-lines with amplitudes of their own, of which one is worth creatine's CH3. Weaker metabolites are left out, of the truth
-as well.
+units of creatine's, whose CH3 line has weight one: SNR is the height of that line. The macromolecules of `brain` make
+the baseline; amplitude one is their normal amount beside 8 mM of creatine. A lipid line of amplitude one is as large as
+creatine's CH3. Weaker metabolites are left out, of the truth as well.
 """
 
 from __future__ import annotations
@@ -31,19 +30,14 @@ MAIN_PPM = {"NAA": 2.01, "tCr": 3.03, "tCho": 3.21, "mI": 3.56, "Glx": 2.35}
 LIPIDS = {"Lip09": (0.9, 18.0), "Lip13": (1.3, 22.0), "Lip20": (2.05, 25.0)}
 
 
-def acquisition_3t() -> Acquisition:
-    """384 points at 1250 Hz, 123.25 MHz: what echo-planar MRSI samples."""
-    return Acquisition(384, 1 / 1250, 123.25, "1H")
-
-
-def merged_lines(parts: dict[str, float], acquisition: Acquisition, te_s: float = TE_S) -> list:
+def merged_lines(parts: dict[str, float], acquisition: Acquisition) -> list:
     """Lines of a mixture of metabolites as `Resonance.lines`, in units of three protons per molecule."""
     systems, mhz = spins.load_systems(), acquisition.spectrometer_frequency_mhz
     found = [
         (hz, share * weight / 3)
         for name, share in parts.items()
         for moiety in systems[name]
-        for hz, weight in [spins.transitions(moiety, mhz, te_s, carrier_ppm=0.0)]
+        for hz, weight in [spins.transitions(moiety, mhz, TE_S, carrier_ppm=0.0)]
     ]
     hz, weight = (np.concatenate(values) for values in zip(*found, strict=True))
     order = np.argsort(hz)
@@ -58,9 +52,9 @@ def merged_lines(parts: dict[str, float], acquisition: Acquisition, te_s: float 
 
 
 @lru_cache
-def brain_3t(terms: bool = True) -> SignalModel:
+def mrsi_3t(terms: bool = True) -> SignalModel:
     """The signal model; without `terms`, metabolites under Lorentzian lines and nothing else."""
-    acquisition = acquisition_3t()
+    acquisition = Acquisition(384, 1 / 1250, 123.25, "1H")  # what echo-planar MRSI samples
     resonances = [
         Resonance(name, MAIN_PPM[name], T2STAR_S, lines=merged_lines(parts, acquisition))
         for name, parts in PARTS.items()

@@ -1,9 +1,8 @@
 """How errors of estimated concentrations depend on the SNR, and where in its range a metabolite pays for it.
 
 The error of an unbiased estimate at its Cramer-Rao bound falls as 1/SNR. An estimate that falls back on the middle of
-the range from which concentrations were drawn cannot err by more than this guess does, ``max / sqrt(12)``: its error
-hardly depends on the SNR. On average over the range its bias is zero, as what is low is estimated too high and what is
-high too low; it shows in each third of the range.
+the range from which concentrations were drawn errs no more than this guess, ``max / sqrt(12)``, at any SNR. Its bias is
+zero on average over the range, but not in each third of it.
 """
 
 from __future__ import annotations
@@ -23,25 +22,17 @@ THIRDS = ("low", "middle", "high")
 
 
 def bounds(basis: BasisSet, data: xr.Dataset, points: slice) -> xr.DataArray:
-    """Cramer-Rao bound (spectrum, metabolite) at the true values of `brain1h.draw`, all nuisance parameters unknown."""
-    n = data.sizes["spectrum"]
-    amplitudes = np.column_stack([data.concentration, data.mm, np.full(n, brain.WATER_MM)])
-    values = crlb(basis, amplitudes, data.shim_hz.values, data.sigma.values, points)
+    """Cramer-Rao bound (spectrum, metabolite) at the true values of `brain.draw`, all nuisance parameters unknown."""
+    values = crlb(basis, brain.true_amplitudes(data), data.shim_hz.values, data.sigma.values, points)
     coords = {"metabolite": list(brain.METABOLITES), "spectrum": data.spectrum.values}
     return xr.DataArray(values[:, : len(brain.METABOLITES)], coords, dims=("spectrum", "metabolite"))
 
 
 def errors_by_snr(error: xr.DataArray, snr, edges) -> xr.Dataset:
-    """Bias, SD and RMSE of errors (spectrum, ...) in the bins of SNR between neighboring `edges`.
+    """Bias, SD and RMSE of errors (spectrum, ...), estimate minus truth, in bins of SNR between neighboring `edges`.
 
-    Returns
-    -------
-    Dataset (snr, ...) : `bias`, `sd`, `rmse`, and `bias_se`, the standard error of the bias; `snr` is the middle of the
-        bin. Errors are estimate minus truth.
-
-    Raises
-    ------
-    InputError : a bin with fewer than three spectra
+    Returns a Dataset (snr, ...) of `bias`, `sd`, `rmse`, and `bias_se`, the standard error of the bias; `snr` is the
+    middle of the bin. Raises `InputError` for a bin with fewer than three spectra.
     """
     snr, parts = np.asarray(snr, float), []
     for low, high in pairwise(edges):
@@ -78,22 +69,14 @@ def rmse_ratio_over_snr(error, snr, low=LOW, high=HIGH, n_draws: int = 400, seed
 def bias_by_third(error: xr.DataArray, truth: xr.DataArray, maximum) -> xr.Dataset:
     """Mean error (third, source, metabolite) in the low, middle and high third of the range, over the largest value.
 
-    Parameters
-    ----------
-    error : (source, spectrum, metabolite), estimate minus truth
-    truth : (spectrum, metabolite)
-    maximum : (metabolite,) largest true value; the smallest is 0
-
-    Returns
-    -------
-    Dataset : `bias` and `se`, its standard error, both over `maximum`
+    `error` (source, spectrum, metabolite) is estimate minus truth, `truth` (spectrum, metabolite) from 0 to `maximum`
+    (metabolite,). Returns a Dataset of `bias` and `se`, its standard error, both over `maximum`.
     """
     top = xr.DataArray(np.asarray(maximum, float), dims="metabolite", coords={"metabolite": truth.metabolite})
     third = np.minimum((3 * truth / top).astype(int), 2)
-    bias, se = [], []
+    parts = []
     for k in range(3):
         own = error.where(third == k) / top
-        bias.append(own.mean("spectrum"))
-        se.append(own.std("spectrum", ddof=1) / np.sqrt((third == k).sum("spectrum")))
-    dim = xr.DataArray(list(THIRDS), dims="third", name="third")
-    return xr.Dataset({"bias": xr.concat(bias, dim), "se": xr.concat(se, dim)})
+        se = own.std("spectrum", ddof=1) / np.sqrt((third == k).sum("spectrum"))
+        parts.append(xr.Dataset({"bias": own.mean("spectrum"), "se": se}))
+    return xr.concat(parts, dim=xr.DataArray(list(THIRDS), dims="third", name="third"))

@@ -1,7 +1,5 @@
 """A measured 1H FID made ready for estimation: eddy currents, residual water, first samples, another sampling.
 
-All functions take the FID that has high ppm at positive frequency under a plain FFT, as everything in this package.
-
 - Eddy currents (Klose, Magn Reson Med 1990;14:26-30): the phase of a water reference that was measured with the same
   gradients is taken off sample by sample. This also brings water to zero frequency and takes off the common phase.
 - Lines (Barkhuijsen et al., J Magn Reson 1987;73:553-557): a FID of K decaying exponentials has a Hankel matrix of
@@ -23,7 +21,7 @@ ROWS = 512  # of the Hankel matrix: bounds the time, and lines 1/(ROWS dt) apart
 
 
 @dataclass(frozen=True)
-class Lines:
+class DecayingLines:
     """Decaying exponentials ``amplitude * factor**sample``, one of each per line, complex."""
 
     acquisition: Acquisition
@@ -65,17 +63,12 @@ def eddy_current_corrected(fid, water) -> np.ndarray:
     return fid * np.exp(-1j * np.angle(water))
 
 
-def decompose(fid, acquisition: Acquisition, rank: int = 30, skip: int = 0) -> Lines:
+def decompose(fid, acquisition: Acquisition, rank: int = 30, skip: int = 0) -> DecayingLines:
     """The `rank` decaying exponentials that a FID (n_samples,) is made of, most of it.
 
-    Parameters
-    ----------
-    rank : of the Hankel matrix; more lines than there are peaks, for lines that are no exponentials
-    skip : samples at the start that are not trusted; the lines are extrapolated over them
-
-    Raises
-    ------
-    InputError : a FID of another length or not finite, a rank or skip that leaves nothing to decompose
+    More lines than there are peaks describe lines that are no exponentials. The lines are extrapolated over `skip`
+    samples at the start, which are not trusted. Raises `InputError` for a FID of another length or not finite, and for
+    a rank or skip that leaves nothing to decompose.
     """
     fid = check_fid(fid, acquisition)
     rows = min(ROWS, (len(fid) - skip) // 2)
@@ -88,7 +81,7 @@ def decompose(fid, acquisition: Acquisition, rank: int = 30, skip: int = 0) -> L
     # what grows over the whole FID is noise, and would overflow: it is held at constant amplitude
     factor /= np.maximum(np.abs(factor), 1.0)
     exponentials = factor[None] ** np.arange(skip, len(fid))[:, None]
-    return Lines(acquisition, factor, np.linalg.lstsq(exponentials, kept, rcond=None)[0])
+    return DecayingLines(acquisition, factor, np.linalg.lstsq(exponentials, kept, rcond=None)[0])
 
 
 def remove_band(fid, acquisition: Acquisition, band_hz=(-45.0, 45.0), rank: int = 30, skip: int = 0) -> np.ndarray:
@@ -105,24 +98,16 @@ def remove_band(fid, acquisition: Acquisition, band_hz=(-45.0, 45.0), rank: int 
 
 
 def resample(fid, acquisition: Acquisition, target: Acquisition, sigma: float = 0.0, seed: int = 0) -> np.ndarray:
-    """The FID (n_samples,) as `target` would have sampled it; white noise stays white.
+    """The FID (target.n_samples,) as `target` would have sampled it: amplitudes stay, white noise stays white.
 
-    The spectrum at the target's frequencies follows from the definition of the Fourier transform. What lies outside the
-    measured band was not measured: it is filled with white noise of as much power as inside, or stays empty.
+    Outside the measured band, the spectrum is filled with white noise of as much power as inside, or stays empty.
+    Raises `InputError` for a target that is slower or longer, or a FID of another length or not finite.
 
     Parameters
     ----------
     target : another sampling, at least as fast and not longer
     sigma : SD of one channel of one measured sample, for the fill; after resampling it is
         ``sigma * sqrt(dwell time of acquisition / dwell time of target)``, as with a receiver of that bandwidth
-
-    Returns
-    -------
-    (target.n_samples,) complex128. Signals keep their amplitude.
-
-    Raises
-    ------
-    InputError : a target that is slower or longer, or a FID of another length or not finite
     """
     fid = check_fid(fid, acquisition)
     ratio = acquisition.dwell_time_s / target.dwell_time_s

@@ -1,34 +1,31 @@
 """How networks quantify single 1H spectra, and what no estimate that knows the training ranges can be better than.
 
-A network trained for the least mean squared error of concentrations drawn from a range comes to give their mean given
-the spectrum and that range, at best. So its slope and its RMSE can be foretold without any network. `least_error` does
-so twice, for the very spectra that are quantified: the best linear estimate, which knows mean and variance of what is
-drawn, and the posterior mean, which knows the ranges themselves. No estimate has a lower expected RMSE than the second,
-and one that comes close to it has its slopes. What a network errs beyond it is its own.
+At best, a network trained for the least mean squared error gives the mean of what is drawn, given the spectrum and the
+ranges: its slope and RMSE follow without any network. `least_error` computes, for the very spectra that are quantified,
+the best linear estimate, which knows mean and variance of what is drawn, and the posterior mean, which knows the ranges
+and has the lowest expected RMSE of all.
 
-Both take the spectrum to first order in the parameters around the truth, which only helps: they are told where the shim
-lies to begin with, and they know the noise and the phase. The common scale is unknown to them, as it is to a network
-that relates everything to water.
+Both take the spectrum to first order in the parameters around the truth, and know the noise and the phase. The common
+scale is unknown to them, as it is to a network that relates everything to water.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 import xarray as xr
 
 from precise_lib.errors import InputError
-from precise_lib.estimate import checkpoints
-from precise_lib.estimate.posterior import cut_normal
-from precise_lib.proton import brain, quantifiers
-from precise_lib.proton.brain import MAXIMUM_MM, METABOLITES, WATER_MM, BasisSet
-from precise_lib.proton.denoised import WINDOW, linearized, spectra_of
+from precise_lib.estimate import truncated_normal
+from precise_lib.evaluate import regression
+from precise_lib.proton import brain
+from precise_lib.proton.brain import MAXIMUM_MM, METABOLITES, WATER_MM, WINDOW, BasisSet, spectra_of
+from precise_lib.proton.denoised import linearized
 from precise_lib.proton.fit import SpectrumFit, fit_spectra
-from precise_lib.proton.quantifiers import Quantifier
-from precise_lib.proton.scores import regression
 from precise_lib.proton.spectrum_model import SpectrumModel
+from precise_lib.proton.weights import Quantifier
+from precise_lib.signal.information import inverse
 
 MM_RANGE, SHIM_RANGE_HZ = (0.67, 1.33), (2.0, 5.0)
 
@@ -42,12 +39,9 @@ def to_water(fit: SpectrumFit, basis: BasisSet) -> np.ndarray:
 def related(basis: BasisSet, data: xr.Dataset, points: slice) -> tuple[np.ndarray, np.ndarray]:
     """What spectra say to first order of everything but their common scale, which is unknown.
 
-    Returns
-    -------
-    Precision matrices (V, M + 4, M + 4) and gradients (V, M + 4) as of `denoising.linearized`, water being known
+    Returns precision matrices (V, M + 4, M + 4) and gradients (V, M + 4) as of `linearized`, water being known.
     """
-    model = SpectrumModel(basis, points)
-    amplitudes = np.column_stack([data.concentration, data.mm, np.full(data.sizes["spectrum"], WATER_MM)])
+    model, amplitudes = SpectrumModel(basis, points), brain.true_amplitudes(data)
     scale = np.concatenate([amplitudes, np.zeros((len(amplitudes), 4))], axis=1)  # a relative change of all amplitudes
     fisher, gradient = (np.concatenate(parts) for parts in zip(*linearized(model, data), strict=True))
     by_scale = np.einsum("vij,vj->vi", fisher, scale)
@@ -59,9 +53,8 @@ def related(basis: BasisSet, data: xr.Dataset, points: slice) -> tuple[np.ndarra
 def problem(basis: BasisSet, data: xr.Dataset, points: slice) -> tuple[np.ndarray, np.ndarray]:
     """What spectra say of the 18 parameters that are drawn: shift, phase and Lorentzian width are known to be none.
 
-    Returns
-    -------
-    Precision matrices (V, 18, 18) of 16 concentrations, MM and squared shim, and their unbounded estimate (V, 18)
+    Returns precision matrices (V, 18, 18) of 16 concentrations, MM and squared shim, and their unbounded estimate
+    (V, 18).
     """
     m = len(basis.names)
     drawn = [*(basis.index(name) for name in METABOLITES), basis.index("MM"), m + 2]
@@ -76,41 +69,27 @@ def crlb_to_water(basis: BasisSet, data: xr.Dataset, points: slice) -> np.ndarra
     known = basis.index("water")
     unknown = [k for k in range(len(basis.names) + 4) if k != known]
     precision = related(basis, data, points)[0][:, unknown][:, :, unknown]
-    scale = np.sqrt(np.einsum("vii->vi", precision))
-    inverse = np.linalg.inv(precision / (scale[:, :, None] * scale[:, None]))
-    bound = np.sqrt(np.einsum("vii->vi", inverse)) / scale
+    bound = np.sqrt(np.einsum("vii->vi", inverse(precision)))
     return bound[:, [unknown.index(basis.index(name)) for name in METABOLITES]]
 
 
 def ranges() -> np.ndarray:
-    """Low and high ends (2, 18) of what `brain1h.draw` draws: concentrations in mM, MM, squared shim in Hz^2."""
+    """Low and high ends (2, 18) of what `brain.draw` draws: concentrations in mM, MM, squared shim in Hz^2."""
     return np.array([*((0.0, top) for top in MAXIMUM_MM.values()), MM_RANGE, np.square(SHIM_RANGE_HZ)]).T
 
 
 def least_error(basis: BasisSet, data: xr.Dataset, points: slice, n_sweeps: int = 800, seed: int = 0) -> xr.Dataset:
-    """Estimates of least error for spectra of `brain1h.draw`, drawn with its own ranges; see the module's text.
+    """Estimates of least error for spectra of `brain.draw`, drawn with its own ranges; see the module's text.
 
-    The posterior mean is that of Gibbs draws: each parameter in turn from its normal distribution given the others, cut
-    off to its range.
-
-    Parameters
-    ----------
-    points : of the plain FFT that are seen
-    n_sweeps : of the Gibbs sampler that count; a fifth as many come first
-
-    Returns
-    -------
-    Dataset (spectrum, metabolite), mM: `linear`, `posterior_mean`, and `unbounded`, which knows no range
-
-    Raises
-    ------
-    InputError : data with other ranges, or no sweeps
+    Returns a Dataset (spectrum, metabolite), mM: `linear`, `posterior_mean`, and `unbounded`, which knows no range. The
+    Gibbs sampler of the posterior mean has `n_sweeps` that count and a fifth as many before them. Raises `InputError`
+    for data with other ranges, or no sweeps.
     """
     low, high = ranges()
     truth = np.column_stack([data.concentration, data.mm, data.shim_hz**2])
     if n_sweeps < 1 or (truth < low - 1e-9).any() or (truth > high + 1e-9).any():
         raise InputError(
-            "Least errors are known for spectra drawn with the ranges of brain1h.draw and one sweep or more."
+            "Least errors are known for spectra drawn with the ranges of brain.draw and one sweep or more."
         )
     precision, unbounded = problem(basis, data, points)
     middle, variance = (low + high) / 2, (high - low) ** 2 / 12
@@ -125,11 +104,7 @@ def least_error(basis: BasisSet, data: xr.Dataset, points: slice, n_sweeps: int 
 def helped(basis: BasisSet, data: xr.Dataset, points: slice) -> xr.DataArray:
     """How much the range of one metabolite helps another: SD with that range known over SD with none (median).
 
-    To first order, with normal distributions in place of the ranges; signals that overlap most help most.
-
-    Returns
-    -------
-    DataArray (metabolite, by), at most 1
+    To first order, with normal distributions in place of the ranges. Returns a DataArray (metabolite, by), at most 1.
     """
     precision = problem(basis, data, points)[0]
     covariance = np.linalg.inv(precision)
@@ -145,7 +120,7 @@ def helped(basis: BasisSet, data: xr.Dataset, points: slice) -> xr.DataArray:
 
 
 def _gibbs(precision, center, low, high, n_sweeps, rng) -> np.ndarray:
-    """Mean (V, K) of normal distributions around `center` cut off to a box."""
+    """Mean (V, K) of normal distributions around `center` cut off to a box; one parameter is drawn after the other."""
     spread = 1 / np.sqrt(np.einsum("vii->vi", precision))
     now = np.clip(center, low + 1e-6 * (high - low), high - 1e-6 * (high - low))
     pull, total = np.einsum("vij,vj->vi", precision, center - now), np.zeros_like(now)
@@ -155,7 +130,7 @@ def _gibbs(precision, center, low, high, n_sweeps, rng) -> np.ndarray:
             s = spread[:, j]
             middle = now[:, j] + pull[:, j] * s**2
             u = rng.uniform(1e-12, 1 - 1e-12, len(now))
-            new = middle + s * cut_normal(u, (low[j] - middle) / s, (high[j] - middle) / s)[0]
+            new = middle + s * truncated_normal.quantile(u, (low[j] - middle) / s, (high[j] - middle) / s)[0]
             pull -= precision[:, :, j] * (new - now[:, j])[:, None]
             now[:, j] = new
         if sweep >= before:
@@ -166,22 +141,10 @@ def _gibbs(precision, center, low, high, n_sweeps, rng) -> np.ndarray:
 def compared(data: xr.Dataset, networks: Mapping[str, Quantifier], n_sweeps: int = 800) -> xr.Dataset:
     """Concentrations from fits, from networks and from the estimate of least error, all related to water.
 
-    Fits and `least_error` see the 1024 points of the 1D networks; a network sees what it was made for.
-
-    Parameters
-    ----------
-    data : as `brain1h.draw` gives it, drawn with its own ranges
-    networks : by label
-    n_sweeps : as in `least_error`
-
-    Returns
-    -------
-    Dataset : `truth` (spectrum, metabolite) and `estimate` (source, spectrum, metabolite), mM; sources are "fit", "fit,
-        not negative", the labels, "best linear" and "posterior mean"
-
-    Raises
-    ------
-    InputError : other ranges, or a label that is that of another source
+    Data are as `brain.draw` gives them with its own ranges. Fits and `least_error` see the 1024 points of the 1D
+    networks; a network sees what it was made for. Returns a Dataset of `truth` (spectrum, metabolite) and `estimate`
+    (source, spectrum, metabolite), mM; sources are "fit", "fit, not negative", the labels, "best linear" and "posterior
+    mean". Raises `InputError` for other ranges, or a label that is that of another source.
     """
     basis, spectra = brain.brain_basis(), spectra_of(data.noisy.values, WINDOW)
     best = least_error(basis, data, WINDOW, n_sweeps)
@@ -202,19 +165,17 @@ def compared(data: xr.Dataset, networks: Mapping[str, Quantifier], n_sweeps: int
     )
 
 
-def certify(path, n_spectra: int = 600, seed: int = 2000) -> dict:
-    """Complete the card of trained weights: slope and RMSE (mM) of each metabolite, and the SHA-256; returns it."""
-    path = Path(path)
-    network = quantifiers.load(path)
+def accuracy(network: Quantifier, n_spectra: int = 600, seed: int = 2000) -> dict:
+    """Slope and RMSE (mM) of each metabolite on spectra drawn as in the training, as plain values for the card."""
     estimates, truths = [], []
-    for data in brain.batches(n_spectra, seed, 100, **network.card["config"].get("data", {})):
+    for data in brain.batches(n_spectra, seed, 100, **network.card.config.data):
         estimates.append(network.quantify_spectra(spectra_of(data.noisy.values, network.points)))
         truths.append(data.concentration.values)
     truth, estimate = np.concatenate(truths), np.concatenate(estimates)
     found = np.isfinite(estimate).all(1)  # a network that hardly trained may see no water
     table = {"n_spectra": n_spectra, "without_water": int((~found).sum()), "seed": seed}
     if found.sum() > 2:
-        line = regression(truth[found], estimate[found], METABOLITES, n_draws=2)
+        line = regression.line(truth[found], estimate[found], METABOLITES, n_draws=2)
         values = {name: np.round(line[name].values, 4).tolist() for name in ("slope", "rmse")}
         table |= {name: dict(zip(METABOLITES, row, strict=True)) for name, row in values.items()}
-    return checkpoints.complete_card(path, quantification=table)
+    return table

@@ -1,58 +1,48 @@
 """Networks that quantify single 1H spectra directly, as in "Miracle or mirage?" (Fig. 4): spectrum in, mM out.
 
-A shallow convolutional network takes a spectrogram, an InceptionNet a spectrum; both are those that the paper takes
-over from an earlier study of its group. The 17 outputs are 16 metabolites, each over its largest concentration, and the
-water reference over its own, all in one unit: the RMS of the input that the reference alone would have. So they scale
-with the spectrum, and the ratio to the predicted water times 64.5 mM does not depend on the input's scale at all.
+A shallow convolutional network takes a spectrogram, an InceptionNet a spectrum, as in an earlier study of the paper's
+group. The 17 outputs are 16 metabolites and the water reference, each over its largest concentration, in one unit: the
+RMS of the input that the reference alone would have. The ratio to the predicted water times 64.5 mM does not depend on
+the input's scale.
 
 Choices where the paper is silent:
 
-- The spectrogram is that of the 2D-UNet (`precise_lib.proton.stft`), cut to the 32 rows of 31.25 Hz below carrier,
-  which is the range of the 1D spectra, and to its first 128 frames.
-- The widths of the InceptionNet are those of each of its six branches; its second and third module have stride 2, in
-  place of a reduction of their own. Each convolution has batch normalization and ReLU.
+- The spectrogram is that of the 2D-UNet (`precise_lib.proton.stft`), cut to the range of the 1D spectra (the 32 rows
+  of 31.25 Hz below the carrier) and to its first 128 frames.
+- The widths of the InceptionNet are those of each of its six branches; its second and third module have stride 2. Each
+  convolution has batch normalization and ReLU.
 - Both end in one dense layer on all that is left: where a signal lies must not be averaged away.
-- Inputs are divided by their own RMS, as in `precise_lib.proton.unets`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
 from precise_lib.errors import InputError
-from precise_lib.proton import brain, unets, weights
-from precise_lib.proton.brain import MAXIMUM_MM, METABOLITES, WATER_MM, WINDOW_POINTS, brain_3t
+from precise_lib.proton import brain, unets
+from precise_lib.proton.brain import MAXIMUM_MM, METABOLITES, WATER_MM, WINDOW, WINDOW_POINTS, acquisition_3t
 from precise_lib.proton.stft import Spectrogram
 
 ROWS, FRAMES = slice(32, 64), 128  # of the spectrogram: -1000 to 0 Hz, and no signal after
 
 
-def _scaled(width: float, counts) -> list[int]:
-    return [max(1, round(width * c)) for c in counts]
-
-
 @dataclass(frozen=True)
 class ShallowCnnConfig:
-    """The shallow network on spectrograms.
+    """The shallow network on spectrograms."""
 
-    Parameters
-    ----------
-    width : factor of all numbers of filters; 1 is the paper's size
-    filters, kernels : of each convolution
-    dropout : share of the channels that the second and third convolution lose in training
-    """
-
-    width: float = 1.0
-    filters: tuple[int, ...] = (300, 100, 150)
+    width: float = 1.0  # factor of all numbers of filters; 1 is the paper's size
+    filters: tuple[int, ...] = (300, 100, 150)  # of each convolution
     kernels: tuple[int, ...] = (7, 9, 5)
-    dropout: float = 0.35
+    dropout: float = 0.35  # share of the channels that the second and third convolution lose in training
     kind = "cnn"
+
+    def build(self) -> ShallowCnn:
+        """The network, its weights drawn from torch's global generator."""
+        return ShallowCnn(self)
 
     def __post_init__(self):
         for name in ("filters", "kernels"):
@@ -68,19 +58,16 @@ class ShallowCnnConfig:
 
 @dataclass(frozen=True)
 class InceptionConfig:
-    """The InceptionNet on spectra.
+    """The InceptionNet on spectra."""
 
-    Parameters
-    ----------
-    width : factor of all numbers of filters; 1 is the paper's size
-    filters : of each branch, module by module; modules after the first halve the points
-    kernels : of the parallel convolutions
-    """
-
-    width: float = 1.0
-    filters: tuple[int, ...] = (96, 128, 256)
-    kernels: tuple[int, ...] = (9, 7, 5, 3, 1)
+    width: float = 1.0  # factor of all numbers of filters; 1 is the paper's size
+    filters: tuple[int, ...] = (96, 128, 256)  # of each branch, by module; modules after the first halve the points
+    kernels: tuple[int, ...] = (9, 7, 5, 3, 1)  # of the parallel convolutions
     kind = "inception"
+
+    def build(self) -> InceptionNet:
+        """The network, its weights drawn from torch's global generator."""
+        return InceptionNet(self)
 
     def __post_init__(self):
         for name in ("filters", "kernels"):
@@ -90,7 +77,7 @@ class InceptionConfig:
 
 
 class QuantifyNetwork(unets.SpectrumNetwork):
-    """What both nets share: outputs in the unit of the scaled input, and concentrations from their ratios."""
+    """What both nets share: a `stack`, outputs in the unit of the scaled input, concentrations from their ratios."""
 
     def __init__(self):
         super().__init__()
@@ -100,14 +87,21 @@ class QuantifyNetwork(unets.SpectrumNetwork):
     def set_unit(self):
         """Take the unit of the outputs: the RMS of the channels of the reference alone, without shim."""
         basis = brain.brain_basis()
-        water = np.fft.fft(WATER_MM * basis.fids[basis.index("water")])[self.points].astype(np.complex64)
-        unit = self.scale(self.represent(torch.from_numpy(water)[None])).reshape(())
+        water = self.spectra(WATER_MM * basis.fids[[basis.index("water")]])
+        unit = self.scale(self.represent(water)).reshape(())
         self.register_buffer("unit", unit, persistent=False)
 
-    def targets(self, concentrations, scale):
+    def layers(self, x):
+        return self.stack(x)
+
+    def truth(self, data):
+        """Concentrations (V, 16) in mM."""
+        return torch.from_numpy(data.concentration.values.astype(np.float32))
+
+    def targets(self, truth, scale):
         """What `layers` should give (V, 17) for concentrations (V, 16) in mM and inputs of that scale (V, 1, ...)."""
-        water = torch.full_like(concentrations[:, :1], WATER_MM)
-        return torch.cat([concentrations, water], 1) / self.maximum_mm * (self.unit / scale.reshape(-1, 1))
+        water = torch.full_like(truth[:, :1], WATER_MM)
+        return torch.cat([truth, water], 1) / self.maximum_mm * (self.unit / scale.reshape(-1, 1))
 
     def forward(self, spectra):
         """Concentrations (V, 16) in mM of spectra (V, n_points), complex; NaN where no water is found."""
@@ -120,13 +114,13 @@ class QuantifyNetwork(unets.SpectrumNetwork):
 class ShallowCnn(QuantifyNetwork):
     """Spectrogram 32 x 128: convolutions with ELU and max pooling, then one dense layer."""
 
-    points, n_points = slice(None), brain_3t().n_samples
+    points, n_points = slice(None), acquisition_3t().n_samples
 
     def __init__(self, config: ShallowCnnConfig):
         super().__init__()
         self.config, self.spectrogram = config, Spectrogram(self.n_points)
         layers, before = [], 2
-        for k, (c, kernel) in enumerate(zip(_scaled(config.width, config.filters), config.kernels, strict=True)):
+        for k, (c, kernel) in enumerate(zip(unets.scaled(config.width, config.filters), config.kernels, strict=True)):
             layers += [nn.Conv2d(before, c, kernel, padding="same"), nn.ELU(), nn.MaxPool2d(2)]
             layers += [nn.Dropout2d(config.dropout)] if k else []
             before = c
@@ -139,9 +133,6 @@ class ShallowCnn(QuantifyNetwork):
     def represent(self, spectra):
         seen = self.spectrogram(torch.fft.ifft(spectra, norm="ortho"))
         return unets.two_channels(seen[..., ROWS, :FRAMES])
-
-    def layers(self, x):
-        return self.stack(x)
 
 
 class _Inception(nn.Module):
@@ -164,73 +155,17 @@ class _Inception(nn.Module):
 class InceptionNet(QuantifyNetwork):
     """1024 complex points: modules of parallel convolutions, then one dense layer."""
 
-    points, n_points = slice(-WINDOW_POINTS, None), WINDOW_POINTS
+    points, n_points = WINDOW, WINDOW_POINTS
 
     def __init__(self, config: InceptionConfig):
         super().__init__()
         self.config = config
         modules, before, length = [], 2, self.n_points
-        for k, c in enumerate(_scaled(config.width, config.filters)):
+        for k, c in enumerate(unets.scaled(config.width, config.filters)):
             modules.append(_Inception(before, c, config.kernels, 2 if k else 1))
             before, length = c * (len(config.kernels) + 1), -(-length // 2) if k else length
         self.stack = nn.Sequential(*modules, nn.Flatten(), nn.Linear(before * length, len(METABOLITES) + 1))
         self.set_unit()
 
-    def represent(self, spectra):
-        return unets.two_channels(spectra)
 
-    def layers(self, x):
-        return self.stack(x)
-
-
-KINDS = {"cnn": (ShallowCnnConfig, ShallowCnn), "inception": (InceptionConfig, InceptionNet)}
-
-
-def config_from_dict(values: dict) -> ShallowCnnConfig | InceptionConfig:
-    """From plain values with a `kind`, "cnn" or "inception"; raises `InputError` when they are not readable."""
-    return unets.config_from_dict(values, KINDS, "quantification")
-
-
-def build(config: ShallowCnnConfig | InceptionConfig) -> QuantifyNetwork:
-    """The network of a configuration, its weights drawn from torch's global generator."""
-    return KINDS[config.kind][1](config)
-
-
-class Quantifier(weights.Trained):
-    """A trained quantification network and its card."""
-
-    def quantify(self, fids) -> np.ndarray:
-        """Concentrations (V, 16) in mM of FIDs (V, 4096) at 4 kHz, in the order of `brain1h.METABOLITES`.
-
-        They are NaN where the network finds no water reference.
-
-        Raises
-        ------
-        InputError : FIDs of another length, or values that are not finite
-        """
-        return self.of_fids(fids).astype(float)
-
-    def quantify_spectra(self, spectra) -> np.ndarray:
-        """The same for spectra (V, n_points), the `points` of the plain FFT."""
-        return self.of_spectra(spectra).astype(float)
-
-
-def shipped() -> list[str]:
-    """Names of the quantification networks that come with the package."""
-    return weights.names_in("quantify")
-
-
-def load(name_or_path) -> Quantifier:
-    """Load a quantification network by its name (shipped) or by the path of its weights.
-
-    Raises
-    ------
-    InputError : no such network, no card beside it, or a damaged file
-    """
-    path = weights.find(name_or_path, "quantify", "quantification")
-    return _load(path, *weights.stamps(path))
-
-
-@lru_cache(maxsize=4)
-def _load(path: Path, _weights_stamp, _card_stamp) -> Quantifier:
-    return Quantifier(*weights.read(path, config_from_dict, build, "quantification"))
+KINDS = {"cnn": ShallowCnnConfig, "inception": InceptionConfig}

@@ -1,8 +1,7 @@
 """Scores of denoised spectra and of what is quantified from them, as in "Miracle or mirage?".
 
-A denoising score compares what is left of the noise with what there was; 1 is no denoising, 0 is perfect. Regression of
-the estimates on the truth tells bias apart from noise: an unbiased estimate has slope 1 whatever its noise, an estimate
-that falls back on the middle of the training range has a slope below 1, and its marginal distribution piles up there.
+A denoising score compares what is left of the noise with what there was; 1 is no denoising, 0 is perfect. Of estimates,
+changes of slope and RMSE are scored (`evaluate.regression` has the lines), and where their values pile up.
 """
 
 from __future__ import annotations
@@ -14,7 +13,16 @@ from scipy.stats import chi2
 
 from precise_lib.errors import InputError
 from precise_lib.evaluate.montecarlo import bootstrap_interval
+from precise_lib.evaluate.regression import checked, slope, table
+from precise_lib.proton import brain
+from precise_lib.proton.brain import BasisSet, spectra_of
+from precise_lib.proton.denoised import linearized
+from precise_lib.proton.spectrum_model import SpectrumModel
+from precise_lib.proton.weights import Denoiser
 
+METABOLITES_PPM = (0.0, 4.5)
+LOW_SNR, HIGH_SNR = (5.0, 10.0), (30.0, 40.0)
+VERSIONS = {"DS": None, "DS 0-4.5 ppm": None, "DSw": "abs", "DSw, squared": "square"}  # names of `WEIGHTS`
 WEIGHTS = {None: np.ones_like, "abs": np.abs, "square": np.square}
 
 
@@ -24,21 +32,15 @@ def _channels(spectra) -> np.ndarray:
 
 
 def denoising_score(denoised, truth, noisy, weights=None, inside=None) -> np.ndarray:
-    """DS of each spectrum: ``sqrt(sum w (DN - GT)^2 / sum w N^2)`` over real and imaginary channels, N = noisy - GT.
+    """DS (...): ``sqrt(sum w (DN - GT)^2 / sum w N^2)`` over real and imaginary channels, N = noisy - GT.
+
+    Raises `InputError` for arrays that do not match, unknown weights, or a spectrum without noise.
 
     Parameters
     ----------
     denoised, truth, noisy : (..., n) complex spectra
     weights : None (DS), "abs" (w = abs GT, the paper's DSw) or "square" (w = GT^2, the authors' code)
     inside : (n,) bool, the points that count; 0 to 4.5 ppm for the paper's second score
-
-    Returns
-    -------
-    (...) scores
-
-    Raises
-    ------
-    InputError : arrays that do not match, unknown weights, or a spectrum without noise
     """
     denoised, truth, noisy = (np.asarray(s) for s in (denoised, truth, noisy))
     if not denoised.shape == truth.shape == noisy.shape:
@@ -54,51 +56,6 @@ def denoising_score(denoised, truth, noisy, weights=None, inside=None) -> np.nda
     return np.sqrt((w * _channels(denoised - truth) ** 2).sum(-1) / noise)
 
 
-def _line(pairs) -> np.ndarray:
-    """Slope, intercept, squared correlation and RMSE (4, M) of pairs (n, 2, M) of truth and estimate."""
-    truth, estimate = pairs[:, 0], pairs[:, 1]
-    mean_t, mean_e = truth.mean(0), estimate.mean(0)
-    t, e = truth - mean_t, estimate - mean_e
-    tt, te, ee = (t * t).sum(0), (t * e).sum(0), (e * e).sum(0)
-    slope = te / tt
-    with np.errstate(invalid="ignore", divide="ignore"):
-        r2 = te**2 / (tt * ee)
-    return np.array([slope, mean_e - slope * mean_t, r2, np.sqrt(((estimate - truth) ** 2).mean(0))])
-
-
-def _pairs(truth, *estimates) -> np.ndarray:
-    arrays = [np.asarray(a, float) for a in (truth, *estimates)]
-    if len({a.shape for a in arrays}) != 1 or arrays[0].ndim != 2 or len(arrays[0]) < 3:
-        raise InputError("Truth and estimates are (spectra, metabolites), of one shape and three spectra at least.")
-    if not all(np.isfinite(a).all() for a in arrays):
-        raise InputError("Truth or estimates hold values that are not finite; leave those spectra out.")
-    if not (np.ptp(arrays[0], axis=0) > 0).all():
-        raise InputError("The true concentrations do not vary; a regression on them needs that.")
-    return np.stack(arrays, axis=1)
-
-
-def regression(truth, estimate, names=None, n_draws: int = 400, seed: int = 0) -> xr.Dataset:
-    """Least-squares line of the estimate on the truth, per metabolite.
-
-    Parameters
-    ----------
-    truth, estimate : (spectra, metabolites)
-    names : of the metabolites
-    n_draws : bootstrap draws among the spectra
-
-    Returns
-    -------
-    Dataset (metabolite): `slope`, `intercept`, `r2`, `rmse` and the ends `slope_low` ... `rmse_high` of their 95 %
-    intervals. `rmse` is the paper's sigma: the distance to the truth, not to the line.
-    """
-    pairs = _pairs(truth, estimate)
-    low, high = bootstrap_interval(_line, pairs, n_draws, seed)
-    columns = {}
-    for name, *values in zip(("slope", "intercept", "r2", "rmse"), _line(pairs), low, high, strict=True):
-        columns |= {name + end: ("metabolite", v) for end, v in zip(("", "_low", "_high"), values, strict=True)}
-    return xr.Dataset(columns, _coordinate(names))
-
-
 def slope_error(truth, sd) -> np.ndarray:
     """Standard error (M,) of the slope that unbiased estimates of SD `sd` (spectra, metabolites) will have."""
     t = np.asarray(truth, float) - np.mean(truth, axis=0)
@@ -107,22 +64,21 @@ def slope_error(truth, sd) -> np.ndarray:
 
 def _compared(name, statistic, truth, before, after, names, n_draws, seed) -> xr.Dataset:
     """A statistic (M,) of triples (n, 3, M) and the ends of its interval, the triples drawn together."""
-    triples = _pairs(truth, before, after)
+    triples = np.stack(checked(truth, before, after), axis=1)
     values = (statistic(triples), *bootstrap_interval(statistic, triples, n_draws, seed))
     ends = (name, f"{name}_low", f"{name}_high")
-    return xr.Dataset({k: ("metabolite", v) for k, v in zip(ends, values, strict=True)}, _coordinate(names))
+    return table(dict(zip(ends, values, strict=True)), names)
 
 
 def slope_change(truth, before, after, names=None, n_draws: int = 400, seed: int = 0) -> xr.Dataset:
     """Slope of `after` minus slope of `before`, per metabolite, with a paired bootstrap over the spectra.
 
-    Returns
-    -------
-    Dataset (metabolite): `change`, `change_low`, `change_high` (95 %)
+    Returns a Dataset (metabolite) of `change`, `change_low`, `change_high` (95 %).
     """
 
     def change(draws):
-        return _line(draws[:, [0, 2]])[0] - _line(draws[:, [0, 1]])[0]
+        truth, before, after = np.moveaxis(draws, 1, 0)
+        return slope(truth, after) - slope(truth, before)
 
     return _compared("change", change, truth, before, after, names, n_draws, seed)
 
@@ -130,9 +86,7 @@ def slope_change(truth, before, after, names=None, n_draws: int = 400, seed: int
 def rmse_ratio(truth, before, after, names=None, n_draws: int = 400, seed: int = 0) -> xr.Dataset:
     """RMSE of `after` over RMSE of `before`, per metabolite, with a paired bootstrap over the spectra.
 
-    Returns
-    -------
-    Dataset (metabolite): `ratio`, `ratio_low`, `ratio_high` (95 %)
+    Returns a Dataset (metabolite) of `ratio`, `ratio_low`, `ratio_high` (95 %).
     """
 
     def ratio(draws):
@@ -143,20 +97,10 @@ def rmse_ratio(truth, before, after, names=None, n_draws: int = 400, seed: int =
 
 
 def overestimates(before, after, maximum, n_draws: int = 400, seed: int = 0) -> tuple[float, float, float]:
-    """How many estimates lie above the largest true concentration, after over before, all metabolites together.
+    """How many estimates (V, M) lie above the largest true concentration (M,), after over before, all together.
 
-    Parameters
-    ----------
-    before, after : (spectra, metabolites) estimates of the same spectra
-    maximum : (metabolites,) largest true concentrations
-
-    Returns
-    -------
-    The ratio, and the ends of its 95 % interval: a paired bootstrap over the spectra
-
-    Raises
-    ------
-    InputError : no estimate lay above the maximum before
+    Returns the ratio, and the ends of its 95 % interval by a paired bootstrap over the spectra; raises `InputError`
+    where no estimate lay above the maximum before.
     """
     counts = np.stack([(np.asarray(e) > np.asarray(maximum)).sum(-1) for e in (before, after)], axis=1)
     if not counts[:, 0].any():
@@ -172,9 +116,7 @@ def overestimates(before, after, maximum, n_draws: int = 400, seed: int = 0) -> 
 def marginals(estimate, maximum, names=None) -> xr.Dataset:
     """Where the estimates of concentrations drawn from 0 to `maximum` (M,) lie, as shares of the spectra.
 
-    Returns
-    -------
-    Dataset (metabolite): `middle_third` (1/3 for the truth), `above_maximum` and `not_above_zero` (0 for the truth)
+    Returns a Dataset (metabolite) of `middle_third` (1/3 for the truth), `above_maximum` and `not_above_zero` (0).
     """
     estimate, maximum = np.asarray(estimate, float), np.asarray(maximum, float)
     shares = {
@@ -182,11 +124,7 @@ def marginals(estimate, maximum, names=None) -> xr.Dataset:
         "above_maximum": estimate > maximum,
         "not_above_zero": estimate <= 0,
     }
-    return xr.Dataset({k: ("metabolite", v.mean(0)) for k, v in shares.items()}, _coordinate(names))
-
-
-def _coordinate(names) -> dict:
-    return {} if names is None else {"metabolite": list(names)}
+    return table({k: v.mean(0) for k, v in shares.items()}, names)
 
 
 def autocorrelation(residual, lags: int = 20) -> np.ndarray:
@@ -205,7 +143,7 @@ def ljung_box(residual, lags: int = 20) -> np.ndarray:
     """p-values (V,) of the hypothesis that complex residuals (V, n) are white.
 
     Ljung and Box for complex noise: ``Q = 2 n (n + 2) sum_k |r_k|^2 / (n - k)`` is chi-square with ``2 lags`` degrees
-    of freedom, two for each complex lag.
+    of freedom.
     """
     n = np.shape(residual)[-1]
     r2 = np.abs(autocorrelation(residual, lags)) ** 2
@@ -219,6 +157,65 @@ def flatness(residual) -> float:
     Geometric over arithmetic mean, over the points, of the power averaged over the V spectra, divided by what white
     noise gives: ``exp(digamma(V)) / V``.
     """
-    power = (np.abs(np.atleast_2d(residual)) ** 2).mean(0)
-    n_spectra = len(np.atleast_2d(residual))
+    residual = np.atleast_2d(residual)
+    power, n_spectra = (np.abs(residual) ** 2).mean(0), len(residual)
     return float(np.exp(np.log(power).mean()) / power.mean() * n_spectra / np.exp(digamma(n_spectra)))
+
+
+def score_table(denoised, clean, noisy, snr, points: slice) -> xr.Dataset:
+    """Scores of spectra (V, n), `points` of the plain FFT: one variable per version, dimension `spectrum`.
+
+    The versions are DS, DS inside 0 to 4.5 ppm, and DSw by the weights of the paper and of the authors' code.
+    """
+    ppm = brain.brain_basis().ppm[points]
+    inside = (ppm >= METABOLITES_PPM[0]) & (ppm <= METABOLITES_PPM[1])
+    columns = {
+        name: ("spectrum", denoising_score(denoised, clean, noisy, weights, inside if "ppm" in name else None))
+        for name, weights in VERSIONS.items()
+    }
+    return xr.Dataset(columns, {"snr": ("spectrum", np.asarray(snr, float))})
+
+
+def medians(table: xr.Dataset, snr=LOW_SNR) -> dict[str, float]:
+    """Median of each version over the spectra with an SNR inside (low, high); NaN where there are none."""
+    chosen = table.isel(spectrum=np.flatnonzero((table.snr >= snr[0]) & (table.snr <= snr[1])))
+    return {name: float(np.median(v)) if v.size else float("nan") for name, v in chosen.data_vars.items()}
+
+
+def best_possible(basis: BasisSet, data: xr.Dataset, points: slice) -> xr.Dataset:
+    """What the best denoiser would do that knows the ranges of `brain.draw`: its scores and its slopes.
+
+    To first order in the parameters the spectrum is linear in them, and the best linear estimate has the covariance
+    ``(F + P)^-1``: F the Fisher matrix of the data, P the inverse variances of what is drawn (16 concentrations, MM,
+    squared shim); water, shift, phase and Lorentzian width are known. From it ``DS^2 = tr(F (F + P)^-1) / 2 n``, and a
+    parameter keeps the share ``1 - P_k ((F + P)^-1)_kk`` of its variation: the slope of its estimate on the truth.
+
+    Returns a Dataset of `DS` (spectrum,) and `slope` (metabolite,), the mean over the spectra.
+    """
+    model, m = SpectrumModel(basis, points), len(basis.names)
+    shim = np.random.default_rng(0).uniform(2, 5, 100_000)
+    variances = [top**2 / 12 for top in brain.MAXIMUM_MM.values()] + [0.66**2 / 12, np.var(shim**2)]
+    known = [basis.index("water"), m, m + 1, m + 3]
+    drawn = np.setdiff1d(np.arange(m + 4), known)
+    prior, ds, kept = np.diag(1 / np.array(variances)), [], []
+    for fisher, _ in linearized(model, data):
+        fisher = fisher[:, drawn[:, None], drawn]
+        covariance = np.linalg.inv(fisher + prior)
+        ds.append(np.sqrt(np.einsum("vij,vji->v", fisher, covariance) / (2 * model.n_points)))
+        kept.append(1 - np.einsum("vii->vi", covariance) * np.diag(prior))
+    slope = np.concatenate(kept)[:, : len(brain.METABOLITES)].mean(0)
+    variables = {"DS": ("spectrum", np.concatenate(ds)), "slope": ("metabolite", slope)}
+    return xr.Dataset(variables, {"metabolite": list(brain.METABOLITES)})
+
+
+def accuracy(denoiser: Denoiser, n_spectra: int = 400, seed: int = 2000) -> dict:
+    """Median scores at low and high SNR on spectra drawn as those of the training, as plain values for the card."""
+    tables = []
+    for data in brain.batches(n_spectra, seed, 100, **denoiser.card.config.data):
+        noisy, clean = (spectra_of(s.values, denoiser.points) for s in (data.noisy, data.clean))
+        denoised = denoiser.denoise_spectra(noisy)
+        tables.append(score_table(denoised, clean, noisy, data.snr.values, denoiser.points))
+    table = xr.concat(tables, "spectrum")
+    scores = {f"SNR {low:g}-{high:g}": medians(table, (low, high)) for low, high in (LOW_SNR, HIGH_SNR)}
+    rounded = {k: {name: round(v, 4) for name, v in row.items()} for k, row in scores.items()}
+    return rounded | {"n_spectra": n_spectra, "seed": seed}

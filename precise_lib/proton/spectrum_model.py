@@ -8,7 +8,7 @@ for (s, b, g, phi). Derivatives by theta are Fourier transforms of ``S``, ``t S`
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.fft import fft
@@ -17,6 +17,7 @@ from scipy.optimize import nnls
 
 from precise_lib.errors import InputError
 from precise_lib.proton.brain import BasisSet
+from precise_lib.signal.information import fisher, inverse
 from precise_lib.signal.model import GAUSSIAN
 
 CHUNK = 16  # spectra that advance together: about 60 MB per thread
@@ -32,19 +33,9 @@ class State:
     normal: np.ndarray  # (V, M + 4, M + 4)
     gradient: np.ndarray  # (V, M + 4)
 
-    def keep(self, rows, better: State, which):
-        for f in fields(self):
-            getattr(self, f.name)[rows] = getattr(better, f.name)[which]
-
 
 class SpectrumModel:
-    """A basis set seen through a run of points of its plain FFT.
-
-    Parameters
-    ----------
-    basis : `BasisSet`
-    points : slice of the unshifted FFT that the spectra cover; all of it by default
-    """
+    """A basis set seen through `points`, a slice of its plain, unshifted FFT; all of it by default."""
 
     def __init__(self, basis: BasisSet, points: slice = slice(None)):
         self.basis, self.points = basis, points
@@ -89,8 +80,7 @@ class SpectrumModel:
             amplitudes = non_negative(gram, h) if bounded else np.linalg.solve(gram, h[..., None])[..., 0]
         jacobian = np.concatenate([unit, self.nuisance_columns(amplitudes, envelope)], axis=1)
         residual = x - (amplitudes[:, None] @ unit)[:, 0]
-        normal = jacobian @ jacobian.swapaxes(1, 2)
-        return State(amplitudes, (residual**2).sum(-1), normal, (jacobian @ residual[..., None])[..., 0])
+        return State(amplitudes, (residual**2).sum(-1), fisher(jacobian), (jacobian @ residual[..., None])[..., 0])
 
 
 def non_negative(gram, h) -> np.ndarray:
@@ -102,26 +92,16 @@ def non_negative(gram, h) -> np.ndarray:
 
 
 def standard_deviations(normal, sigma) -> np.ndarray:
-    """Cramer-Rao bounds (V, K) from J J^T (V, K, K) and the noise SD per real channel (V,).
-
-    Where the signal is zero, shift, width and phase mean nothing: their bound is infinite and costs the others nothing.
-    """
-    scale = np.sqrt(np.einsum("vii->vi", normal))
-    void = scale == 0
-    scale = np.where(void, 1.0, scale)
-    unity = void[:, :, None] * np.eye(void.shape[1])
-    inverse = np.linalg.inv(normal / (scale[:, :, None] * scale[:, None, :]) + unity)
-    return np.where(void, np.inf, np.sqrt(np.einsum("vii->vi", inverse)) / scale * np.asarray(sigma)[:, None])
+    """Cramer-Rao bounds (V, K) from J J^T (V, K, K) and noise SD per real channel (V,); infinite where no signal is."""
+    void = np.einsum("vii->vi", normal) == 0
+    known = np.sqrt(np.einsum("vii->vi", inverse(normal)))
+    return np.where(void, np.inf, known * np.asarray(sigma)[:, None])
 
 
 def crlb(basis: BasisSet, amplitudes, shim_hz, sigma, points: slice = slice(None)) -> np.ndarray:
     """Cramer-Rao bound (V, M) on amplitudes (V, M), all four nuisance parameters unknown, for true values.
 
-    Parameters
-    ----------
-    shim_hz : (V,) Gaussian width, Hz, positive
-    sigma : (V,) SD of the real part of one time sample
-    points : as in `fit_spectra`
+    `shim_hz` (V,) is the Gaussian width in Hz, positive; `sigma` (V,) the SD of the real part of one time sample.
     """
     model, m = SpectrumModel(basis, points), len(basis.names)
     amplitudes, shim, sigma = np.atleast_2d(amplitudes), np.atleast_1d(shim_hz), np.atleast_1d(sigma)

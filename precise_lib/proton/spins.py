@@ -2,13 +2,11 @@
 
 The Hamiltonian of a moiety of n protons (angular frequencies, rotating frame of the carrier) is
 ``H = 2 pi (sum_k nu_k I_kz + sum_{k<o} J_ko I_k . I_o)``. An echo is ``90 - d_0 - 180 - d_1 - 180 - ... - acquire``.
-Ideal pulses act on all protons at once: 90 about y makes the density matrix the sum of the I_kx; 180 about x turns
-every spin over, which only reverses the order of the product states. Delays and acquisition need the eigenvectors of
-H and no steps in time: the FID is ``sum_ab A_ab exp(2 pi i nu_ab t)`` over the transitions.
-
-Sign: ``S = <I_x> + i <I_y>``, so a proton above the carrier has a positive frequency (as in `signal`). One proton of
-a molecule contributes 1 to S(0) at echo time zero. A nucleus that no pulse touches (31P, 14N) keeps its state: it
-shifts the protons by ``J m``, and the FID is the mean over its states m. Amplitudes hold no relaxation.
+Pulses act on all protons at once: 90 about y makes the density matrix the sum of the I_kx; 180 about x turns every spin
+over, which only reverses the order of the product states. The FID is ``sum_ab A_ab exp(2 pi i nu_ab t)`` over the
+transitions: ``S = <I_x> + i <I_y>``, so a proton above the carrier has a positive frequency, and contributes 1 to S(0)
+at echo time zero. A nucleus that no pulse touches (31P, 14N) shifts the protons by ``J m``; the FID is the mean over
+its states m. Amplitudes hold no relaxation.
 """
 
 from __future__ import annotations
@@ -35,24 +33,14 @@ LARGEST = 10  # protons in one moiety: 1024 states, a few seconds
 
 @dataclass(frozen=True)
 class Moiety:
-    """Protons that no coupling connects to the rest of their molecule.
+    """Protons that no coupling connects to the rest of their molecule."""
 
-    Parameters
-    ----------
-    name : unique within its metabolite
-    ppm : chemical shifts, one per proton
-    couplings_hz : (proton, proton, J in Hz), numbered from 0
-    count : number of protons of one shift and no couplings that a single entry of `ppm` stands for
-    fraction : share of the molecule in a mixture
-    nuclei_hz : (nucleus, couplings in Hz to each proton), nucleus "31P" or "14N"
-    """
-
-    name: str
-    ppm: tuple[float, ...]
-    couplings_hz: tuple[tuple[int, int, float], ...] = ()
-    count: int = 1
-    fraction: float = 1.0
-    nuclei_hz: tuple[tuple[str, tuple[float, ...]], ...] = ()
+    name: str  # unique within its metabolite
+    ppm: tuple[float, ...]  # chemical shifts, one per proton
+    couplings_hz: tuple[tuple[int, int, float], ...] = ()  # (proton, proton, J in Hz), numbered from 0
+    count: int = 1  # protons of one shift and no couplings that a single entry of `ppm` stands for
+    fraction: float = 1.0  # of the molecule in a mixture
+    nuclei_hz: tuple[tuple[str, tuple[float, ...]], ...] = ()  # ("31P" or "14N", couplings in Hz to each proton)
 
     def __post_init__(self):
         n = len(self.ppm)
@@ -60,9 +48,7 @@ class Moiety:
             raise InputError(f"{self.name} has {n} coupled protons; from 1 to {LARGEST} can be simulated.")
         if self.count != 1 and n != 1:
             raise InputError(f"{self.name} has a count and several shifts; a count is for protons of one shift.")
-        if any(not 0 <= k < n for a, b, _ in self.couplings_hz for k in (a, b)) or any(
-            a == b for a, b, _ in self.couplings_hz
-        ):
+        if any(not (0 <= a < n and 0 <= b < n) or a == b for a, b, _ in self.couplings_hz):
             raise InputError(f"{self.name} has a coupling to a proton that it lacks, or of one to itself.")
         for nucleus, hz in self.nuclei_hz:
             if nucleus not in NUCLEUS_STATES or len(hz) != n:
@@ -80,9 +66,7 @@ class Moiety:
 def load_systems(path=None) -> dict[str, tuple[Moiety, ...]]:
     """Spin systems by metabolite, from ``data/spin_systems.yaml`` or a file of the same form.
 
-    Raises
-    ------
-    InputError : the file cannot be read as spin systems
+    Raises `InputError` where the file cannot be read as spin systems.
     """
     path = data_path("spin_systems.yaml") if path is None else path
     try:
@@ -141,15 +125,8 @@ def evolve(rho, energies, vectors, duration_s) -> np.ndarray:
 def echo(frequencies_hz, couplings_hz, te_s: float = 0.0, timing="semi-laser"):
     """Density matrix at the start of acquisition, and the eigenvalues and eigenvectors of H.
 
-    Parameters
-    ----------
-    frequencies_hz : (n,) from the carrier
-    te_s : echo time, s
-    timing : name of `TIMINGS`; a 180 stands between two delays
-
-    Raises
-    ------
-    InputError : unknown timing, negative echo time
+    `frequencies_hz` (n,) are from the carrier, `timing` is one of `TIMINGS`, with a 180 between two delays. Raises
+    `InputError` for an unknown timing and a negative echo time.
     """
     if timing not in TIMINGS:
         raise InputError(f"There is no timing '{timing}'; known are {', '.join(TIMINGS)}.")
@@ -180,9 +157,8 @@ def transitions(moiety: Moiety, spectrometer_frequency_mhz: float, te_s=0.0, tim
     (4, 2.0)
     """
     offsets = (np.asarray(moiety.ppm) - carrier_ppm) * spectrometer_frequency_mhz
-    n = len(offsets)
+    n, plus = len(offsets), raising(len(offsets))
     frequencies, amplitudes = [], []
-    plus = raising(n)
     states = list(product(*(NUCLEUS_STATES[name] for name, _ in moiety.nuclei_hz)))
     for ms in states:
         shifted = offsets + sum((m * np.asarray(hz) for m, (_, hz) in zip(ms, moiety.nuclei_hz, strict=True)), 0.0)
@@ -197,11 +173,8 @@ def transitions(moiety: Moiety, spectrometer_frequency_mhz: float, te_s=0.0, tim
 
 
 def fid(frequencies_hz, amplitudes, n_samples: int, dwell_time_s: float, block: int = 64) -> np.ndarray:
-    """FID (n_samples,) of the lines, ``sum_k A_k exp(2 pi i nu_k t)``.
-
-    The time index is split as ``block * a + b``: two small tables of exponentials and one matrix product replace
-    n_samples x K exponentials.
-    """
+    """FID (n_samples,) of the lines, ``sum_k A_k exp(2 pi i nu_k t)``."""
+    # the time index is block * a + b: two small tables of exponentials replace n_samples x K exponentials
     rate = 2j * np.pi * dwell_time_s * np.asarray(frequencies_hz)
     coarse = np.exp(np.outer(block * np.arange(-(-n_samples // block)), rate))
     fine = np.exp(np.outer(rate, np.arange(block)))

@@ -1,13 +1,12 @@
 """Short-time Fourier transform as an isometry: spectrograms of FIDs, and back without loss.
 
 The paper's spectrogram has a window of 128 points and an overlap of 97, from 4096 points, and is said to be 128 x 128.
-That is 129 frames if every window lies inside the FID, and then the first sample, the only one that holds the whole
-signal, lies under the zero of a Hann window and cannot be had back. So frames here start 97 points before the FID
-(on zeros) and go on until its end: 136 of them, of which a network may take the first 128.
+If every window lies inside the FID there are 129 frames, and the first sample, the only one that holds the whole
+signal, lies under the zero of a Hann window. So frames here start 97 points before the FID (on zeros) and continue to
+its end: 136 of them, of which a network may take the first 128.
 
-Each Hann window is divided by the root of the sum of the squares of all windows at that time. With the unitary FFT
-this makes a tight frame: energy is kept exactly, the inverse is the adjoint, and a spectrogram that no FID has (what a
-network puts out) goes to the FID nearest to it.
+Each Hann window is divided by the root of the sum of the squares of all windows at that time, which makes a tight
+frame: the inverse is the adjoint, and what a network puts out goes to the FID whose spectrogram is nearest.
 """
 
 from __future__ import annotations
@@ -19,12 +18,7 @@ from torch import nn
 class Spectrogram(nn.Module):
     """Transform of FIDs (..., n_samples) to spectrograms (..., window, frames) and back; complex tensors.
 
-    Rows are frequencies in ascending order, zero in the middle; columns are frames of time.
-
-    Parameters
-    ----------
-    n_samples : of the FID
-    window, hop : length of a frame and distance between two, samples
+    Rows are frequencies in ascending order, zero in the middle; columns are frames of `window` samples, `hop` apart.
     """
 
     def __init__(self, n_samples: int, window: int = 128, hop: int = 31):

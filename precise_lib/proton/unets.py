@@ -1,14 +1,13 @@
 """U-Nets that denoise single 1H spectra, as in "Miracle or mirage?": one on spectra, one on spectrograms.
 
-Both take the noisy data as two channels, real and imaginary, and are trained to give the noiseless data. What goes in
-is divided by its own RMS and what comes out is multiplied by it, so a denoised spectrum scales with its input exactly.
+Noisy data are two channels, real and imaginary, divided by their own RMS; what comes out is multiplied by it, so a
+denoised spectrum scales with its input exactly.
 
 Choices where the paper is silent or contradicts itself (the authors' public code, in words, decides where it can):
 
 - Kernels of the 1D net have 3 points (code), not 2 (paper); strides take the place of pooling.
-- Data are scaled by their RMS, not by their maximum: the maximum of a noisy spectrum is one point of it.
-- The paper ends the 2D net on a LeakyReLU, meant to bound the output by -1 and +1; it has no such bounds, and would
-  squeeze what is negative. Both nets end linearly here.
+- Data are scaled by their RMS: their maximum is one point of the noise.
+- Both nets end linearly; the LeakyReLU at the end of the paper's 2D net would squeeze what is negative.
 - Two 5 x 5 convolutions on each of five levels are ten in the encoder of the 2D net; the paper counts nine.
 - Dropout of the 2D net acts on its two deepest levels, as in the code that it was adapted from.
 - 129 frames, not 128: see `precise_lib.proton.stft`. After the last frame taken, the signal is held to be zero.
@@ -18,29 +17,28 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
 
+import numpy as np
 import torch
 from torch import nn
 
 from precise_lib.errors import InputError
-from precise_lib.proton.brain import WINDOW_POINTS, brain_3t
+from precise_lib.proton.brain import WINDOW, WINDOW_POINTS, acquisition_3t, spectra_of
 from precise_lib.proton.stft import Spectrogram
 
 
 @dataclass(frozen=True)
 class UNet1dConfig:
-    """The 1D-UNet.
+    """The 1D-UNet."""
 
-    Parameters
-    ----------
-    width : factor of all widths; 1 is the paper's size
-    groups : kernels of the encoder's convolutions, a group per level
-    kernel : length of the kernels
-    """
-
-    width: float = 1.0
+    width: float = 1.0  # factor of all widths; 1 is the paper's size
+    # kernels of the encoder's convolutions, a group per level
     groups: tuple[tuple[int, ...], ...] = ((32, 64), (32, 64, 128), (48, 128, 256), (64, 256, 512), (80, 512, 256))
-    kernel: int = 3
+    kernel: int = 3  # length of the kernels
     kind = "1d"
+
+    def build(self) -> UNet1d:
+        """The network, its weights drawn from torch's global generator."""
+        return UNet1d(self)
 
     def __post_init__(self):
         object.__setattr__(self, "groups", tuple(tuple(group) for group in self.groups))
@@ -50,21 +48,18 @@ class UNet1dConfig:
 
 @dataclass(frozen=True)
 class UNet2dConfig:
-    """The 2D-UNet.
+    """The 2D-UNet; the defaults are the paper's."""
 
-    Parameters
-    ----------
-    width : kernels on the first level, twice as many on each further one; 16 is the paper's size
-    levels, kernel, dropout : as in the paper
-    frames : of the spectrogram that the net sees, from the first on; a multiple of ``2**(levels - 1)``
-    """
-
-    width: int = 16
+    width: int = 16  # kernels on the first level, twice as many on each further one
     levels: int = 5
     kernel: int = 5
     dropout: float = 0.6
-    frames: int = 128
+    frames: int = 128  # of the spectrogram that the net sees, from the first on; a multiple of 2**(levels - 1)
     kind = "2d"
+
+    def build(self) -> UNet2d:
+        """The network, its weights drawn from torch's global generator."""
+        return UNet2d(self)
 
     def __post_init__(self):
         if self.frames % 2 ** (self.levels - 1) or self.kernel % 2 == 0 or self.width < 1 or not 0 <= self.dropout < 1:
@@ -72,23 +67,27 @@ class UNet2dConfig:
 
 
 class SpectrumNetwork(nn.Module):
-    """What every net on complex spectra shares: two channels, scaled by the RMS of the input."""
+    """What every net on complex spectra shares: two channels, scaled by the RMS of the input.
+
+    A net has `layers(x)`, scaled channels in and scaled output; `truth(data)`, what is to be learned of spectra of
+    `brain.draw`, a row each; and `targets(truth, scale)`, what `layers` should give for it and inputs of that scale.
+    """
 
     points: slice  # of the plain, unshifted FFT of a FID that the net takes
     n_points: int
 
     def represent(self, spectra):
         """Complex spectra (V, n_points) -> real tensors (V, 2, ...)."""
-        raise NotImplementedError
+        return two_channels(spectra)
 
     def scale(self, channels):
         """RMS of each spectrum, in the shape that divides `channels`; 1 where there is nothing."""
         rms = channels.square().mean(dim=tuple(range(1, channels.dim())), keepdim=True).sqrt()
         return torch.where(rms > 0, rms, torch.ones_like(rms))
 
-    def layers(self, x):
-        """Scaled channels in, scaled output."""
-        raise NotImplementedError
+    def spectra(self, fids):
+        """Spectra (V, n_points) complex64 that the net takes, of FIDs (V, t)."""
+        return torch.from_numpy(spectra_of(fids, self.points).astype(np.complex64))
 
 
 class UNet(SpectrumNetwork):
@@ -96,7 +95,14 @@ class UNet(SpectrumNetwork):
 
     def restore(self, channels):
         """The inverse of `represent`."""
-        raise NotImplementedError
+        return torch.complex(channels[:, 0], channels[:, 1])
+
+    def truth(self, data):
+        """Clean spectra (V, n_points)."""
+        return self.spectra(data.clean.values)
+
+    def targets(self, truth, scale):
+        return self.represent(truth) / scale
 
     def forward(self, spectra):
         """Noisy -> denoised spectra (V, n_points), complex."""
@@ -110,6 +116,11 @@ def two_channels(values):
     return torch.stack([values.real, values.imag], 1)
 
 
+def scaled(width: float, counts) -> list[int]:
+    """Numbers of filters times `width`, at least one each."""
+    return [max(1, round(width * c)) for c in counts]
+
+
 def _unit(convolution):
     """A convolution with batch normalization and ReLU."""
     return nn.Sequential(convolution, nn.BatchNorm1d(convolution.out_channels), nn.ReLU())
@@ -121,12 +132,12 @@ class UNet1d(UNet):
     The first level has no skip: the finest detail has to come through the second.
     """
 
-    points, n_points = slice(-WINDOW_POINTS, None), WINDOW_POINTS
+    points, n_points = WINDOW, WINDOW_POINTS
 
     def __init__(self, config: UNet1dConfig):
         super().__init__()
         self.config = config
-        groups = [[max(1, round(config.width * c)) for c in group] for group in config.groups]
+        groups = [scaled(config.width, group) for group in config.groups]
         pad, down, up, before = config.kernel // 2, [], [], 2
         for level, group in enumerate(groups):
             encode, decode = [], []
@@ -144,12 +155,6 @@ class UNet1d(UNet):
             up.append(nn.Sequential(*decode))
         self.down, self.up = nn.ModuleList(down), nn.ModuleList(up)
 
-    def represent(self, spectra):
-        return two_channels(spectra)
-
-    def restore(self, channels):
-        return torch.complex(channels[:, 0], channels[:, 1])
-
     def layers(self, x):
         skips = []
         for group in self.down:
@@ -165,7 +170,7 @@ class UNet1d(UNet):
 class UNet2d(UNet):
     """Spectrogram 128 x `frames`: convolutions, max pooling and dropout, then upsampling with skips."""
 
-    points, n_points = slice(None), brain_3t().n_samples
+    points, n_points = slice(None), acquisition_3t().n_samples
 
     def __init__(self, config: UNet2dConfig):
         super().__init__()
@@ -193,8 +198,7 @@ class UNet2d(UNet):
         return two_channels(self.spectrogram(torch.fft.ifft(spectra, norm="ortho"))[..., : self.config.frames])
 
     def restore(self, channels):
-        fids = self.spectrogram.inverse(torch.complex(channels[:, 0], channels[:, 1]))
-        return torch.fft.fft(fids, norm="ortho")
+        return torch.fft.fft(self.spectrogram.inverse(super().restore(channels)), norm="ortho")
 
     def layers(self, x):
         skips = []
@@ -207,7 +211,7 @@ class UNet2d(UNet):
         return self.out(x)
 
 
-KINDS = {"1d": (UNet1dConfig, UNet1d), "2d": (UNet2dConfig, UNet2d)}
+KINDS = {"1d": UNet1dConfig, "2d": UNet2dConfig}
 
 
 def config_to_dict(config) -> dict:
@@ -215,20 +219,15 @@ def config_to_dict(config) -> dict:
     return {"kind": config.kind} | asdict(config)
 
 
-def config_from_dict(values: dict, kinds=KINDS, task: str = "denoising"):
+def config_from_dict(values: dict, kinds: dict, task: str):
     """From plain values with a `kind`, one of `kinds`; raises `InputError` when they are not readable."""
     values = dict(values) if isinstance(values, dict) else {}
     kind = values.pop("kind", None)
     if not isinstance(kind, str) or kind not in kinds:
         raise InputError(f"A {task} network is of the kind {' or '.join(map(repr, kinds))}, not '{kind}'.")
-    if unknown := {str(name) for name in values} - {f.name for f in fields(kinds[kind][0])}:
+    if unknown := {str(name) for name in values} - {f.name for f in fields(kinds[kind])}:
         raise InputError(f"A {task} network of the kind '{kind}' has no setting {', '.join(sorted(unknown))}.")
     try:
-        return kinds[kind][0](**values)
+        return kinds[kind](**values)
     except (TypeError, ValueError) as error:
         raise InputError(f"The settings of the {task} network are not readable: {error}.") from error
-
-
-def build(config: UNet1dConfig | UNet2dConfig) -> UNet:
-    """The network of a configuration, its weights drawn from torch's global generator."""
-    return KINDS[config.kind][1](config)

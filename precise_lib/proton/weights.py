@@ -1,41 +1,41 @@
-"""A trained denoising network: loaded by name or path, applied to any number of spectra in bounded memory.
-
-Weights are safetensors with a JSON card of the same name beside them; `precise_lib.proton.training` makes
-both. They have a folder of their own, apart from the networks that quantify.
-"""
+"""Trained networks on 1H spectra: loaded by name or path, applied to any number of spectra in bounded memory."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from precise_lib.errors import InputError
-from precise_lib.estimate import checkpoints
+from precise_lib.estimate import card
 from precise_lib.io.shipped import data_path
-from precise_lib.proton import unets
-from precise_lib.proton.brain import brain_3t
+from precise_lib.proton.brain import acquisition_3t, spectra_of
+from precise_lib.proton.training import DenoiseConfig, QuantifyConfig
 
 BATCH = 64  # spectra that pass the network together: bounds the memory
 
 
-@dataclass(frozen=True)
-class Trained:
-    """A trained network on spectra and its card.
+class Trained(card.Trained):
+    """A trained network on spectra and its card; a class for a task has its `folder` and `config_class`."""
 
-    Attributes
-    ----------
-    name, hash : name of the weights and SHA-256 of their file
-    card : training settings, machine, scores
-    """
+    folder: str
+    config_class: type
 
-    name: str
-    hash: str
-    card: dict
-    network: unets.SpectrumNetwork
+    @classmethod
+    def shipped(cls) -> dict[str, Path]:
+        """Name -> file of the networks for this task that come with the package."""
+        try:
+            files = sorted(data_path("weights", cls.folder).glob("*.safetensors"))
+        except FileNotFoundError:  # none are shipped
+            return {}
+        return {f.stem: f for f in files if not f.stem.endswith(".checkpoint")}  # of a training that is under way
+
+    @classmethod
+    def load(cls, name_or_path) -> Trained:
+        """The network of a name (shipped) or of the path of its weights; raises `InputError` as `card.load` does."""
+        path = card.find(name_or_path, cls.shipped(), f"{cls.config_class.task} network")
+        return cls(*card.load(path, cls.config_class, _build))
 
     @property
     def points(self) -> slice:
@@ -45,15 +45,12 @@ class Trained:
     def of_fids(self, fids) -> np.ndarray:
         """What the network makes of FIDs (V, 4096) at 4 kHz, a row each.
 
-        Raises
-        ------
-        InputError : FIDs of another length, or values that are not finite
+        Raises `InputError` for FIDs of another length and for values that are not finite.
         """
-        fids, expected = np.atleast_2d(fids), brain_3t().n_samples
+        fids, expected = np.atleast_2d(fids), acquisition_3t().n_samples
         if fids.ndim != 2 or fids.shape[-1] != expected:
             raise InputError(f"The FIDs have shape {fids.shape}; '{self.name}' takes rows of {expected} samples.")
-        parts = (fids[i : i + BATCH].astype(complex) for i in range(0, len(fids), BATCH))
-        return self._joined(np.fft.fft(part)[:, self.points] for part in parts)
+        return self._joined(spectra_of(fids[i : i + BATCH], self.points) for i in range(0, len(fids), BATCH))
 
     def of_spectra(self, spectra) -> np.ndarray:
         """The same for spectra (V, n_points), the `points` of the plain FFT."""
@@ -76,8 +73,14 @@ class Trained:
         return np.concatenate(out)
 
 
+def _build(config: DenoiseConfig):
+    return config.network.build()
+
+
 class Denoiser(Trained):
     """A trained U-Net and its card; what it gives are spectra on the points that it takes."""
+
+    folder, config_class = "denoise", DenoiseConfig
 
     def denoise(self, fids) -> np.ndarray:
         """Denoised spectra (V, n_points) complex64 of noisy FIDs (V, 4096) at 4 kHz; errors as in `of_fids`."""
@@ -88,57 +91,18 @@ class Denoiser(Trained):
         return self.of_spectra(spectra)
 
 
-def shipped() -> list[str]:
-    """Names of the denoising networks that come with the package."""
-    return names_in("denoise")
+class Quantifier(Trained):
+    """A trained quantification network and its card."""
 
+    folder, config_class = "quantify", QuantifyConfig
 
-def load(name_or_path) -> Denoiser:
-    """Load a denoising network by its name (shipped) or by the path of its weights.
+    def quantify(self, fids) -> np.ndarray:
+        """Concentrations (V, 16) in mM of FIDs (V, 4096) at 4 kHz, in the order of `brain.METABOLITES`.
 
-    Raises
-    ------
-    InputError : no such network, no card beside it, or a damaged file
-    """
-    path = find(name_or_path, "denoise", "denoising")
-    return _load(path, *stamps(path))
+        They are NaN where the network finds no water reference; errors as in `of_fids`.
+        """
+        return self.of_fids(fids).astype(float)
 
-
-def names_in(folder: str) -> list[str]:
-    """Names of the networks in a folder of the shipped weights."""
-    try:
-        stems = [path.stem for path in data_path("weights", folder).glob("*.safetensors")]
-    except FileNotFoundError:  # none are shipped
-        return []
-    return sorted(stem for stem in stems if not stem.endswith(".checkpoint"))  # of a training that goes on
-
-
-def find(name_or_path, folder: str, task: str) -> Path:
-    """Path of a shipped network of a task by its name, or the path that was given; raises `InputError`."""
-    path, names = Path(name_or_path), names_in(folder)
-    if str(name_or_path) in names:
-        path = data_path("weights", folder, f"{name_or_path}.safetensors")
-    if path.suffix != ".safetensors" or not path.is_file():
-        raise InputError(f"No {task} network '{name_or_path}': name a .safetensors file or one of: {', '.join(names)}.")
-    return path.resolve()
-
-
-def stamps(path: Path) -> list[int | None]:
-    """When weights and card were written: a network that was loaded holds for these only."""
-    files = (path, path.with_suffix(".json"))
-    return [f.stat().st_mtime_ns if f.is_file() else None for f in files]
-
-
-@lru_cache(maxsize=4)
-def _load(path: Path, _weights_stamp, _card_stamp) -> Denoiser:
-    return Denoiser(*read(path, unets.config_from_dict, unets.build, "denoising"))
-
-
-def read(path: Path, config_from_dict, build, task: str) -> tuple[str, str, dict, unets.SpectrumNetwork]:
-    """Name, hash, card and network of weights, for a task with its own `config_from_dict` and `build`."""
-    content, digest, card = checkpoints.read_weights(path)
-    values = card["config"]
-    if not isinstance(values, dict) or "network" not in values:
-        raise InputError(f"The card {path.stem}.json is not that of a {task} network.")
-    config = config_from_dict(values["network"])
-    return str(card["name"]), digest, card, checkpoints.restore(path, content, lambda: build(config))
+    def quantify_spectra(self, spectra) -> np.ndarray:
+        """The same for spectra (V, n_points), the `points` of the plain FFT."""
+        return self.of_spectra(spectra).astype(float)

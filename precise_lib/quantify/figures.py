@@ -18,19 +18,19 @@ FEW = 4  # voxels: below, numbers with error bars say more than maps
 
 def spectra(report: Report):
     """Measured spectra, the fit, and the residual in units of the noise, for the best, median and worst voxel."""
-    model, fit, n = report.model, report.fit, report.n_measured
-    fids, where = report.data.fids[report.data.usable], np.argwhere(report.data.usable)
-    chosen = report.voxels()
+    model, n = report.model, report.n_measured
+    parts = ("amplitude", "shift_hz", "broadening_hz", "phase_rad")
+    amplitudes, shift, broadening, phase = (report.fitted(name) for name in parts)
+    fids, where, chosen = report.data.fids[report.data.usable], np.argwhere(report.data.usable), report.voxels()
     length = 4 * model.acquisition.n_samples  # zero filling for display
     fine = replace(model, acquisition=replace(model.acquisition, n_samples=length))
-    fig, axes = plt.subplots(
-        2, len(chosen), figsize=(max(5, 3.9 * len(chosen)), 4.6), sharex=True, squeeze=False, height_ratios=[3, 1.3]
-    )
+    settings = {"figsize": (max(5, 3.9 * len(chosen)), 4.6), "height_ratios": [3, 1.3]}
+    fig, axes = plt.subplots(2, len(chosen), sharex=True, squeeze=False, **settings)
     shifts = [r.ppm for r in model.resonances]
     window = (max(shifts) + 2.5, min(shifts) - 2.5)
     for (top, bottom), (name, v) in zip(axes.T, chosen.items(), strict=True):
-        clean = model.fids(fit.amplitudes[v], fit.shift_hz[v], fit.broadening_hz[v])
-        measured = fids[v] * np.exp(-1j * fit.phase_rad[v])
+        clean = model.fids(amplitudes[v], shift[v], broadening[v])
+        measured = fids[v] * np.exp(-1j * phase[v])
         shown = {k: spectrum(np.pad(fid[:n], (0, length - n))) for k, fid in (("measured", measured), ("fit", clean))}
         show.plot_spectra(top, fine, shown, window)
         residual = (shown["measured"] - shown["fit"]).real / (report.sigma * np.sqrt(n))
@@ -38,9 +38,8 @@ def spectra(report: Report):
         bottom.axhspan(-2, 2, color="0.92", zorder=0)
         reach = max(5.0, 1.1 * np.abs(residual[np.isfinite(residual)]).max(initial=0))
         bottom.set(xlabel="chemical shift (ppm)", ylim=(-reach, reach))
+        text = f"{name} ({', '.join(map(str, where[v]))}): SNR {report.snr[v]:.1f}, shift {shift[v]:+.1f} Hz"
         top.set_xlabel("")
-        place = ", ".join(map(str, where[v]))
-        text = f"{name} ({place}): SNR {report.snr[v]:.1f}, shift {fit.shift_hz[v]:+.1f} Hz"
         top.set_title(text, y=1.1, fontsize=9)
     axes[0, 0].legend(fontsize=8)
     axes[1, 0].set_ylabel("residual / noise SD")
@@ -55,9 +54,9 @@ def _points(n: int, margin: float = 0.0) -> np.ndarray:
 
 
 def mri_under(report: Report, z: int, margin: float = 0.0) -> np.ndarray | None:
-    """The MRI on the middle plane of slice z of the grid and `margin` voxels around it; None without an MRI.
+    """The MRI, through both affines, on the middle plane of slice z of the grid and `margin` voxels around it.
 
-    Every point goes through both affines, so the images may differ in grid, position and angle. NaN outside the MRI.
+    NaN outside the MRI; None without one.
     """
     data = report.data
     if data.mri is None:
@@ -94,20 +93,18 @@ def _panel(ax, report: Report, z: int, values=None, mri=None, **settings):
             ax.contour(smooth.T, levels, colors="white", linewidths=0.5, alpha=0.7, extent=extent)
     ax.set(xticks=[], yticks=[], xlim=extent[:2], ylim=extent[2:])
     ax.grid(False)
-    for spine in ax.spines.values():
-        spine.set_visible(False)
+    ax.spines[:].set_visible(False)
     return image
 
 
 def _figure(report: Report, n_rows: int, n_columns: int):
-    nx, ny, _ = report.data.grid_shape
-    dx, dy, _ = np.linalg.norm(report.data.affine[:3, :3], axis=0)
-    tall = np.clip(ny * dy / (nx * dx), 0.4, 2.0)
+    _, wide, _, high = _extent(report)
+    tall = np.clip(high / wide, 0.4, 2.0)
     return plt.subplots(n_rows, n_columns, figsize=(1.9 * n_columns + 1.6, 1.9 * tall * n_rows + 0.5), squeeze=False)
 
 
 def _name_axes(ax, report: Report):
-    """Where the axes of the grid lead: the nearest of left, right, anterior, posterior, superior, inferior."""
+    """Where the axes of the grid lead, by anatomy."""
     right, up, _ = nib.aff2axcodes(report.data.affine)
     ax.set_xlabel(f"→ {right}", fontsize=8, loc="right", labelpad=1)
     ax.set_ylabel(f"→ {up}", fontsize=8, loc="top", labelpad=1)
@@ -115,7 +112,7 @@ def _name_axes(ax, report: Report):
 
 def _limits(maps: list, symmetric: bool = False, top: float = 99) -> dict:
     """Color scale from the values themselves; `top` is the percentile at its upper end."""
-    values = np.concatenate([np.ravel(m)[np.isfinite(np.ravel(m))] for m in maps])
+    values = np.concatenate([m[np.isfinite(m)] for m in maps])
     low, high = np.percentile(values, [1, top]) if len(values) else (0, 1)
     if symmetric:
         high = max(abs(low), abs(high)) or 1.0
@@ -124,16 +121,13 @@ def _limits(maps: list, symmetric: bool = False, top: float = 99) -> dict:
 
 
 def quality(report: Report):
-    """The MRI, the SNR of the reference and the frequency shift (B0) in each slice that is shown.
-
-    For up to `FEW` voxels: where they lie in the MRI, or None without one.
-    """
+    """The MRI, SNR of the reference and shift (B0) in each slice; for up to `FEW` voxels their place in the MRI."""
     if report.data.usable.sum() <= FEW:
         return _place(report)
     zs = report.slices
     maps = {
         f"{report.model.reference} SNR": (report.on_grid(report.snr), "viridis", False),
-        "shift (Hz)": (report.on_grid(report.fit.shift_hz), "RdBu_r", True),
+        "shift (Hz)": (report.on_grid(report.fitted("shift_hz")), "RdBu_r", True),
     }
     mris = [mri_under(report, z) for z in zs]
     if report.data.mri is not None:
@@ -171,20 +165,16 @@ def _place(report: Report):
 
 
 def concentrations(report: Report):
-    """Concentration, SD and bias of each metabolite over the MRI; SD and bias of a row share one scale.
-
-    A set of up to `FEW` voxels gets its numbers with error bars instead.
-    """
+    """Concentration, SD and bias (on one scale) over the MRI; for up to `FEW` voxels numbers with error bars."""
     if report.data.usable.sum() <= FEW:
         return _few(report)
     zs = report.slices
-    kinds = [kind for kind in ("conc", "sd", "bias") if report.maps[kind]]
-    panels = [(kind, z) for kind in kinds for z in zs]
-    mris = {z: mri_under(report, z) for z in zs}
     titles = {"conc": "concentration", "sd": "SD", "bias": "bias"}
+    panels = [(kind, z) for kind in titles if report.maps[kind] for z in zs]
+    groups = [[p for p in panels if p[0] == "conc"], [p for p in panels if p[0] != "conc"]]
+    mris = {z: mri_under(report, z) for z in zs}
     fig, axes = _figure(report, len(report.metabolites), len(panels))
     for line, name in zip(axes, report.metabolites, strict=True):
-        groups = [[p for p in panels if p[0] == "conc"], [p for p in panels if p[0] != "conc"]]
         # a few voxels at the edge may have errors that would make the rest of the picture black
         for group, cmap, top in zip(groups, ("viridis", "magma"), (99, 95), strict=True):
             if not group:
@@ -217,15 +207,15 @@ def courses(report: Report):
 
 
 def _few(report: Report):
-    names, usable = report.metabolites, report.data.usable
+    """Concentration of each voxel and metabolite with its SD as error bar."""
+    names, where = report.metabolites, np.argwhere(report.data.usable)
+    conc, sd = ({m: x[report.data.usable] for m, x in report.maps[kind].items()} for kind in ("conc", "sd"))
     fig, ax = plt.subplots(figsize=(5.5, 2.8))
-    where = np.argwhere(usable)
     for v, place in enumerate(where):
         x = np.arange(len(names)) + 0.12 * (v - (len(where) - 1) / 2)
-        values = [report.maps["conc"][n][usable][v] for n in names]
-        errors = [report.maps["sd"][n][usable][v] for n in names] if report.maps["sd"] else None
+        errors = [sd[n][v] for n in names] if sd else None
         label = f"voxel ({', '.join(map(str, place))})"
-        ax.errorbar(x, values, yerr=errors, fmt="o", capsize=4, label=label, color=f"C{v}")
+        ax.errorbar(x, [conc[n][v] for n in names], yerr=errors, fmt="o", capsize=4, label=label, color=f"C{v}")
     ax.axhline(0, color="0.7", lw=0.8)
     ax.set(xticks=range(len(names)), xticklabels=names, ylabel=report.summary["units"], xlim=(-0.6, len(names) - 0.4))
     ax.legend(fontsize=8)
@@ -237,9 +227,8 @@ def flags(report: Report):
     found = report.flags
     if not found or report.data.usable.sum() <= FEW:
         return None
-    zs = report.slices
+    zs, inside = report.slices, np.where(report.data.usable, 0.0, np.nan)
     fig, axes = _figure(report, len(zs), len(found))
-    inside = np.where(report.data.usable, 0.0, np.nan)
     for column, (name, values) in zip(axes.T, found.items(), strict=True):
         marked = np.where(np.nan_to_num(values) > 0, 1.0, inside)
         for ax, z in zip(column, zs, strict=True):

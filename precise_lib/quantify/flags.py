@@ -1,7 +1,4 @@
-r"""When not to trust a map: flags per voxel.
-
-A network knows the FIDs it was trained on and no others; a signal model knows its lines and no others. Neither says so
-by itself: the maps look as smooth as ever. Each flag is one way to leave what is known:
+r"""When not to trust a map: flags per voxel, each one way to leave what a network or a signal model knows.
 
 * **range**: an amplitude near or beyond those of the training;
 * **snr**: water weaker, against the noise, than any FID of the training (for a fit: than where it was tested);
@@ -9,23 +6,21 @@ by itself: the maps look as smooth as ever. Each flag is one way to leave what i
 * **fit**: a fit that did not converge, or ended on the edge of its search;
 * **residual**: what the best fit leaves is no noise.
 
-The last is a test. Under the model and white noise of known SD, the energy of the residual over the noise variance is
-chi-square with ``2 N - M - 3`` degrees of freedom (N complex samples; M amplitudes, shift, broadening, phase). It sums
-over all samples, and so hardly sees a weak line: the residual is also searched for the strongest line of the width of
-the model's, and of eight times that (a baseline). For one width the power ``u`` of the matched filter at a frequency is
-chi-square with two degrees of freedom, and its maximum over a bandwidth B exceeds u with probability
+The last is a test. Under the model and white noise the energy of the residual over the noise variance is chi-square
+with ``2 N - M - 3`` degrees of freedom (N complex samples; M amplitudes, shift, broadening, phase). It hardly sees a
+weak line, so the residual is also searched for the strongest line of the width of the model's, and of eight times that
+(a baseline). The power ``u`` of such a matched filter, chi-square with two degrees of freedom at a frequency, has a
+maximum over a bandwidth B that exceeds u with probability
 
     p = exp(-u / 2) (1 + B sqrt(2 pi Var(t)) sqrt(u))
 
-to first order (the rate of upcrossings of a Rayleigh envelope, Rice 1945; Var(t) under the squared filter). The least
-of the three p values, times three, is that of the voxel. The noise SD is itself estimated; the p values are those of F
-instead of chi-square distributions, with the degrees of freedom of that estimate.
+to first order (upcrossings of a Rayleigh envelope, Rice 1945; Var(t) under the squared filter). The least of the three
+p values, times three, is that of the voxel. The noise SD is itself estimated: F distributions replace chi-square.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy import fft
@@ -34,8 +29,10 @@ from scipy.stats import poisson
 
 from precise_lib.estimate import noise
 from precise_lib.estimate.fit import FitResult
+from precise_lib.estimate.registry import Limits
 from precise_lib.evaluate import crlb
-from precise_lib.signal.model import SignalModel, peak_height
+from precise_lib.signal.model import SignalModel
+from precise_lib.signal.noise import peak_height
 
 FALSE_ALARM = 1e-3  # chance that noise alone raises the residual flag of a voxel
 NEAR = 0.05  # share of the training range that counts as near its end
@@ -60,22 +57,20 @@ class Flag:
         """More hits than chance brings in 99 of 100 data sets."""
         return bool(self.hits.sum() > (poisson.ppf(0.99, self.chance) if self.chance else 0))
 
+    def about_file(self, name: str) -> dict:
+        """What the summary says of the flag and its map."""
+        count = int(self.hits.sum())
+        return {"voxels": count, **self.about, "sentence": self.sentence if count else None, "file": name}
+
 
 @dataclass(frozen=True)
-class Remainder:
-    """What the best fit leaves of each FID: energy (V,), strongest line of each width (V, W) and its frequency in Hz.
-
-    In units of the squared data; over the noise variance, chi-square as the module's text says.
-    """
+class Residual:
+    """What the best fit leaves of each FID: energy (V,), strongest line of each width (V, W), both in units of the
+    squared data, and the frequency of that line in Hz."""
 
     energy: np.ndarray
     line: np.ndarray
     frequency_hz: np.ndarray
-
-    @classmethod
-    def join(cls, parts: Iterable[Remainder]) -> Remainder:
-        parts = list(parts)
-        return cls(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(cls)))
 
 
 def _filters(model: SignalModel, n: int) -> np.ndarray:
@@ -83,35 +78,28 @@ def _filters(model: SignalModel, n: int) -> np.ndarray:
     return np.exp(-np.array(WIDTHS)[:, None] * model.acquisition.time_s[:n] / model.t2star_s.max())
 
 
-def remainder(fids, fit: FitResult, model: SignalModel, zero_filled: int = 0) -> Remainder:
-    """The `Remainder` of FIDs (V, t) under their fit; the last `zero_filled` points do not count."""
+def residual(fids, fit: FitResult, model: SignalModel, zero_filled: int = 0) -> Residual:
+    """The `Residual` of FIDs (V, t) under their fit; the last `zero_filled` points do not count."""
     fids = np.asarray(fids)
     n = fids.shape[-1] - zero_filled
-    rest = np.empty((len(fids), n), np.complex64)
+    decays, bins = _filters(model, n).astype(np.float32), fft.next_fast_len(2 * n)
+    frequencies = fft.fftfreq(bins, model.acquisition.dwell_time_s)
+    energy, (lines, places) = np.empty(len(fids), np.float32), np.empty((2, len(fids), len(decays)))
     for i in range(0, len(fids), CHUNK):
         part = slice(i, i + CHUNK)
         nuisance = fit.shift_hz[part], fit.broadening_hz[part], fit.phase_rad[part]
-        rest[part] = fids[part, :n] - model.fids(fit.amplitudes[part], *nuisance)[:, :n]
-    bins = fft.next_fast_len(2 * n)
-    frequencies = fft.fftfreq(bins, model.acquisition.dwell_time_s)
-    lines, places = [], []
-    for decay in _filters(model, n).astype(np.float32):
-        top, power = np.empty(len(rest), int), np.empty(len(rest))
-        for i in range(0, len(rest), CHUNK):
-            spectrum = np.abs(fft.fft(rest[i : i + CHUNK] * decay, bins))
-            top[i : i + CHUNK], power[i : i + CHUNK] = spectrum.argmax(-1), spectrum.max(-1) ** 2
-        lines.append(power / (decay**2).sum())
-        places.append(frequencies[top])
-    return Remainder((np.abs(rest) ** 2).sum(-1), np.stack(lines, -1), np.stack(places, -1))
+        rest = (fids[part, :n] - model.fids(fit.amplitudes[part], *nuisance)[:, :n]).astype(np.complex64)
+        energy[part] = (np.abs(rest) ** 2).sum(-1)
+        for k, decay in enumerate(decays):
+            spectrum = np.abs(fft.fft(rest * decay, bins))
+            lines[part, k], places[part, k] = spectrum.max(-1) ** 2, frequencies[spectrum.argmax(-1)]
+    return Residual(energy, lines / (decays**2).sum(-1), places)
 
 
-def residual_p(rest: Remainder, model: SignalModel, sigma: float, free: int, zero_filled: int = 0) -> np.ndarray:
+def residual_p(rest: Residual, model: SignalModel, sigma: float, free: int, zero_filled: int = 0) -> np.ndarray:
     """Probability (V,) of a residual at least as far from noise, if the model is right.
 
-    Parameters
-    ----------
-    sigma : noise SD of the real part of a time sample
-    free : real samples that `sigma` was estimated from, by their median absolute deviation
+    `sigma` is the noise SD of the real part of a time sample, by the median absolute deviation of `free` real samples.
     """
     n = model.acquisition.n_samples - zero_filled
     freedom, known = 2 * n - len(model.names) - 3, max(MAD_EFFICIENCY * free, 1.0)
@@ -126,7 +114,7 @@ def residual_p(rest: Remainder, model: SignalModel, sigma: float, free: int, zer
     return np.minimum(len(worst) * np.min(worst, 0), 1.0)
 
 
-def residual_flag(rest: Remainder, model: SignalModel, sigma: float, free: int, zero_filled: int = 0) -> Flag:
+def residual_flag(rest: Residual, model: SignalModel, sigma: float, free: int, zero_filled: int = 0) -> Flag:
     """Voxels whose residual is no noise."""
     hits = residual_p(rest, model, sigma, free, zero_filled) < FALSE_ALARM
     chance = FALSE_ALARM * len(hits)
@@ -143,14 +131,10 @@ def residual_flag(rest: Remainder, model: SignalModel, sigma: float, free: int, 
     return Flag("residual", hits, said, about, chance)
 
 
-def snr_of_water(model: SignalModel, amplitudes, sigma: float) -> np.ndarray:
-    """SNR (V,) of the undistorted water line as the paper and the training count it."""
-    water = np.asarray(amplitudes)[:, model.index(model.reference)]
-    return water * peak_height(model) / (sigma * np.sqrt(model.acquisition.n_samples))
-
-
 def _snr_flag(model, amplitudes, sigma, lowest, why) -> Flag:
-    hits = ~(snr_of_water(model, amplitudes, sigma) >= lowest)
+    """By the SNR of the undistorted water line as the paper and the training count it."""
+    water = np.asarray(amplitudes)[:, model.index(model.reference)]
+    hits = ~(water * peak_height(model) / (sigma * np.sqrt(model.acquisition.n_samples)) >= lowest)
     said = f"In {hits.sum()} voxel(s) the SNR of {model.reference} is below {lowest:g}: {why}."
     return Flag("snr", hits, said, {"lowest": float(lowest)})
 
@@ -164,30 +148,16 @@ def _outside(model, fit: FitResult, sigma, which: str, limits, lost, why) -> Fla
         cov = crlb.covariance(model, fit.amplitudes[part], sigma, broadening_hz=fit.broadening_hz[part])
         k = len(model.names) + position
         hits[part] = beyond[part] > 2 * np.sqrt(cov[:, k, k])
-    said = f"In {hits.sum()} voxel(s) the {_WORDS[which]} lies outside {limits[0]:.3g} to {limits[1]:.3g} Hz: {why}."
+    words = {"offset": "frequency offset", "broadening": "extra line width"}[which]
+    said = f"In {hits.sum()} voxel(s) the {words} lies outside {limits[0]:.3g} to {limits[1]:.3g} Hz: {why}."
     return Flag(which, hits, said, {"limits_hz": [float(x) for x in limits]})
 
 
-_WORDS = {"offset": "frequency offset", "broadening": "extra line width"}
-
-
-def network_flags(network, amplitudes, fit: FitResult, sigma: float) -> list[Flag]:
-    """Where the training of a network does not reach: amplitudes, SNR, offset and width of FIDs.
-
-    Parameters
-    ----------
-    network : `SveModel`
-    amplitudes : (N, M) by the network
-    fit : of the same FIDs; it can leave the trained ranges where the network cannot
-    sigma : noise SD
-    """
-    from precise_lib.estimate.sampling import TrainConfig
-
-    model, config = network.signal_model, TrainConfig.from_dict(network.card["config"])
-    water, ranges = model.index(model.reference), config.ranges()
-    # in the unit of the network's input: the water of each voxel, or of the data set for the paper's network
+def range_flag(model: SignalModel, limits: Limits, amplitudes) -> Flag:
+    """Amplitudes (N, M) near or beyond those that a network was trained on."""
+    water, ranges = model.index(model.reference), limits.amplitudes
     unit = amplitudes[:, [water]]
-    if config.network.front == "fid":
+    if limits.one_unit:
         unit = np.full_like(unit, np.median(unit))
     margin = NEAR * (ranges[:, 1] - ranges[:, 0])
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -199,17 +169,24 @@ def network_flags(network, amplitudes, fit: FitResult, sigma: float) -> list[Fla
     low, high = scale * ranges[varied].min(), scale * ranges[varied].max()
     said = (
         f"In {hits.sum()} voxel(s) an estimate ({', '.join(names)}) lies near or beyond the {low:.3g} to {high:.3g} mM "
-        f"that the network '{network.name}' was trained on: there it is drawn toward what it knows."
+        f"that the network '{limits.network}' was trained on: there it is drawn toward what it knows."
     )
-    limits = {n: [float(scale * x) for x in r] for n, r in zip(model.names, ranges, strict=True) if r[1] > r[0]}
-    why = f"the network '{network.name}' was not trained for this"
-    snr = _snr_flag(model, amplitudes, sigma, config.snr_range[0], why)
-    return [
-        Flag("range", hits, said, {"limits_mm": limits}),
-        snr,
-        _outside(model, fit, sigma, "offset", config.shift_range_hz, snr.hits, why),
-        _outside(model, fit, sigma, "broadening", config.broadening_range_hz, snr.hits, why),
-    ]
+    within = {n: [float(scale * x) for x in r] for n, r in zip(model.names, ranges, strict=True) if r[1] > r[0]}
+    return Flag("range", hits, said, {"limits_mm": within})
+
+
+def limit_flags(model: SignalModel, limits: Limits, amplitudes, fit: FitResult, sigma: float) -> list[Flag]:
+    """Where an estimator with amplitudes (N, M) leaves the `Limits` that it states; sigma is the noise SD.
+
+    The fit is of the same FIDs: it can leave ranges of shift and width where a network cannot.
+    """
+    found = [] if limits.amplitudes is None else [range_flag(model, limits, amplitudes)]
+    snr = _snr_flag(model, amplitudes, sigma, limits.snr, limits.snr_why)
+    found.append(snr)
+    for which, within in (("offset", limits.shift_hz), ("broadening", limits.broadening_hz)):
+        if within is not None:
+            found.append(_outside(model, fit, sigma, which, within, snr.hits, limits.why))
+    return found
 
 
 def fit_flags(model: SignalModel, fit: FitResult, sigma: float) -> list[Flag]:
@@ -218,14 +195,6 @@ def fit_flags(model: SignalModel, fit: FitResult, sigma: float) -> list[Flag]:
     said = f"In {hits.sum()} voxel(s) the fit did not converge or ended on the edge of its search; look at them."
     why = "there a fit may be biased, and its SD more than the bound says"
     return [_snr_flag(model, fit.amplitudes, sigma, FIT_SNR, why), Flag("fit", hits, said)]
-
-
-def fourier_flags(model: SignalModel, fit: FitResult, sigma: float) -> list[Flag]:
-    """Where a peak has no phase of its own, or lies more than half of the window of 1.5 line widths beside it."""
-    reach = 0.75 / (np.pi * float(model.t2star_s.max()))
-    snr = _snr_flag(model, fit.amplitudes, sigma, FIT_SNR, "there its phase, and all peaks with it, is that of noise")
-    why = "the integration windows of the estimator 'fourier' stay at the nominal frequencies"
-    return [snr, _outside(model, fit, sigma, "offset", (-reach, reach), snr.hits, why)]
 
 
 def free_samples(model: SignalModel, n_fids: int, zero_filled: int = 0) -> int:

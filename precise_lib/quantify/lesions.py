@@ -1,8 +1,4 @@
-"""What lambda leaves of a lesion that the MRI does not show: the false negative of the prior, in closed form.
-
-The result of PRECISE is linear in the SVE maps, so the contrast that a lesion keeps needs neither a lesion in the data
-nor a repetition: only the linear map H of this very data set, with the edges that its MRI has and lacks.
-"""
+"""What lambda leaves of a lesion that the MRI does not show: in closed form, from the linear map H of the data."""
 
 from __future__ import annotations
 
@@ -10,26 +6,14 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from precise_lib.estimate import choose
-
 
 def surviving(solver, usable, water, size: int, places: int = 64, seed: int = 0) -> np.ndarray | None:
     """Share of the contrast that each of up to `places` lesions keeps which the MRI does not show.
 
     A lesion is a block of `size` voxels along each axis (one where the grid has one voxel) that lies wholly within
     `usable`; metabolite / water is raised there by a constant. By the linear map H the mean over the block of
-    ``H (w 1_block) / (H w)`` is left of it.
-
-    Parameters
-    ----------
-    solver : `ExactSolver` of the voxels of `usable`
-    usable : (x, y, z) bool
-    water : (V,) amplitudes of water
-    places : drawn at random where there are more
-
-    Returns
-    -------
-    (places,), or None where no such lesion has room
+    ``H (w 1_block) / (H w)`` is left of it. None where no such lesion has room. `solver` is the `ExactSolver` of the
+    voxels of `usable` (x, y, z), `water` (V,) amplitudes; `places` are drawn at random where there are more.
     """
     block = tuple(1 if n == 1 else size for n in usable.shape)
     if any(b > n for b, n in zip(block, usable.shape, strict=True)):
@@ -40,7 +24,8 @@ def surviving(solver, usable, water, size: int, places: int = 64, seed: int = 0)
     chosen = np.random.default_rng(seed).permutation(len(corners))[:places]
     index = np.full(usable.shape, -1)
     index[usable] = np.arange(len(water))
-    members = [index[tuple(slice(c, c + b) for c, b in zip(corners[i], block, strict=True))].ravel() for i in chosen]
+    blocks = np.lib.stride_tricks.sliding_window_view(index, block)
+    members = [blocks[tuple(corners[i])].ravel() for i in chosen]
     water = np.maximum(np.asarray(water, float), 0)
     lesions = np.zeros((len(water), len(members)))
     for k, inside in enumerate(members):
@@ -50,24 +35,15 @@ def surviving(solver, usable, water, size: int, places: int = 64, seed: int = 0)
         return np.array([np.mean(kept[inside, k] / total[inside]) for k, inside in enumerate(members)])
 
 
-def false_negative(weights, usable, water, lams: dict[str, float], sizes=(1, 2, 4)) -> dict:
-    """What lambda leaves of lesions that the MRI does not show, in closed form, and the sentence for it.
+def false_negative(smoother, water, lams: dict[str, float], sizes=(1, 2, 4)) -> dict:
+    """What the lambda of each metabolite (`lams`) leaves of lesions of some `sizes` (side in voxels), see `surviving`.
 
-    Parameters
-    ----------
-    weights : Eq. 5 of the data set
-    usable, water : see `surviving`
-    lams : lambda of each metabolite
-    sizes : side of the lesion in voxels
-
-    Returns
-    -------
-    dict: ``kept`` (metabolite -> size -> median share of the contrast), ``sentence``
+    Returns a dict: ``kept`` (metabolite -> size -> median share of the contrast) and the ``sentence`` for it.
     """
     shares = {}
     for lam in sorted(set(lams.values())):
-        solver = choose.solvers(weights, [lam])[0]
-        each = {size: surviving(solver, usable, water, size) for size in sizes}
+        solver = smoother.at([lam])[0]
+        each = {size: surviving(solver, smoother.usable, water, size) for size in sizes}
         shares[lam] = {size: float(np.nanmedian(x)) for size, x in each.items() if x is not None}
     across = [size for size in sizes if all(size in s for s in shares.values())]
     groups = {lam: [n for n, x in lams.items() if x == lam] for lam in shares}

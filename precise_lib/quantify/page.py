@@ -25,17 +25,10 @@ TEMPLATE = """{% extends 'lab/index.html.j2' %}
 def make(dmi, out, mri=None, mask=None, lam=None, model=None, estimator=None) -> Path:
     """Quantify a data set by running the notebook ``your_data`` on it; path of ``report.html``.
 
-    Parameters
-    ----------
-    dmi, mri, mask : files, see `quantify.quantify`; `report.SIMULATED` as the first gives the simulated example
-    out : folder for the maps, ``report.ipynb`` and ``report.html``
-    lam, model, estimator : see `quantify.quantify`; the notebook may run an estimator that `estimate.load` has loaded
-
-    Raises
-    ------
-    InputError : papermill or nbconvert is missing, or the input cannot be quantified
-    RuntimeError : another cell failed, named in the message. As with bad input that only the notebook meets,
-        ``failed.ipynb`` is then in `out`, and an earlier report is as it was
+    Takes what `quantify.quantify` does; a `dmi` of `report.SIMULATED` is the simulated example, and the notebook may
+    run an estimator that `estimate.load` has loaded. Maps, ``report.ipynb`` and ``report.html`` go into `out`.
+    `InputError` where papermill or nbconvert is missing or the input cannot be quantified, RuntimeError where another
+    cell failed: if the notebook ran, ``failed.ipynb`` is then in `out`, and an earlier report is as it was.
     """
     notebooks.require("papermill", "ipykernel", "nbconvert", extra="sweep")
     from precise_lib.quantify.report import SIMULATED

@@ -1,8 +1,4 @@
-"""What `notebooks/your_data.ipynb` shows: one quantified data set, read back from its files.
-
-`source` names the files (or writes the simulated example that was asked for by name), `quantify.quantify` does the
-work, as on the command line, and `read` gathers what it wrote, with a model fit of every voxel beside it.
-"""
+"""What `notebooks/your_data.ipynb` shows: one quantified data set, read back from its files. Nothing is estimated."""
 
 from __future__ import annotations
 
@@ -14,17 +10,17 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import xarray as xr
 
 from precise_lib.errors import InputError
-from precise_lib.estimate import noise
-from precise_lib.estimate.fit import FitResult, fit_fids
 from precise_lib.io import nifti, nifti_mrs
-from precise_lib.signal.model import DEUTERIUM_MHZ_PER_T, SignalModel, peak_height
+from precise_lib.quantify import result
+from precise_lib.quantify.result import FILE, KINDS
+from precise_lib.signal.model import DEUTERIUM_MHZ_PER_T, SignalModel
 from precise_lib.signal.mrsi import MRSI, Series
 
 SIMULATED = "simulated rings"
 EXAMPLE_SNR = 12.0
-KINDS = ("conc", "sd", "bias")
 
 
 @dataclass(frozen=True)
@@ -44,25 +40,16 @@ class Source:
                 "**Simulated data.** What follows is no measurement: it is the ring phantom, water SNR "
                 f"{EXAMPLE_SNR:g}, one draw of noise."
             )
-        given = [
-            f"MRI `{self.mri.name}`" if self.mri else "no MRI",
-            f"mask `{self.mask.name}`" if self.mask else "no mask",
-        ]
-        return f"**Data from files**: `{self.dmi.name}`, {', '.join(given)}."
+        mri = f"MRI `{self.mri.name}`" if self.mri else "no MRI"
+        mask = f"mask `{self.mask.name}`" if self.mask else "no mask"
+        return f"**Data from files**: `{self.dmi.name}`, {mri}, {mask}."
 
 
 def source(dmi, mri=None, mask=None, out=None) -> Source:
-    """The files to quantify.
+    """The files to quantify; the maps go into `out`, by default the run's folder in a sweep, else ``_build/your_data``.
 
-    Parameters
-    ----------
-    dmi : NIfTI-MRS file, or `SIMULATED`: the ring phantom is then written into `out` first, with its MRI and mask
-    mri, mask : NIfTI files or None
-    out : folder for the maps; None: the run's own folder in a sweep, else ``_build/your_data``
-
-    Raises
-    ------
-    InputError : the simulated example with an MRI or mask of somebody else
+    For a `dmi` of `SIMULATED` the ring phantom is written into `out` first, with its MRI and mask; then raises
+    `InputError` where others are given.
     """
     own = os.environ.get("PRECISE_RUN_FOLDER")
     folder = Path(out) if out is not None else Path(own, "maps") if own else Path("_build", "your_data")
@@ -79,30 +66,30 @@ def source(dmi, mri=None, mask=None, out=None) -> Source:
 
 @dataclass(frozen=True)
 class Report:
-    """A data set with what was estimated from it.
-
-    Attributes
-    ----------
-    series : the measurement, one or more frames
-    courses : kind ("conc", "sd", "bias") -> metabolite -> (x, y, z, frame) in mM, without the reference
-    marked : reason -> (x, y, z, frame), not zero where a voxel is flagged; only reasons that occur
-    """
+    """A measurement with what was estimated from it: `result` is that of `quantify.result`, with a frame axis."""
 
     source: Source
     summary: dict
     series: Series
-    courses: dict[str, dict[str, np.ndarray]]
-    marked: dict[str, np.ndarray]
+    result: xr.Dataset
 
     @cached_property
     def frame(self) -> int:
-        """The frame that is shown where only one is: the last that holds data, in which the label has arrived."""
+        """The one frame shown: the last that holds data, in which the label has arrived."""
         return int(np.flatnonzero(self.series.usable.any((1, 2, 3)))[-1])
 
     @cached_property
     def data(self) -> MRSI:
         """The frame shown."""
         return self.series[self.frame]
+
+    @cached_property
+    def courses(self) -> dict[str, dict[str, np.ndarray]]:
+        """Kind ("conc", "sd", "bias") -> metabolite -> (x, y, z, frame) in mM, without the reference."""
+        return {
+            kind: {m: self.result[v].sel(metabolite=m).values for m in self.metabolites if v in self.result}
+            for kind, v in KINDS.items()
+        }
 
     @property
     def maps(self) -> dict[str, dict[str, np.ndarray]]:
@@ -111,8 +98,9 @@ class Report:
 
     @property
     def flags(self) -> dict[str, np.ndarray]:
-        """Reason -> (x, y, z) of the frame shown."""
-        return {reason: values[..., self.frame] for reason, values in self.marked.items()}
+        """Reason -> (x, y, z) of the frame shown, not zero where a voxel is flagged; only reasons that occur."""
+        named = {reason: self.result["flags"].sel(reason=reason) for reason in self.summary["flags"]}
+        return {reason: values.values[..., self.frame] for reason, values in named.items() if values.any()}
 
     @property
     def model(self) -> SignalModel:
@@ -123,31 +111,25 @@ class Report:
         """Names without the reference, whose concentration is known."""
         return [name for name in self.model.names if name != self.model.reference]
 
-    @cached_property
+    @property
     def n_measured(self) -> int:
         """Time points before a zero-filled end."""
-        return self.model.acquisition.n_samples - nifti_mrs.zero_filled(self.series.sample())
+        return int(self.result.attrs["n_measured"])
 
-    @cached_property
+    @property
     def sigma(self) -> float:
-        """Noise SD of a time sample; where a FID is too short to tell, what the fit leaves."""
-        filled = self.model.acquisition.n_samples - self.n_measured
-        try:
-            return noise.noise_sd(self.series.sample(), self.model, filled)
-        except InputError:
-            return float(np.median(self.fit.sigma))
+        """Noise SD of a time sample."""
+        return float(self.result.attrs["noise_sd"])
 
-    @cached_property
-    def fit(self) -> FitResult:
-        """Model fit of every usable voxel: for the spectra, the SNR and the B0 map."""
-        return fit_fids(self.data.fids[self.data.usable], self.model)
+    def fitted(self, variable: str) -> np.ndarray:
+        """A variable of the fit in each usable voxel of the frame shown, (V,) or, for "amplitude", (V, M)."""
+        values = self.result[variable].isel(frame=self.frame).transpose("x", "y", "z", ...).values
+        return values[self.data.usable]
 
-    @cached_property
+    @property
     def snr(self) -> np.ndarray:
         """SNR of the reference line of each usable voxel (V,): fitted peak height over the SD of spectral noise."""
-        amplitude = self.fit.amplitudes[:, self.model.index(self.model.reference)]
-        height = amplitude * peak_height(self.model, self.fit.broadening_hz)
-        return height / (self.sigma * np.sqrt(self.n_measured))
+        return self.fitted("snr")
 
     def on_grid(self, values) -> np.ndarray:
         """Values (V,) of the usable voxels as (x, y, z), NaN elsewhere."""
@@ -166,21 +148,20 @@ class Report:
         """Index among the usable voxels of the best, the median and the worst SNR; fewer where there are fewer."""
         order, last = np.argsort(self.snr)[::-1], len(self.snr) - 1
         places = {last: "worst", last // 2: "median", 0: "best"} if last > 1 else {last: "worst", 0: "best"}
-        if last == 0:
-            places = {0: "the voxel"}
+        places = places if last else {0: "the voxel"}
         return {places[i]: int(order[i]) for i in sorted(places)}
 
     def about(self) -> str:
         """Header, grid and settings as a Markdown table."""
         a, axes = self.model.acquisition, "".join(nib.aff2axcodes(self.data.affine))
-        size = _sizes(self.data.affine)
+        grid = f"{' x '.join(map(str, self.data.grid_shape))} voxels of {_sizes(self.data.affine)} mm"
         field = f" ({a.spectrometer_frequency_mhz / DEUTERIUM_MHZ_PER_T:.2f} T)" if a.nucleus == "2H" else ""
         settings, weights, counts = (self.summary[k] for k in ("settings", "weights", "counts"))
         rows = {
             "nucleus, frequency": f"{a.nucleus}, {a.spectrometer_frequency_mhz:.4g} MHz{field}",
             "FID": f"{a.n_samples} points at {1e6 * a.dwell_time_s:.4g} µs: {a.bandwidth_hz:.4g} Hz"
             + (f", the last {a.n_samples - self.n_measured} zero-filled" if self.n_measured < a.n_samples else ""),
-            "grid": f"{' x '.join(map(str, self.data.grid_shape))} voxels of {size} mm, axes {axes}",
+            "grid": f"{grid}, axes {axes}",
             "frames": f"{len(self.series)}; pictures and numbers of one frame are of the last",
             "MRI": "none" if self.data.mri is None else self._about_mri(),
             "voxels quantified": f"{counts['estimated']} of {counts['voxels']}",
@@ -193,18 +174,16 @@ class Report:
         return "\n".join(["| | |", "|---|---|", *(f"| {name} | {text} |" for name, text in rows.items())])
 
     def _about_mri(self) -> str:
-        size = _sizes(self.data.mri_affine)
         ours, theirs = (a[:3, :3] / np.linalg.norm(a[:3, :3], axis=0) for a in (self.data.affine, self.data.mri_affine))
-        # the angle between the slice normals, whichever way the axes run
-        cosine = np.abs(ours.T @ theirs).max(1).min()
-        tilt = np.degrees(np.arccos(min(cosine, 1.0)))
-        return f"{' x '.join(map(str, self.data.mri.shape))} of {size} mm, turned by {tilt:.0f}° against the grid"
+        cosine = np.abs(ours.T @ theirs).max(1).min()  # between the slice normals, whichever way the axes run
+        grid = f"{' x '.join(map(str, self.data.mri.shape))} of {_sizes(self.data.mri_affine)} mm"
+        return f"{grid}, turned by {np.degrees(np.arccos(min(cosine, 1.0))):.0f}° against the grid"
 
     def results(self) -> str:
         """Median concentration with its spread over voxels and the median SD and bias, as a Markdown table."""
         kinds = [kind for kind in ("sd", "bias") if self.maps[kind]]
-        titles = {"sd": "SD of a voxel (median)", "bias": "bias (median)"}
-        noise_alone = self.summary["errors"].get("median_bias_of_noise_alone_mm") or {}
+        titles, errors = {"sd": "SD of a voxel (median)", "bias": "bias (median)"}, self.summary["errors"]
+        noise_alone = errors.get("median_bias_of_noise_alone_mm", {})
         head = ["metabolite", "median", "middle half of the voxels", *(titles[kind] for kind in kinds)]
         head += ["bias that noise alone would show"] if noise_alone else []
         rows = []
@@ -214,24 +193,21 @@ class Report:
             others += [f"{noise_alone[name]:.2f}"] if noise_alone else []
             rows.append([name, f"{middle:.2f}", f"{low:.2f} to {high:.2f}", *others])
         lines = [head, ["---"] * len(head), *rows]
-        errors = self.summary["errors"]
         which = "the voxels quantified" if len(self.series) == 1 else "the voxels of the last frame"
         how = f"All in {self.summary['units']}, over {which}. Errors: {errors['how']}."
         return f"{how}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
     def warnings(self) -> str:
         """Every sentence of caution in the summary, as a Markdown list."""
-        sentences = list(self.summary.get("warnings", []))
-        return "\n".join(f"- {text}" for text in sentences) or "Nothing to warn of was found."
+        return "\n".join(f"- {text}" for text in self.summary["warnings"]) or "Nothing to warn of was found."
 
     def files(self) -> str:
         """What was written, as a Markdown table."""
         rows = ["| file | what |", "|---|---|"]
         for path in sorted(self.source.out.glob("*.nii.gz")):
-            image = nib.load(path)
-            what = bytes(image.header["descrip"]).rstrip(b"\0").decode("ascii", "replace")
-            rows.append(f"| `{path.name}` | {what} |")
-        return "\n".join([*rows, "| `summary.json` | versions, settings, counts, warnings, timings |"])
+            rows.append(f"| `{path.name}` | {nifti.description_of(nib.load(path))} |")
+        rows.append("| `summary.json` | versions, settings, counts, warnings, timings |")
+        return "\n".join([*rows, f"| `{FILE}` | all of it for Python: maps, errors, flags, fit (xarray) |"])
 
     def values(self) -> dict[str, float]:
         """Numbers for the table of a sweep."""
@@ -248,19 +224,8 @@ def _sizes(affine) -> str:
 
 def read(where: Source) -> Report:
     """What `quantify` wrote for `where`, with the measurement itself."""
-    summary = json.loads((where.out / "summary.json").read_text(encoding="utf-8"))
+    found = result.read(where.out)
+    summary = json.loads(found.attrs["summary"])
     model = SignalModel.from_dict(summary["signal_model"])
     series = nifti_mrs.read_series(where.dmi, where.mri, where.mask, model)
-
-    def course(file: str) -> np.ndarray:
-        values = nifti.read_map(where.out / file)[0]
-        return values if values.ndim == 4 else values[..., None]
-
-    written = {*summary["files"], *summary["errors"].get("files", [])}  # not what an earlier run left
-    files = {kind: {name: nifti.map_file(kind, name) for name in model.names} for kind in KINDS}
-    courses = {
-        kind: {name: course(f) for name, f in named.items() if name != model.reference and f in written}
-        for kind, named in files.items()
-    }
-    marked = {reason: course(flag["file"]) for reason, flag in (summary.get("flags") or {}).items() if flag["voxels"]}
-    return Report(where, summary, series, courses, marked)
+    return Report(where, summary, series, found if "frame" in found.dims else found.expand_dims(frame=1, axis=-1))

@@ -1,8 +1,7 @@
 """A network for the acquisition of one's own data: the work of ``precise train --like``.
 
-From a NIfTI-MRS file come the acquisition (header) and, unless it is given, T2* (a fit of the voxels with signal). From
-them follow the training settings; the finished network goes into the user's model folder, where `precise quantify`
-finds it for every file of the same acquisition.
+The acquisition is from the header of a NIfTI-MRS file, T2* from a fit of its voxels unless given. The network goes into
+the user's model folder, where `precise quantify` finds it for every file of the same acquisition.
 """
 
 from __future__ import annotations
@@ -17,14 +16,16 @@ import numpy as np
 
 from precise_lib.errors import InputError
 from precise_lib.estimate import catalog
+from precise_lib.estimate.card import Card
 from precise_lib.estimate.fit import fit_fids
 from precise_lib.estimate.network import NetworkConfig
 from precise_lib.estimate.sampling import TrainConfig, signal_families
 from precise_lib.estimate.training import train
 from precise_lib.evaluate.accuracy import certify
 from precise_lib.io import nifti_mrs
-from precise_lib.signal.model import Acquisition, Resonance, SignalModel, peak_height
+from precise_lib.signal.model import Acquisition, Resonance, SignalModel
 from precise_lib.signal.mrsi import MRSI
+from precise_lib.signal.noise import peak_height
 from precise_lib.signal.presets import parse_metabolites
 
 PROVISIONAL_T2STAR_S = 0.030  # where the fit starts; it goes from nearly undamped to ten times this width
@@ -34,10 +35,7 @@ MOST_VOXELS, LOWEST_SNR = 1000, 5.0  # of a measurement of line widths
 
 @dataclass(frozen=True)
 class Lines:
-    """Width (FWHM of the lines' common Lorentzian) and frequency shift in each voxel that could be measured.
-
-    width_hz, shift_hz : (V,), Hz
-    """
+    """Width (FWHM of the lines' common Lorentzian) and shift (V,) in Hz of each voxel that could be measured."""
 
     width_hz: np.ndarray
     shift_hz: np.ndarray
@@ -51,10 +49,7 @@ class Lines:
 def signal_model(acquisition: Acquisition, metabolites: str, t2star_s: float) -> SignalModel:
     """Lines of `parse_metabolites` with one T2* under an acquisition; the reference is water.
 
-    Raises
-    ------
-    InputError : no water, a T2* that is none in seconds, lines beyond the bandwidth or at
-        (nearly) the same place
+    Raises `InputError`: no water, a T2* not in seconds, lines beyond the bandwidth or at (nearly) the same place.
     """
     low, high = T2STAR_RANGE_S
     if not low <= t2star_s <= high:
@@ -85,13 +80,10 @@ def close_lines(model: SignalModel, share: float) -> list[tuple[str, str, float]
 
 
 def measure_lines(data: MRSI) -> Lines:
-    """Width and shift of the lines in the voxels with signal, by `fit_fids`.
+    """Width and shift of the lines, by `fit_fids`, in the `MOST_VOXELS` voxels of the greatest energy early in the FID.
 
-    At most `MOST_VOXELS` voxels are fitted, those of the greatest energy early in the FID; what did not converge, or
-    has water below an SNR of `LOWEST_SNR`, does not count. The width is common to all lines of a voxel, so water,
-    the greatest by far, decides it.
-
-    Raises `InputError` when no voxel is left.
+    What did not converge, or has water below an SNR of `LOWEST_SNR`, does not count; raises `InputError` when no voxel
+    is left. The width is common to all lines of a voxel, so water, the greatest by far, decides it.
     """
     model, fids = data.model, data.fids[data.usable]
     early = max(2, int(PROVISIONAL_T2STAR_S / model.acquisition.dwell_time_s))
@@ -111,16 +103,13 @@ def measure_lines(data: MRSI) -> Lines:
 def settings_for(model: SignalModel, iterations: int | None = None) -> TrainConfig:
     """Our recipe for any signal model, in about the time that the shipped `dmi_11t7` took (15 minutes on 2 cores).
 
-    The two subspaces of the front end are as large as they have to be for the residual of the training family to
-    stay below 0.2 % and 0.5 %, those of `dmi_11t7` at least; an iteration costs more for longer FIDs and more lines, so
-    there are fewer of them.
+    The two subspaces of the front end leave residuals of the training family below 0.2 % and 0.5 %, and are those of
+    `dmi_11t7` at least; an iteration costs more for longer FIDs and more lines, so there are fewer of them.
     """
     config = TrainConfig.for_model(model)
-    size, n = NetworkConfig(), model.acquisition.n_samples
-    ranks = []
-    for family, least, residual in zip(
-        signal_families(config, 1000), (size.rank, size.aligned_rank), (2e-3, 5e-3), strict=True
-    ):
+    size, n, ranks = NetworkConfig(), model.acquisition.n_samples, []
+    least_and_residual = (size.rank, 2e-3), (size.aligned_rank, 5e-3)
+    for family, (least, residual) in zip(signal_families(config, 1000), least_and_residual, strict=True):
         smaller = family if len(family) <= n else family.T
         energy = np.linalg.eigvalsh(smaller @ smaller.conj().T)[::-1].clip(0)
         left = 1 - np.cumsum(energy) / energy.sum()
@@ -133,26 +122,22 @@ def settings_for(model: SignalModel, iterations: int | None = None) -> TrainConf
 
 
 def plan(like, metabolites: str, t2star_s: float | None = None, iterations=None, look=False):
-    """Training settings for the acquisition of a file, and what was found in it.
+    """Training settings for the acquisition of a file: a `TrainConfig`, and sentences on what was found in it.
 
-    Parameters
-    ----------
-    like : NIfTI-MRS file
-    metabolites : see `parse_metabolites`
-    t2star_s : T2* of all lines, s; None measures it, in the first frame of a time course
-    iterations : None for `settings_for`'s
-    look : measure the lines also where T2* is given
-
-    Returns
-    -------
-    `TrainConfig`, and sentences: what the header says, what was measured, and warnings that begin with "Note:"
+    Those are what the header says, what was measured, and warnings that begin with "Note:". `metabolites` are as in
+    `parse_metabolites`; T2* (s) of all lines is measured in the first frame where it is None, the lines also with
+    `look`; `iterations` None are those of `settings_for`.
     """
     stored = nifti_mrs.open_mrsi(like)
     acquisition = stored.acquisition
     if acquisition.nucleus != "2H":
         raise InputError(f"{like} holds data of {acquisition.nucleus}: give deuterium (2H) data.")
     model = signal_model(acquisition, metabolites, PROVISIONAL_T2STAR_S if t2star_s is None else t2star_s)
-    said, lines = [describe(like, acquisition)], None
+    header = (
+        f"{like}: {acquisition.nucleus} at {acquisition.spectrometer_frequency_mhz:.6g} MHz "
+        f"({acquisition.field_t:.4g} T), {acquisition.n_samples} points of {1e6 * acquisition.dwell_time_s:.4g} us."
+    )
+    said, lines = [header], None
     if t2star_s is None or look:
         lines = measure_lines(nifti_mrs.read_series(stored, model=model)[0])
         n = len(lines.width_hz)
@@ -170,23 +155,12 @@ def plan(like, metabolites: str, t2star_s: float | None = None, iterations=None,
     return config, said + ([] if lines is None else coverage(lines, config))
 
 
-def describe(like, acquisition: Acquisition) -> str:
-    """What the header says, in a sentence."""
-    a = acquisition
-    return (
-        f"{like}: {a.nucleus} at {a.spectrometer_frequency_mhz:.6g} MHz ({a.field_t:.4g} T), {a.n_samples} points of "
-        f"{1e6 * a.dwell_time_s:.4g} us."
-    )
-
-
 def coverage(lines: Lines, config: TrainConfig) -> list[str]:
     """What of the measured shifts and widths the training covers, in sentences."""
-    width = 1 / (np.pi * float(config.signal_model.t2star_s.max()))
+    widths = 1 / (np.pi * float(config.signal_model.t2star_s.max())) + np.array(config.broadening_range_hz)
+    found = {"Frequency shifts": (lines.shift_hz, config.shift_range_hz), "Line widths": (lines.width_hz, widths)}
     said = []
-    for what, values, span in (
-        ("Frequency shifts", lines.shift_hz, config.shift_range_hz),
-        ("Line widths", lines.width_hz, tuple(width + b for b in config.broadening_range_hz)),
-    ):
+    for what, (values, span) in found.items():
         outside = float(np.mean((values < span[0]) | (values > span[1])))
         low, high = np.percentile(values, (5, 95))
         said.append(
@@ -209,24 +183,16 @@ def check_storable(config: TrainConfig, name: str | None = None) -> None:
 
 
 def train_into_folder(config: TrainConfig, name: str | None = None, device="cpu", progress=True):
-    """Train, certify and store a network in the user's model folder; the same call goes on where one was interrupted.
+    """Train, certify and store a network in the user's model folder; the same call resumes where one was interrupted.
 
-    Parameters
-    ----------
-    name : name on the card; default the hash of the signal model
-
-    Returns
-    -------
-    The `models.Entry`, and whether it is new: a network of the same settings is not trained twice.
-
-    Raises
-    ------
-    InputError : a folder that cannot be written, a name that is taken, a damaged checkpoint
+    Returns the `catalog.Entry` and whether it is new: a network of the same settings is not trained twice. `name` is
+    that on the card, by default the hash of the signal model. Raises `InputError` for a folder that cannot be written,
+    a name that is taken or a damaged checkpoint.
     """
     key = config.signal_model.hash
     check_storable(config, name)
     for entry in catalog.trained():
-        if entry.hash == key and entry.problem is None and entry.card.get("config") == config.to_dict():
+        if entry.hash == key and entry.problem is None and entry.card.config == config:
             return entry, False
     settings = hashlib.sha256(json.dumps(config.to_dict(), sort_keys=True).encode()).hexdigest()[:8]
     work = catalog.folder() / f".training-{key}-{settings}"
@@ -242,7 +208,7 @@ def train_into_folder(config: TrainConfig, name: str | None = None, device="cpu"
 def _finished(weights: Path) -> bool:
     """Whether a training ended here but was interrupted before its network was stored."""
     try:
-        json.loads(weights.with_suffix(".json").read_text())
-    except (OSError, ValueError):
+        Card.read(weights, TrainConfig)
+    except InputError:
         return False
     return weights.is_file() and not weights.with_suffix(".checkpoint.safetensors").exists()

@@ -1,7 +1,7 @@
-"""Run a notebook with other parameters: papermill in a process of its own, so that runs cannot disturb each other.
+"""The one executor of notebooks: papermill in a process of its own, which ends with its parent.
 
-Parameters are data: they reach the notebook as literals, whatever they hold. A run gets an environment of its own
-(where records go, how many threads), ends with its parent, and says which cell failed and why.
+Parameters are data: they reach the notebook as literals, whatever they hold. No Python file of the folder where a run
+is started runs.
 """
 
 from __future__ import annotations
@@ -18,16 +18,18 @@ from pathlib import Path
 
 import yaml
 
-from precise_lib.errors import InputError
+from precise_lib.errors import InputError, reason
+from precise_lib.io.atomic import scratch
 from precise_lib.io.shipped import notebook_path
 
 START_TIMEOUT_S = 120
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "LOKY_MAX_CPU_COUNT")
 ADDED = {"injected-parameters", "papermill-error-cell-tag"}  # cells that papermill puts in
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Where a notebook stopped: the cell (its number as committed and first line), the error's name and message."""
+    """Where a notebook stopped: cell (its number as committed and first line), name and message of the error."""
 
     cell: str
     name: str
@@ -48,7 +50,7 @@ def require(*modules: str, extra: str) -> None:
 def find(name) -> Path:
     """A notebook by its path, or one that comes with the package by its name (``your_data``); else `InputError`."""
     path = Path(name)
-    if path.is_file():
+    if os.path.isfile(path):  # of os, which says False of a name that is too long
         return path.resolve()
     if path.name == str(name):
         with suppress(FileNotFoundError):
@@ -59,9 +61,7 @@ def find(name) -> Path:
 def parameters_of(notebook) -> dict[str, object]:
     """Parameters of a notebook and their defaults (None where a default is no literal).
 
-    Raises
-    ------
-    InputError : not readable, or it has no cell tagged ``parameters``
+    Raises `InputError` where it is not readable or has no cell tagged ``parameters``.
     """
     require("papermill", "ipykernel", extra="sweep")
     import nbformat
@@ -76,7 +76,7 @@ def parameters_of(notebook) -> dict[str, object]:
             nbformat.write(content, Path(own, "in.ipynb"))
             found = papermill.inspect_notebook(str(Path(own, "in.ipynb")))
     except Exception as error:  # whatever nbformat, JSON or papermill raise on a file that is no notebook
-        raise InputError(f"{notebook} is not readable as a notebook: {_first_line(error)}.") from error
+        raise InputError(f"{notebook} is not readable as a notebook: {reason(error)}.") from error
     if not any("parameters" in cell.metadata.get("tags", []) for cell in cells):
         raise InputError(f"{notebook} has no cell tagged 'parameters': add the tag to the cell that sets them.")
     return {name: _literal(about["default"]) for name, about in found.items()}
@@ -85,59 +85,70 @@ def parameters_of(notebook) -> dict[str, object]:
 def _literal(source: str):
     try:
         return ast.literal_eval(source)
-    except (ValueError, SyntaxError):
+    except Exception:  # what is no literal raises by its kind, one that is nested too deeply a MemoryError
         return None
 
 
-def _first_line(error) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-
-
-def execute(notebook, output, parameters: dict, environment=None, folder=None, cell_timeout_s=None) -> Failure | None:
-    """Run a notebook with `parameters` into the file `output`; None, or what went wrong.
+def execute(
+    notebook, output, parameters: dict, environment=None, folder=None, cell_timeout_s=None, kernel="", owner=None
+) -> Failure | None:
+    """Run a notebook with `parameters` into the file `output`, up to a cell that fails; None, or what went wrong.
 
     Parameters
     ----------
-    notebook : its file; `output` gets the executed copy, up to the cell that failed
     parameters : name -> None, bool, int, float, str, or lists and dicts of these
     environment : environment variables on top of this process's own
-    folder : working directory of the notebook; default the current one
+    folder : working directory of the notebook; default the current one. It is not searched for modules
     cell_timeout_s : longest time that one cell may take; default no limit
+    kernel : code for the kernel's configuration
+    owner : where this is a worker process, the number of the one that started it and with which the run ends
     """
     require("papermill", "ipykernel", extra="sweep")
     output = Path(output).absolute()
     output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".run-", dir=output.parent, ignore_cleanup_errors=True) as own:
-        source, target, values = (Path(own, name) for name in ("in.ipynb", "out.ipynb", "parameters.yaml"))
+    with scratch(output.parent) as own:
+        source, target, values = (own / name for name in ("in.ipynb", "out.ipynb", "parameters.yaml"))
         source.write_bytes(Path(notebook).read_bytes())
         values.write_text(yaml.safe_dump(parameters, allow_unicode=True), encoding="utf-8")
-        # neither the user's Jupyter settings nor a stray kernel
-        settings = {f"JUPYTER_{n}_DIR": str(Path(own, n.lower())) for n in ("CONFIG", "DATA", "RUNTIME")}
         # plain names of files: papermill would fill in what stands in braces
-        command = [sys.executable, "-m", "papermill", source.name, target.name, "--parameters_file", values.name]
-        command += ["--kernel", "python3", "--language", "python", "--cwd", folder or os.getcwd()]
-        command += ["--no-progress-bar", "--log-level", "ERROR", "--start-timeout", START_TIMEOUT_S]
-        if cell_timeout_s is not None:
-            command += ["--execution-timeout", cell_timeout_s]
-        profile = Path(own, "ipython", "profile_default", "ipython_kernel_config.py")
-        profile.parent.mkdir(parents=True)
-        profile.write_text("c.IPKernelApp.log_level = 40  # no warning that a local kernel speaks plain TCP\n")
-        settings |= {"IPYTHONDIR": str(profile.parent.parent)} | (environment or {})
-        code, complaint = _run([str(part) for part in command], os.environ | settings, own)
-        failure = None
-        if code:
-            failure = failure_of(target) or Failure("the start", "papermill", complaint)
+        command = [sys.executable, "-m", "precise_lib.run.papermill", source.name, target.name]
+        command += ["--parameters_file", values.name, "--kernel", "python3", "--language", "python"]
+        command += ["--cwd", folder or os.getcwd(), "--no-progress-bar", "--log-level", "ERROR"]
+        command += ["--start-timeout", START_TIMEOUT_S]
+        command += [] if cell_timeout_s is None else ["--execution-timeout", cell_timeout_s]
+        settings = os.environ | _settings(own, kernel) | (environment or {})
+        code, complaint = _run([str(part) for part in command], settings, own, owner)
+        failure = (failure_of(target) or Failure("the start", "papermill", complaint)) if code else None
         if target.is_file():
             os.replace(target, output)
     return failure
 
 
-def _run(command: list[str], environment: dict, folder: str) -> tuple[int, str]:
-    """Exit code and last line on stderr of a process that ends when this one is interrupted."""
+def _settings(own: Path, kernel: str) -> dict[str, str]:
+    """Environment in which neither the user's Jupyter settings, nor a stray kernel, nor a file in the folder counts."""
+    profile = own / "ipython" / "profile_default" / "ipython_kernel_config.py"
+    profile.parent.mkdir(parents=True)
+    quiet = "c.IPKernelApp.log_level = 50  # neither that it speaks plain TCP nor that it was told to end\n"
+    profile.write_text(f"{quiet}c.IPKernelApp.ignore_cwd = True\n{kernel}", encoding="utf-8")
+    settings = {f"JUPYTER_{name}_DIR": str(own / name.lower()) for name in ("CONFIG", "DATA", "RUNTIME")}
+    settings |= {"IPYTHONDIR": str(own / "ipython"), "PYTHONSAFEPATH": "1"}
+    if path := os.environ.get("PYTHONPATH"):  # ipykernel drops a first entry that is the working folder
+        settings["PYTHONPATH"] = os.pathsep.join([str(own / "nothing"), path])
+    return settings
+
+
+def _run(command: list[str], environment: dict, folder: Path, owner: int | None) -> tuple[int, str]:
+    """Exit code and last line on stderr of a process that ends when this one, or its `owner`, does."""
     quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    environment |= {"PRECISE_PARENT": str(os.getpid())}
     process = subprocess.Popen(command, env=environment, cwd=folder, text=True, **quiet)
     try:
-        _, text = process.communicate()
+        while True:
+            with suppress(subprocess.TimeoutExpired):
+                text = process.communicate(timeout=1)[1]
+                break
+            if owner is not None and os.getppid() != owner:
+                os._exit(1)  # and the process follows, as after any other end of this one
     except BaseException:
         process.terminate()  # papermill then ends its kernel
         try:

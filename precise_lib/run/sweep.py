@@ -1,9 +1,8 @@
 """Run a notebook over a table of parameters, side by side, and gather what it measured: ``precise sweep``.
 
-Every row is one run in ``OUT/runs/<key>``. The key is a hash of the notebook, the parameters and the version of this
-package, and a run counts as finished when its ``run.json`` is there, which arrives last and whole. So a sweep that was
-interrupted goes on where it stopped, a table that grew runs its new rows only, and the resulting table is the same
-whatever happened on the way. After a change to anything that the key does not know (the package's code under the same
+Every row is one run in ``OUT/runs/<key>``, finished when its ``run.json`` is there, which arrives last and whole: an
+interrupted sweep resumes where it stopped, a table that grew runs its new rows only. The key is a hash of the notebook,
+the parameters and the version of this package; after a change to anything else (the package's code under the same
 version, the content of a data file), sweep into another folder.
 """
 
@@ -11,10 +10,9 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
 import os
-import shutil
-import tempfile
 import time
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -24,12 +22,12 @@ from joblib import Parallel, delayed, parallel_config
 from tqdm import tqdm
 
 from precise_lib import __version__
-from precise_lib.errors import InputError
+from precise_lib.errors import InputError, reason
+from precise_lib.io.atomic import scratch, staged, write_text
 from precise_lib.run import notebooks, tables
 
 CELL_TIMEOUT_S = 24 * 3600
 WORKERS_TIMEOUT_S = 24 * 3600
-THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "LOKY_MAX_CPU_COUNT")
 
 
 @dataclass(frozen=True)
@@ -41,16 +39,21 @@ class Run:
     folder: Path
 
     @property
+    def refused(self) -> str:
+        """Why this row cannot be run; empty where it can."""
+        return next((v.reason for v in self.parameters.values() if isinstance(v, tables.Refused)), "")
+
+    @property
     def finished(self) -> dict | None:
         """Content of ``run.json``: parameters, what was recorded, time and version; None before the end."""
-        return _read(self.folder / "run.json")
+        return None if self.refused else _read(self.folder / "run.json")
 
     @property
     def state(self) -> tuple[str, str]:
         """("finished", ""), ("failed", the reason) or ("not run", "")."""
         if self.finished:
             return "finished", ""
-        failed = _read(self.folder / "failed.json")
+        failed = {"error": self.refused} if self.refused else _read(self.folder / "failed.json")
         return ("failed", failed["error"]) if failed else ("not run", "")
 
 
@@ -61,19 +64,10 @@ def _read(path: Path) -> dict | None:
         return None
 
 
-def _write(path: Path, text: str) -> None:
-    """A whole file or nothing."""
-    handle, part = tempfile.mkstemp(prefix=".", suffix=".part", dir=path.parent)
-    with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-        file.write(text)
-    os.chmod(part, 0o644)  # mkstemp makes it private
-    os.replace(part, path)
-
-
 def run_key(notebook: Path, parameters: dict) -> str:
     """Sixteen hexadecimal digits for a notebook's content, its parameters and the version of this package."""
     content = hashlib.sha256(notebook.read_bytes()).hexdigest()
-    text = json.dumps([content, parameters, __version__], sort_keys=True)
+    text = json.dumps([content, parameters, __version__], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -82,49 +76,47 @@ def collect(**values) -> None:
 
     Outside a sweep nothing happens. Claims need not be repeated here: `evaluate.claims.record` is gathered too.
     """
-    path = os.environ.get("PRECISE_SWEEP_VALUES")
-    if path:
+    if path := os.environ.get("PRECISE_SWEEP_VALUES"):
         kept = (_read(Path(path)) or {}) | {k: v.item() if hasattr(v, "item") else v for k, v in values.items()}
-        _write(Path(path), json.dumps(kept))
+        write_text(path, json.dumps(kept))
 
 
-def execute(run: Run, threads: int | None = None, working_folder: str | None = None) -> None:
-    """Do one run and keep its result, or why it failed; other runs are never affected."""
+def execute(run: Run, threads: int | None = None, working_folder: str | None = None, owner: int | None = None) -> None:
+    """Do one run and keep its result, or why it failed; other runs are never affected.
+
+    `owner` is the process of the sweep where it is on this computer: this run ends with it.
+    """
     started = time.time()
     run.folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".attempt-", dir=run.folder, ignore_cleanup_errors=True) as attempt:
-        records, values, executed = Path(attempt, "records"), Path(attempt, "values.json"), Path(attempt, "nb.ipynb")
+    with scratch(run.folder) as attempt:
+        records, values, executed = attempt / "records", attempt / "values.json", attempt / "nb.ipynb"
         environment = {
             "PRECISE_RECORDS": str(records),
             "PRECISE_SWEEP_VALUES": str(values),
             "PRECISE_NOTEBOOK": "".join(c if c.isalnum() or c in "-_" else "_" for c in run.notebook.stem),
             "PRECISE_SCALE": "sweep",
             "PRECISE_RUN_FOLDER": str(run.folder),
-        } | (dict.fromkeys(THREADS, str(threads)) if threads else {})
+        } | (dict.fromkeys(notebooks.THREADS, str(threads)) if threads else {})
+        owner = None if owner == os.getpid() else owner
         try:
             problem = notebooks.execute(
-                run.notebook, executed, run.parameters, environment, working_folder, CELL_TIMEOUT_S
+                run.notebook, executed, run.parameters, environment, working_folder, CELL_TIMEOUT_S, "", owner
             )
-            found = [json.loads(p.read_text(encoding="utf-8")) for p in _in_order(records)]
-        except (InputError, OSError) as error:
-            problem = error
+            made = sorted(records.glob("[!.]*.json"), key=lambda path: (path.stat().st_mtime_ns, path.name))
+            found = [json.loads(path.read_text(encoding="utf-8")) for path in made]
+        except Exception as error:  # whatever else a run may raise is that run's
+            problem = error if isinstance(error, InputError) else reason(error)
         about = {"parameters": run.parameters, "version": __version__, "seconds": round(time.time() - started, 1)}
-        name = "failed" if problem else "notebook"
+        if not problem:
+            about |= {"records": found, "values": _read(values) or {}}
         if executed.is_file():
-            os.replace(executed, run.folder / f"{name}.ipynb")
-        if problem:
-            _write(run.folder / "failed.json", json.dumps(about | {"error": str(problem)}, indent=1))
-            return
-        about |= {"records": found, "values": _read(values) or {}}
-        _write(run.folder / "run.json", json.dumps(about, indent=1))
-    # left by a failed attempt, or by one that was killed
-    for old in [*run.folder.glob("failed.*"), *run.folder.glob(".attempt-*")]:
-        shutil.rmtree(old, ignore_errors=True) if old.is_dir() else old.unlink(missing_ok=True)
-
-
-def _in_order(records: Path) -> list[Path]:
-    """Records of claims in the order in which the notebook made them."""
-    return sorted(records.glob("[!.]*.json"), key=lambda path: (path.stat().st_mtime_ns, path.name))
+            os.replace(executed, run.folder / f"{'failed' if problem else 'notebook'}.ipynb")
+    if problem:
+        write_text(run.folder / "failed.json", json.dumps(about | {"error": str(problem)}, indent=1))
+        return
+    for old in run.folder.glob("failed.*"):
+        old.unlink(missing_ok=True)
+    write_text(run.folder / "run.json", json.dumps(about, indent=1))
 
 
 def measured(run: Run) -> dict:
@@ -142,38 +134,24 @@ def write_table(path: Path, runs: list[Run], parameters: list[str]) -> None:
     """One line per row of the sweep: number, parameters, state, what was measured, its notebook."""
     results = [measured(run) for run in runs]
     columns = list(dict.fromkeys(name for result in results for name in result))
-    with tempfile.TemporaryFile("w+", encoding="utf-8", newline="") as buffer:
-        table = csv.writer(buffer, lineterminator="\n")
-        # a value may have the name of a parameter
-        names = [f"{name} (measured)" if name in parameters else name for name in columns]
-        table.writerow(["run", *parameters, "state", *names, "error", "notebook"])
-        for number, (run, result) in enumerate(zip(runs, results, strict=True), 1):
-            state, error = run.state
-            name = {"finished": "notebook.ipynb", "failed": "failed.ipynb"}.get(state)
-            where = f"runs/{run.folder.name}/{name}" if name and (run.folder / name).is_file() else ""
-            own = [_cell(run.parameters.get(name, "")) for name in parameters]
-            table.writerow([number, *own, state, *[_cell(result.get(name, "")) for name in columns], error, where])
-        buffer.seek(0)
-        _write(path, buffer.read())
+    buffer = io.StringIO()
+    table = csv.writer(buffer, lineterminator="\n")
+    # a value may have the name of a parameter
+    names = [f"{name} (measured)" if name in parameters else name for name in columns]
+    table.writerow(["run", *parameters, "state", *names, "error", "notebook"])
+    for number, (run, result) in enumerate(zip(runs, results, strict=True), 1):
+        state, error = run.state
+        name = {"finished": "notebook.ipynb", "failed": "failed.ipynb"}.get(state)
+        where = f"runs/{run.folder.name}/{name}" if name and (run.folder / name).is_file() else ""
+        own = [_cell(run.parameters.get(name, "")) for name in parameters]
+        table.writerow([number, *own, state, *[_cell(result.get(name, "")) for name in columns], error, where])
+    write_text(path, buffer.getvalue().encode("utf-8", "replace").decode())
 
 
 def _cell(content):
+    if isinstance(content, tables.Refused):
+        return ""
     return json.dumps(content) if isinstance(content, list | dict | bool) or content is None else content
-
-
-def prepare(notebook, table, out) -> tuple[list[Run], list[str]]:
-    """Runs of a table and the names of its columns; raises `InputError` before anything is run or written."""
-    notebook, out = notebooks.find(notebook), Path(out).resolve()
-    rows = tables.read(table, notebooks.parameters_of(notebook))
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out} is a file, not a folder: give another folder to write to.")
-    try:
-        (out / "runs").mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=out / "runs").close()
-    except OSError as error:
-        raise InputError(f"The folder {out} cannot be written ({error.strerror}): give another one.") from error
-    runs = [Run(notebook, row, out / "runs" / run_key(notebook, row)) for row in rows]
-    return runs, list(dict.fromkeys(name for row in rows for name in row))
 
 
 @contextmanager
@@ -207,33 +185,38 @@ def sweep(notebook, table, out, jobs: int | None = None, scheduler: str | None =
     Parameters
     ----------
     notebook : any notebook with a cell tagged ``parameters``, or ``your_data``
-    table : parameters, see `parameter_table.read`
-    out : folder for ``table.csv`` and ``runs/``
+    table, out : parameters, see `tables.read`; folder for ``table.csv`` and ``runs/``
     jobs : runs at a time on this computer, default 1; each gets its share of the cores
     scheduler : address of a Dask scheduler, which then decides how many run at a time; its workers need this package
         and this file system
 
     Returns
     -------
-    list of `Run`, one per row. A failed run does not stop the others; the next call tries it again.
+    list of `Run`, one per row. A failed run, also one of a value that no notebook can get, does not stop the others;
+    the next call tries it again.
 
     Raises
     ------
     InputError : notebook, table, folder or scheduler cannot be used; nothing has been run then
-    KeyboardInterrupt : after writing the table of what is finished; the same call goes on from there
+    KeyboardInterrupt : after writing the table of what is finished; the same call resumes from there
     """
     if jobs is not None and (scheduler or jobs < 1):
         raise InputError("--jobs is a positive number of runs on this computer; a scheduler needs none.")
-    runs, parameters = prepare(notebook, table, out)
+    notebook, out = notebooks.find(notebook), Path(out).absolute()
+    rows = tables.read(table, notebooks.parameters_of(notebook))
+    with staged(out), staged(out / "runs"):  # an unwritable folder is refused now
+        pass
+    runs = [Run(notebook, row, out / "runs" / run_key(notebook, row)) for row in rows]
     # equal rows are one run
-    waiting = list({run.folder: run for run in runs if not run.finished}.values())
+    waiting = list({run.folder: run for run in runs if not (run.finished or run.refused)}.values())
     threads = None if scheduler else max(1, (os.cpu_count() or 1) // min(jobs or 1, len(waiting) or 1))
+    owner = None if scheduler else os.getpid()
     with _cluster(scheduler) if scheduler else nullcontext():
         # one run a task: joblib would send several quick ones together
         workers = _Watched(n_jobs=None if scheduler else jobs or 1, batch_size=1)
         try:
             with tqdm(total=len(waiting), unit="run", disable=not progress) as workers.bar:
-                workers(delayed(execute)(run, threads, os.getcwd()) for run in waiting)
+                workers(delayed(execute)(run, threads, os.getcwd(), owner) for run in waiting)
         finally:
-            write_table(Path(out) / "table.csv", runs, parameters)
+            write_table(out / "table.csv", runs, list(dict.fromkeys(name for row in rows for name in row)))
     return runs

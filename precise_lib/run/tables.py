@@ -5,12 +5,11 @@ from __future__ import annotations
 import csv
 import json
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from precise_lib.errors import InputError, reason
-from precise_lib.io.text import read_yaml
+from precise_lib.io.text import check_content, read_yaml
 
 INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)")
 NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?|[-+]?inf|nan")
@@ -18,49 +17,35 @@ MOST_DIGITS = 300
 WORDS = {"true": True, "false": False, "none": None, "null": None}
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML in which 1e-3 is a number, as everywhere else, and 2024-05-01 a text."""
+@dataclass(frozen=True)
+class Refused:
+    """Stands for a value that no notebook can get, for a reason in a sentence."""
 
-
-_Loader.yaml_implicit_resolvers = {
-    first: [pair for pair in pairs if pair[0] not in ("tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:float")]
-    for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(
-        r"^([-+]?[0-9]+\.[0-9]*([eE][-+]?[0-9]+)?|[-+]?[0-9]+[eE][-+]?[0-9]+"
-        r"|[-+]?\.[0-9]+([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN))$"
-    ),
-    list("-+0123456789."),
-)
+    reason: str
 
 
 def read(path, defaults: dict[str, object]) -> list[dict]:
-    """Rows of a table as {parameter: value}, in their order.
+    """Rows of a table as {parameter: value}, in their order; a value that cannot be used is `Refused`.
 
     Parameters
     ----------
     path : ``.csv`` (first line: names; an empty cell: the default) or ``.yaml`` / ``.yml`` (a list of mappings)
     defaults : the parameters that exist and their defaults; where a default is text, a cell of a CSV stays text
 
-    A cell of a CSV is otherwise an integer, a number, true, false or none, a JSON list or mapping, or text; a number
-    with leading zeros is text (``007``), and so is anything in JSON quotes.
+    A cell of a CSV is otherwise a number, true, false or none, a JSON list or mapping, or text; a number with leading
+    zeros is text (``007``), and so is anything in JSON quotes.
 
     Raises
     ------
-    InputError : not readable, no row, a name that is no parameter or appears twice, a value that is none of these
+    InputError : not readable, no row, a name that is no parameter or appears twice
     """
     path = Path(path)
     if path.suffix.lower() not in (".csv", ".yaml", ".yml"):
         raise InputError(f"{path} is no table of parameters: give a .csv or .yaml file.")
-    if path.suffix.lower() == ".csv":
-        try:
-            rows = _csv(path, path.read_text(encoding="utf-8-sig"), defaults)
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
-            raise InputError(f"The table {path} is not readable: {reason(error)}.") from error
-    else:
-        rows = _yaml(path)
+    try:
+        rows = _csv(path, defaults) if path.suffix.lower() == ".csv" else _yaml(path)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"The table {path} is not readable: {reason(error)}.") from error
     if not rows:
         raise InputError(f"The table {path} has no row: give one for each run.")
     unknown = sorted({name for row in rows for name in row} - set(defaults))
@@ -72,7 +57,8 @@ def read(path, defaults: dict[str, object]) -> list[dict]:
     return rows
 
 
-def _csv(path: Path, text: str, defaults) -> list[dict]:
+def _csv(path: Path, defaults) -> list[dict]:
+    text = path.read_text(encoding="utf-8-sig")
     header = text.partition("\n")[0]
     # spreadsheets of some countries write semicolons
     lines = csv.reader(text.splitlines(keepends=True), delimiter=";" if header.count(";") > header.count(",") else ",")
@@ -100,7 +86,7 @@ def value(cell: str, default=None):
     if cell.lower() in WORDS:
         return WORDS[cell.lower()]
     if len(cell) > MOST_DIGITS and NUMBER.fullmatch(cell):
-        raise InputError(f"The cell {cell[:20]}... has {len(cell)} digits: give a number of at most {MOST_DIGITS}.")
+        return Refused(f"The cell {cell[:20]}... has {len(cell)} digits: give a number of at most {MOST_DIGITS}.")
     if INTEGER.fullmatch(cell):
         return int(cell)
     if NUMBER.fullmatch(cell) and not re.match(r"[-+]?0[0-9]", cell):
@@ -110,22 +96,32 @@ def value(cell: str, default=None):
 
 def _json(cell: str):
     try:
-        return json.loads(cell)
+        content = json.loads(cell)
+        check_content(content)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"The cell {cell[:80]} is not readable as JSON: {reason(error)}.") from error
+        return Refused(f"The cell {cell[:80]} is not readable as JSON: {reason(error)}.")
+    return content
 
 
 def _yaml(path: Path) -> list[dict]:
-    rows = read_yaml(path, "The table", _Loader)
+    rows = read_yaml(path, "The table", check=False)
     if rows is None:
         return []
     if not (isinstance(rows, list) and all(isinstance(row, dict) for row in rows)):
         raise InputError(f"The table {path} must be a list of mappings, one for each run.")
-    for row in rows:
-        for name, content in row.items():
-            if not isinstance(name, str) or not _plain(content):
-                raise InputError(f"The value of {name} in {path} is neither a number, a text, nor a list of these.")
-    return rows
+    if unnamed := [name for row in rows for name in row if not isinstance(name, str)]:
+        raise InputError(f"The table {path} has {str(unnamed[0])[:80]!r} where the name of a parameter belongs.")
+    return [{name: _usable(name, content) for name, content in row.items()} for row in rows]
+
+
+def _usable(name: str, content):
+    try:
+        check_content(content)
+    except ValueError as error:
+        return Refused(f"The value of {name} cannot be used: {reason(error)}.")
+    if _plain(content):
+        return content
+    return Refused(f"The value of {name} is neither a number, a text, nor a list or mapping of these.")
 
 
 def _plain(content) -> bool:

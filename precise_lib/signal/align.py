@@ -1,8 +1,6 @@
-"""Images on one grid seen on another: every position goes through both affines, never through array indices.
+"""Images on one grid seen on another, through both affines: size, position, angle and handedness may differ.
 
-A voxel of the MRSI is large against those of an MRI, so it is not sampled at its center: the image is averaged over
-it, at points about as far apart as the image's own voxels, up to 40 along an axis. Grids may differ in size, position,
-angle and handedness.
+The image is averaged over each voxel of the other grid, at points about as far apart as the image's own voxels.
 """
 
 from __future__ import annotations
@@ -20,19 +18,14 @@ EDGE = 1e-6  # voxels; what rounding of affines may move a point over the rim of
 
 
 def sampled(image, image_affine, affine, voxels, order: int = 1, least: int = 1):
-    """Mean of an image over voxels of another grid.
+    """Mean (V,) of an image over voxels of another grid, and share (V,) of the points that lie within the image.
 
     Parameters
     ----------
-    image : (X, Y, Z); what is not finite has no weight
-    image_affine, affine : (4, 4) of the image, and of the grid that `voxels` count in; both to mm
-    voxels : (V, 3) indices
+    image : (X, Y, Z); what is not finite has no weight, and the mean of nothing is NaN
+    image_affine, affine : (4, 4) of the image, and of the grid that `voxels` (V, 3) count in; both to mm
     order : 1 interpolates linearly, 0 takes the nearest voxel of the image
     least : points along each axis of a voxel, at least
-
-    Returns
-    -------
-    mean (V,), NaN where the image holds nothing finite; share (V,) of the points that lie within the image
 
     Raises
     ------

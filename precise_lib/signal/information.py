@@ -1,4 +1,7 @@
-"""How the FID of a signal model changes with its parameters: what the Fisher matrix and a Gauss-Newton step need."""
+"""What a FID tells of its parameters: the Jacobian J of the signal model, and the Fisher matrix and its inverse.
+
+White noise of SD sigma per real channel makes it ``Re(J^H J) / sigma^2``; its inverse is the Cramer-Rao bound.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +18,12 @@ def jacobian(
     Then, where the model has them, by the square of the Gaussian width (Hz^2: the width itself has no slope at zero)
     and by the offset of the lipids (Hz).
     """
-    envelope = model.envelope(shift_hz, broadening_hz, phase_rad, gaussian_hz)
+    envelope, t = model.envelope(shift_hz, broadening_hz, phase_rad, gaussian_hz), model.acquisition.time_s
     lines, lipid = envelope[..., None, :] * model.basis().T, model.of_role("lipid")
     if np.any(offset_hz):
-        lines = lines * model.lipid_rotation(offset_hz)
+        lines = lines * np.exp(2j * np.pi * (np.asarray(offset_hz, float)[..., None, None] * lipid[:, None]) * t)
     amplitudes = np.asarray(amplitudes, float)
     signal = np.einsum("...m,...mt->...t", amplitudes, lines)
-    t = model.acquisition.time_s
     nuisance = [2j * np.pi * t * signal, -np.pi * t * signal, 1j * signal]
     if model.lineshape == "voigt":
         nuisance.append(-GAUSSIAN * t**2 * signal)
@@ -32,17 +34,58 @@ def jacobian(
     return np.concatenate([np.broadcast_to(v, shape + v.shape[-2:]) for v in (lines, nuisance)], axis=-2)
 
 
-def covariance(model: SignalModel, amplitudes, sigma, *args, **nuisance) -> np.ndarray:
-    """Inverse Fisher matrix (..., M + 3, M + 3) in the order of `jacobian`, per noise `sigma` (...).
+def fisher(jacobian) -> np.ndarray:
+    """``Re(J^H J)`` (..., K, K) of a Jacobian (..., K, t), real or complex: the Fisher matrix for unit noise."""
+    return (jacobian.conj() @ np.swapaxes(jacobian, -1, -2)).real
 
-    Further arguments are those of `jacobian`: shift_hz, broadening_hz, phase_rad and so on. Without any lipid their
-    offset has no meaning, and counts as known.
+
+def inverse(fisher) -> np.ndarray:
+    """Inverse (..., K, K) of Fisher matrices, brought to unit diagonal first, since units may differ by any factor.
+
+    A parameter of which the data tell nothing, with a row of zeros, counts as known and has the variance one.
     """
-    j = jacobian(model, amplitudes, *args, **nuisance)
-    fisher = np.einsum("...at,...bt->...ab", j.conj(), j).real
-    if model.of_role("lipid").any():
-        fisher[..., -1, -1] = np.where(fisher[..., -1, -1] > 0, fisher[..., -1, -1], 1.0)
     scale = np.sqrt(np.einsum("...aa->...a", fisher))
-    normalized = fisher / (scale[..., :, None] * scale[..., None, :])
-    inverse = np.linalg.inv(normalized) / (scale[..., :, None] * scale[..., None, :])
-    return inverse * np.asarray(sigma, float)[..., None, None] ** 2
+    void = scale == 0
+    if void.any():
+        fisher, scale = fisher + void[..., None] * np.eye(void.shape[-1]), np.where(void, 1.0, scale)
+    product = scale[..., :, None] * scale[..., None, :]
+    return np.linalg.inv(fisher / product) / product
+
+
+def covariance(model: SignalModel, amplitudes, sigma, *args, **nuisance) -> np.ndarray:
+    """Inverse Fisher matrix (..., M + 3, M + 3) per noise `sigma` (...); order and further arguments of `jacobian`."""
+    bound = inverse(fisher(jacobian(model, amplitudes, *args, **nuisance)))
+    return bound * np.asarray(sigma, float)[..., None, None] ** 2
+
+
+class LineMoments:
+    """The Fisher matrix of Eq. 2 from moments ``sum_t t^p conj(e_k) e_l`` of the unit lines e, without a Jacobian.
+
+    They depend on the broadening alone: shift and phase of all lines together drop out.
+    """
+
+    def __init__(self, model: SignalModel):
+        self.time_s, basis = model.acquisition.time_s, model.basis()
+        self.m = basis.shape[1]
+        products = (basis.conj()[:, :, None] * basis[:, None, :]).reshape(len(self.time_s), self.m**2)
+        self.products = np.hstack([self.time_s[:, None] ** p * products for p in range(3)])
+
+    def gram(self, broadening_hz) -> np.ndarray:
+        """The moments (V, 3, M, M) for p = 0, 1, 2 at broadenings (V,)."""
+        squared = np.exp(-2 * np.pi * np.asarray(broadening_hz)[:, None] * self.time_s)
+        return (squared @ self.products).reshape(-1, 3, self.m, self.m)
+
+    def fisher(self, gram, amplitudes) -> np.ndarray:
+        """Fisher matrices (V, M + 3, M + 3) for unit noise of amplitudes (V, M), in the order of `jacobian`."""
+        m = self.m
+        ca = np.einsum("vpkl,vl->vpk", gram, amplitudes)
+        aca = np.einsum("vpk,vk->vp", ca, amplitudes).real
+        out = np.zeros((len(amplitudes), m + 3, m + 3))
+        out[:, :m, :m] = gram[:, 0].real
+        cross = np.stack([-2 * np.pi * ca[:, 1].imag, -np.pi * ca[:, 1].real, -ca[:, 0].imag], -1)
+        out[:, :m, m:], out[:, m:, :m] = cross, cross.swapaxes(1, 2)
+        # the broadening is orthogonal to shift and phase
+        out[:, m, m], out[:, m + 1, m + 1] = 4 * np.pi**2 * aca[:, 2], np.pi**2 * aca[:, 2]
+        out[:, m + 2, m + 2] = aca[:, 0]
+        out[:, m, m + 2] = out[:, m + 2, m] = 2 * np.pi * aca[:, 1]
+        return out

@@ -1,20 +1,10 @@
-"""The signal model of Eqs 1 and 2 of PRECISE-DMI: acquisition, resonances, FIDs, noise and SNR.
+"""The signal model of Eqs 1 and 2 of PRECISE-DMI: acquisition, resonances and noiseless FIDs.
 
-Sign convention: a resonance above the carrier (higher ppm) has a positive frequency under a plain
-``numpy.fft.fft``. Line broadening is an extra Lorentzian full width ``broadening_hz`` common to all lines:
-``1/T2*' = 1/T2* + pi * broadening_hz``. For lines with one common T2*, this is Eq. 2's ``T + delta T`` in
-other words (`broadening_from_delta_t` converts).
+``S(t) = exp(i phi + (2 pi i shift - pi broadening) t - GAUSSIAN (g t)^2) sum_m a_m B_m(t) exp(2 pi i o_m t)``
 
-Proton spectra need three terms more (PRECISE-DMI, Discussion), and a signal model may have any of them:
-
-* baseline: resonances of role "baseline" (macromolecules) are fitted but not of interest. A resonance may consist of
-  many lines in fixed proportion, ``sum_l c_l exp(2 pi i nu_l t - GAUSSIAN (g_l t)^2 - t / T2*)`` with complex c_l;
-* lipids: resonances of role "lipid" come from elsewhere, the scalp, and have a frequency of their own: all of them are
-  shifted by one further ``offset_hz``;
-* lineshape "voigt": an unknown Gaussian width g common to all lines, ``exp(-GAUSSIAN (g t)^2)``, beside the Lorentzian.
-
-So ``S(t) = exp(i phi + (2 pi i shift - pi broadening) t - GAUSSIAN (g t)^2) sum_m a_m B_m(t) exp(2 pi i o_m t)``, with
-``o_m = offset_hz`` for lipids and zero for all others.
+Higher ppm is a positive frequency under a plain ``numpy.fft.fft``; broadening is an extra Lorentzian full width common
+to all lines. For proton spectra: role "baseline" (macromolecules, fitted but not of interest), role "lipid" (scalp, one
+offset o of their own) and lineshape "voigt" (an unknown common Gaussian width g).
 """
 
 from __future__ import annotations
@@ -27,7 +17,6 @@ from functools import cached_property
 import numpy as np
 
 from precise_lib.errors import InputError, reason
-from precise_lib.signal.presets import SHIFTS_2H_PPM
 
 DEUTERIUM_MHZ_PER_T = 6.5359
 MOST_SAMPLES = 2**20  # a header or card that claims more is wrong, and would fill the memory
@@ -40,18 +29,9 @@ LINESHAPES = ("lorentzian", "voigt")
 
 @dataclass(frozen=True)
 class Acquisition:
-    """How the FID was sampled.
+    """How the FID was sampled: complex samples, their distance in s, Larmor frequency in MHz, "2H" or "1H".
 
-    Parameters
-    ----------
-    n_samples : number of complex time samples
-    dwell_time_s : time between two samples, s
-    spectrometer_frequency_mhz : Larmor frequency of the nucleus, MHz
-    nucleus : "2H" or "1H"
-
-    Raises
-    ------
-    InputError : a number is not positive, or fewer than two samples
+    Raises `InputError` for a number that is not positive, or fewer than two samples.
     """
 
     n_samples: int
@@ -61,9 +41,8 @@ class Acquisition:
 
     def __post_init__(self):
         if not 2 <= self.n_samples <= MOST_SAMPLES:
-            raise InputError(
-                f"The FID has {self.n_samples} time point(s); at least two are needed, and at most {MOST_SAMPLES}."
-            )
+            n = self.n_samples
+            raise InputError(f"The FID has {n} time point(s); at least two are needed, and at most {MOST_SAMPLES}.")
         for field in ("dwell_time_s", "spectrometer_frequency_mhz"):
             value = getattr(self, field)
             if not (np.isfinite(value) and value > 0):
@@ -93,12 +72,13 @@ class Acquisition:
 class Resonance:
     """One Lorentzian line, or several in fixed proportion that share an amplitude.
 
+    With lines its unit FID is ``sum_l c_l exp(2 pi i nu_l t - GAUSSIAN (g_l t)^2 - t / T2*)``, c_l complex.
+
     Parameters
     ----------
-    name, ppm, t2star_s : chemical shift (of the main line) in ppm, T2* in s
+    ppm : of the main line
     role : "metabolite", "baseline" or "lipid"
-    lines : rows (ppm, real, imaginary, gaussian_hz): place, complex weight and Gaussian width of each line;
-        none for a single line of weight one at `ppm`
+    lines : rows (ppm, Re c_l, Im c_l, g_l in Hz); none for a single line of weight one at `ppm`
 
     Raises
     ------
@@ -134,18 +114,15 @@ class SignalModel:
 
     Parameters
     ----------
-    acquisition : `Acquisition`
-    resonances : tuple of `Resonance`; their order is the order of every metabolite axis
+    resonances : their order is the order of every metabolite axis
     carrier_ppm : chemical shift at zero frequency
-    reference : name of the resonance whose concentration is known
-    reference_concentration_mm : that concentration (natural-abundance HDO: 10 mM)
+    reference, reference_concentration_mm : the resonance whose concentration is known (natural-abundance HDO: 10 mM)
     lineshape : "lorentzian", or "voigt" where estimators must reckon with a Gaussian width too
 
     Example
     -------
-    >>> model = dmi_11t7()
-    >>> fid = model.fids([1.0, 0.3, 0.6, 0.1], shift_hz=5.0)
-    >>> fid.shape
+    >>> from precise_lib.signal.presets import dmi_11t7
+    >>> dmi_11t7().fids([1.0, 0.3, 0.6, 0.1], shift_hz=5.0).shape
     (512,)
     """
 
@@ -182,7 +159,7 @@ class SignalModel:
 
     @property
     def common(self) -> tuple[str, ...]:
-        """Names of what a FID depends on besides amplitudes, in the order of `derivatives.jacobian`."""
+        """Names of what a FID depends on besides amplitudes, in the order of `information.jacobian`."""
         names = ("shift_hz", "broadening_hz", "phase_rad")
         names += ("gaussian_hz",) if self.lineshape == "voigt" else ()
         return names + (("offset_hz",) if self.of_role("lipid").any() else ())
@@ -212,26 +189,10 @@ class SignalModel:
         envelope = np.exp((2j * np.pi * shift - np.pi * broad) * self.acquisition.time_s + 1j * phase)
         return envelope * gaussian_decay(gaussian_hz, self.acquisition.time_s) if np.any(gaussian_hz) else envelope
 
-    def lipid_rotation(self, offset_hz=0.0) -> np.ndarray:
-        """The factor of each line, (..., M, n_samples): ``exp(2 pi i offset t)`` for lipids, one for all others."""
-        offset = np.asarray(offset_hz, float)[..., None, None] * self.of_role("lipid")[:, None]
-        return np.exp(2j * np.pi * offset * self.acquisition.time_s)
-
     def fids(
         self, amplitudes, shift_hz=0.0, broadening_hz=0.0, phase_rad=0.0, gaussian_hz=0.0, offset_hz=0.0
     ) -> np.ndarray:
-        """Noiseless FIDs of Eq. 2.
-
-        Parameters
-        ----------
-        amplitudes : (..., M)
-        shift_hz, broadening_hz, phase_rad, gaussian_hz : scalars or arrays that broadcast to (...)
-        offset_hz : of the lipids, as well
-
-        Returns
-        -------
-        (..., n_samples) complex128
-        """
+        """Noiseless FIDs (..., n_samples) complex128 of amplitudes (..., M); all else broadcasts to (...)."""
         amplitudes = np.asarray(amplitudes, float)
         clean = amplitudes @ self.basis().T
         if np.any(offset_hz):
@@ -250,18 +211,16 @@ class SignalModel:
     def to_dict(self) -> dict:
         """Plain values; terms that the model does not have are left out, so that names (`hash`) of others last."""
         values = json.loads(json.dumps(asdict(self)))
-        for resonance in values["resonances"]:
-            _drop_defaults(resonance, role="metabolite", lines=[])
-        return _drop_defaults(values, lineshape="lorentzian")
+        values["resonances"] = [_without(r, role="metabolite", lines=[]) for r in values["resonances"]]
+        return _without(values, lineshape="lorentzian")
 
     @classmethod
     def from_dict(cls, values: dict) -> SignalModel:
         """Inverse of `to_dict`; raises `InputError` on a missing or unknown field."""
         try:
-            values = dict(values)
-            acquisition = Acquisition(**values.pop("acquisition"))
-            resonances = tuple(Resonance(**r) for r in values.pop("resonances"))
-            return cls(acquisition=acquisition, resonances=resonances, **values)
+            parts = {"acquisition": Acquisition(**values["acquisition"])}
+            parts["resonances"] = tuple(Resonance(**r) for r in values["resonances"])
+            return cls(**dict(values) | parts)
         except (KeyError, TypeError) as error:
             raise InputError(f"The signal model is not readable: {reason(error)}.") from error
 
@@ -271,11 +230,9 @@ class SignalModel:
         return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:12]
 
 
-def _drop_defaults(values: dict, **defaults) -> dict:
-    for name, default in defaults.items():
-        if values[name] == default:
-            del values[name]
-    return values
+def _without(values: dict, **defaults) -> dict:
+    """What differs from the defaults."""
+    return {name: value for name, value in values.items() if name not in defaults or value != defaults[name]}
 
 
 def gaussian_decay(fwhm_hz, time_s) -> np.ndarray:
@@ -283,74 +240,6 @@ def gaussian_decay(fwhm_hz, time_s) -> np.ndarray:
     return np.exp(-GAUSSIAN * (np.asarray(fwhm_hz, float)[..., None] * time_s) ** 2)
 
 
-def broadening_from_delta_t(t2star_s: float, delta_t_s):
-    """Extra Lorentzian width (Hz) that turns T2* into T2* + delta T, as Eq. 2 writes it."""
-    return (1 / (t2star_s + np.asarray(delta_t_s)) - 1 / t2star_s) / np.pi
-
-
 def spectrum(fids) -> np.ndarray:
     """Spectra of FIDs (..., t) on `Acquisition.frequency_axis_hz`: a plain FFT, zero frequency centered."""
     return np.fft.fftshift(np.fft.fft(fids, axis=-1), axes=-1)
-
-
-def add_noise(fids, sigma, rng: np.random.Generator) -> np.ndarray:
-    """Add white complex noise; `sigma` (broadcast to (...)) is the SD of the real and of the imaginary part."""
-    fids = np.asarray(fids)
-    noise = rng.standard_normal((*fids.shape, 2)).view(np.complex128)[..., 0]
-    return fids + np.asarray(sigma)[..., None] * noise
-
-
-def peak_height(model: SignalModel, broadening_hz=0.0) -> np.ndarray:
-    """Spectral peak height of the reference line at unit amplitude: the sum of its FID envelope."""
-    t2 = model.t2star_s[model.index(model.reference)]
-    rate = 1 / t2 + np.pi * np.asarray(broadening_hz, float)
-    return np.exp(-rate[..., None] * model.acquisition.time_s).sum(-1)
-
-
-def snr_to_sigma(model: SignalModel, snr, amplitude=1.0, broadening_hz=0.0):
-    """Time-domain noise SD for the SNR of PRECISE-DMI.
-
-    SNR is the height of the water peak in the spectrum over the SD of one channel of the spectral noise, which
-    is ``sigma * sqrt(n_samples)`` under the plain FFT. `amplitude` is that of water.
-    """
-    snr = np.asarray(snr, float)
-    return amplitude * peak_height(model, broadening_hz) / (snr * np.sqrt(model.acquisition.n_samples))
-
-
-# The lines of PRECISE-DMI; T2* is not printed there: 20 ms is the middle of the plausible 15-30 ms.
-_2H_LINES = tuple((name, SHIFTS_2H_PPM[name]) for name in ("water", "Glc", "Glx", "Lac"))
-
-
-def default_2h_model(acquisition: Acquisition, t2star_s: float = 0.020) -> SignalModel:
-    """Water, Glc, Glx and Lac for any 2H acquisition; raises `InputError` for another nucleus."""
-    if acquisition.nucleus != "2H":
-        raise InputError(f"The data are of {acquisition.nucleus}; deuterium (2H) data are needed.")
-    return SignalModel(acquisition, tuple(Resonance(n, ppm, t2star_s) for n, ppm in _2H_LINES))
-
-
-def dmi_11t7(t2star_s: float = 0.020) -> SignalModel:
-    """The phantom study of PRECISE-DMI: 76.7 MHz, 512 samples, 2.5 kHz."""
-    return default_2h_model(Acquisition(512, 1 / 2500, 76.7), t2star_s)
-
-
-def dmi_rat(t2star_s: float = 0.020) -> SignalModel:
-    """The in vivo rat studies of PRECISE-DMI: 76.7 MHz (11.74 T), 5 kHz; 1024 samples are ours (TR is 400 ms)."""
-    return default_2h_model(Acquisition(1024, 1 / 5000, 76.7), t2star_s)
-
-
-def dmi_7t(t2star_s: float = 0.025) -> SignalModel:
-    """Human brain at 7 T: 45.75 MHz, 512 samples, 2.5 kHz; lines 13 Hz wide, the closest 46 Hz apart.
-
-    T2* is assumed: below the T2 of 33-37 ms that is measured there.
-    """
-    return default_2h_model(Acquisition(512, 1 / 2500, 45.75), t2star_s)
-
-
-def dmi_4t(t2star_s: float = 0.030) -> SignalModel:
-    """Human brain at 4 T: 26.14 MHz, 512 samples, 2.5 kHz; lines 11 Hz wide, the closest 26 Hz apart, overlap."""
-    return default_2h_model(Acquisition(512, 1 / 2500, 26.14), t2star_s)
-
-
-def dmi_3t(t2star_s: float = 0.030) -> SignalModel:
-    """Human brain at 3 T: 19.613053 MHz, 1400 samples, 5 kHz; lines 10 Hz wide, 20 Hz apart, overlap."""
-    return default_2h_model(Acquisition(1400, 1 / 5000, 19.613053), t2star_s)

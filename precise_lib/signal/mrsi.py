@@ -1,7 +1,4 @@
-"""The one object that every estimator takes: FIDs on a grid, their signal model, and what the MRI adds.
-
-A dynamic measurement is a `Series` of such objects on one grid.
-"""
+"""The one object that every estimator takes, FIDs on a grid with their signal model and MRI; and a `Series` of it."""
 
 from __future__ import annotations
 
@@ -19,14 +16,20 @@ from precise_lib.signal.model import SignalModel
 SMALLEST, LARGEST = 1e-15, 1e12
 
 
+def to_maps(values, names, name: str, units: str = "mM") -> xr.DataArray:
+    """Values (x, y, z, M) or (x, y, z, frame, M) as a DataArray with the metabolites first."""
+    values = np.moveaxis(np.asarray(values, float), -1, 0)
+    dims = ("metabolite", "x", "y", "z", "frame")[: values.ndim]
+    return xr.DataArray(values, dims=dims, coords={"metabolite": list(names)}, name=name, attrs={"units": units})
+
+
 @dataclass(frozen=True)
 class MRSI:
     """FIDs of every voxel, with optional anatomy.
 
     Parameters
     ----------
-    fids : (x, y, z, t) complex64
-    model : the `SignalModel` the FIDs were acquired under
+    fids : (x, y, z, t) complex64, acquired under `model`
     affine : (4, 4), voxel indices of `fids` to mm
     mask : (x, y, z) bool or None; voxels outside are not estimated
     mri, mri_affine : 3-D magnitude image on its own grid, and its affine; both or neither
@@ -80,17 +83,7 @@ class MRSI:
         return replace(self, **changes)
 
     def map_usable(self, estimate, name: str) -> xr.DataArray:
-        """Maps from a per-voxel estimator.
-
-        Parameters
-        ----------
-        estimate : callable, (V, t) complex64 -> (V, M) amplitudes
-        name : name of the result
-
-        Returns
-        -------
-        DataArray (metabolite, x, y, z) in mM, NaN where `usable` is False.
-        """
+        """Maps (metabolite, x, y, z) in mM, NaN where not `usable`, from (V, t) complex64 -> (V, M) amplitudes."""
         amplitudes = np.full((*self.grid_shape, len(self.model.names)), np.nan)
         usable = self.usable
         if usable.any():
@@ -99,31 +92,16 @@ class MRSI:
 
     def to_maps(self, values, name: str, units: str = "mM") -> xr.DataArray:
         """Values (x, y, z, M) as a DataArray (metabolite, x, y, z)."""
-        return xr.DataArray(
-            np.moveaxis(np.asarray(values, float), -1, 0),
-            dims=("metabolite", "x", "y", "z"),
-            coords={"metabolite": self.model.names},
-            name=name,
-            attrs={"units": units},
-        )
+        return to_maps(values, self.model.names, name, units)
 
 
 @dataclass(frozen=True)
 class Series:
     """Frames of one measurement, one after another on the same grid; a set without a time course is a series of one.
 
-    "Voxel-frames" are the usable voxels of the first frame in the order of the grid, then those of the second, and so
-    on: N of them. Estimators that look at one FID at a time see them all at once.
-
-    Parameters
-    ----------
-    fids : (x, y, z, t, f) complex64
-    model, affine, mask, mri, mri_affine : as of `MRSI`, the same for every frame
-    notes : what reading it brought up, in sentences
-
-    Raises
-    ------
-    InputError : as `MRSI`
+    Its N "voxel-frames" are the usable voxels of the first frame in the order of the grid, then those of the second,
+    and so on. Arguments and errors are those of `MRSI`, but for `fids` (x, y, z, t, f), and `notes`: what reading it
+    brought up, in sentences.
     """
 
     fids: np.ndarray
@@ -187,11 +165,4 @@ class Series:
 
     def to_maps(self, values, name: str, units: str = "mM") -> xr.DataArray:
         """Values (N, M) of the voxel-frames as a DataArray (metabolite, x, y, z) or (metabolite, x, y, z, frame)."""
-        grid = self.on_grid(np.asarray(values, float))
-        return xr.DataArray(
-            np.moveaxis(grid, -1, 0),
-            dims=("metabolite", "x", "y", "z", "frame")[: grid.ndim],
-            coords={"metabolite": self.model.names},
-            name=name,
-            attrs={"units": units},
-        )
+        return to_maps(self.on_grid(np.asarray(values, float)), self.model.names, name, units)

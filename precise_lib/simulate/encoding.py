@@ -1,18 +1,12 @@
 r"""Phase encoding of a fine object in k-space, its point spread function, and the noise that comes with it.
 
-PRECISE-DMI encodes 3D DMI on a sphere of k-space (Methods, "In vivo experiments"): of the positions of the DMI matrix
-only those inside the inscribed ellipsoid are measured, about pi/6 = 52 %. Three things follow, all modeled here:
+PRECISE-DMI measures only the inscribed ellipsoid of k-space, about pi/6 = 52 %. Its point spread function, that of a
+ball, is ``3 (sin x - x cos x) / x^3`` with ``x = pi r / voxel``: 1.59 voxels wide at half maximum, against 1.21 for a
+full cube. The variance of a voxel is pi/6 of a full cube's at equal noise in each encoding, and the noise of two voxels
+correlates by ``PSF(d) / PSF(0)``: ``3 / pi^2 = 0.30`` for direct neighbors.
 
-* The point spread function is that of a ball, ``3 (sin x - x cos x) / x^3`` with ``x = pi r / voxel``. Its full width
-  at half maximum is 1.59 voxels, against 1.21 for a full cube; its sum is one, so that total signal is kept.
-* The corners of k-space hold no noise. At equal noise in each encoding the variance of a voxel is the share of
-  positions measured, pi/6 of a full cube's.
-* What noise there is correlates between voxels: by ``PSF(d) / PSF(0)``, ``3 / pi^2 = 0.30`` for direct neighbors.
-  A prior that averages neighbors gains less than it would from independent voxels.
-
-A field gradient acts like one more encoding: it moves the signal through k-space while the FID runs. Lines are not
-broadened by a linear one of g Hz per voxel; instead the FID ends when its signal leaves the measured sphere, at 1 / 2g.
-What is left to broaden lines is the curvature of the field and its spread within an object point.
+A linear field gradient of g Hz per voxel acts like one more encoding: it does not broaden lines, but ends the FID at
+1 / 2g. Curvature, and spread within an object point, broaden them.
 """
 
 from __future__ import annotations
@@ -31,20 +25,10 @@ TIMES = 32  # time points that are encoded together: bounds the memory at about 
 
 @dataclass(frozen=True)
 class Encoding:
-    """Phase encoding in three dimensions.
+    """Phase encoding along x, y, z; sampling "sphere" (the paper's), or "cube", every position of the matrix.
 
-    Parameters
-    ----------
-    matrix : DMI voxels along x, y, z
-    field_of_view_mm : along x, y, z
-    sampling : "sphere" (the paper's), or "cube", every position of the matrix
+    Raises `InputError` for another sampling, a matrix or field of view that is not positive.
 
-    Raises
-    ------
-    InputError : another sampling, a matrix or field of view that is not positive
-
-    Example
-    -------
     >>> encoding = Encoding((11, 11, 11), (27.5, 27.5, 27.5))
     >>> encoding.n_encodings, round(encoding.filled, 2), encoding.voxel_ul
     (739, 0.56, 15.625)
@@ -78,15 +62,14 @@ class Encoding:
 
     @cached_property
     def orders(self) -> list[np.ndarray]:
-        """Phase-encoding steps along each axis, in units of 1 / field of view."""
+        """Phase-encoding steps along each axis, 1 / field of view."""
         return [np.arange(n) - n // 2 for n in self.matrix]
 
     @cached_property
     def sampled(self) -> np.ndarray:
         """(kx, ky, kz) bool: positions that are measured.
 
-        Inside the ellipsoid, its surface excluded: the highest step of an even matrix has no partner of opposite sign,
-        and the point spread function stays real without it.
+        Without the surface of the ellipsoid, whose highest step has no partner in an even matrix, the PSF stays real.
         """
         if self.sampling == "cube":
             return np.ones(self.matrix, bool)
@@ -113,8 +96,8 @@ class Encoding:
     def encode(self, fine: np.ndarray) -> np.ndarray:
         """What a fine object (X, Y, Z, ...) looks like on the DMI grid (x, y, z, ...), complex.
 
-        The object covers the field of view, its points being little boxes; a uniform object keeps its value. Any
-        number of points along an axis will do; at least twice those of the DMI make it an object and not an image.
+        The object's points are boxes that fill the field of view: at least two per DMI voxel along each axis, to make
+        it an object and not an image. A uniform object keeps its value.
         """
         to_k = []
         for n, order in zip(fine.shape[:3], self.orders, strict=True):
@@ -189,10 +172,7 @@ def grid_affine(matrix, field_of_view_mm) -> np.ndarray:
 
 
 def encode_fids(encoding: Encoding, model: SignalModel, amplitudes, b0_hz, broadening_hz) -> np.ndarray:
-    """Noiseless FIDs of a fine object on the DMI grid, (x, y, z, t) complex64.
-
-    Every object point has a frequency of its own; dephasing within a voxel, and lines that are no longer Lorentzian,
-    come out of the sum.
+    """Noiseless FIDs of a fine object on the DMI grid, (x, y, z, t) complex64; dephasing comes out of the sum.
 
     Parameters
     ----------

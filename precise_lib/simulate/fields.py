@@ -6,10 +6,9 @@ import numpy as np
 
 
 def b0_map(shape=(32, 32, 1), peak_hz: float = 15.0, center=(0.72, 0.66), width: float = 0.22) -> np.ndarray:
-    """A smooth in-plane B0 map (x, y, z) in Hz: a gentle slope and one strong local distortion.
+    """A smooth in-plane B0 map (x, y, z), about -5 to `peak_hz` Hz as in shimmed brains at 2H frequencies.
 
-    `center` and `width` are fractions of the grid. The range (about -5 to `peak_hz`) is what a shimmed rat brain or
-    human brain shows at 2H frequencies; the steep flank of the distortion broadens lines (`gradient_broadening`).
+    A gentle slope, and one strong distortion whose `center` and `width` are fractions of the grid.
     """
     axes = [(np.arange(n) + 0.5) / n for n in shape[:2]]
     x, y = np.meshgrid(*axes, indexing="ij")

@@ -1,14 +1,8 @@
-"""A human head in numbers: MNI152 anatomy, the metabolism of a DMI study, a heterogeneous tumor and a cavity.
+"""A human head: MNI152 anatomy, the metabolism of a DMI study, a heterogeneous tumor and a resection cavity.
 
-The anatomy is real: the MNI152 T1 template and its gray- and white-matter maps, which nilearn carries in its own wheel
-(2 mm; nothing is downloaded). They are averages of 152 heads, so the cortex is blurrier than in one person. What is not
-gray or white matter inside the brain mask counts as CSF. Skull and scalp are left out, and so is the point spread of
-the encoding: every DMI voxel is the exact average of the 2 mm maps over its own box.
-
-Metabolism is assumed, by tissue (`CONCENTRATIONS_MM`), and so are the lesions, which the healthy template does not
-have: an enhancing rim of viable tumor around a necrotic core, a part of the same tumor that does not enhance and looks
-like the healthy tissue it grew into, and a resection cavity. That is the patient whom the authors of PRECISE-DMI name
-as a limit of their work: human tumors during therapy look less homogeneous in the MRI than the rat model that they had.
+The MNI152 template averages 152 heads: its cortex is blurrier than in one person. What is neither gray nor white matter
+in the brain mask counts as CSF; skull, scalp and point spread are left out. Metabolism and lesions are assumed, the
+latter after the patient whom the authors of PRECISE-DMI name as a limit of their work.
 """
 
 from __future__ import annotations
@@ -17,7 +11,9 @@ import numpy as np
 import xarray as xr
 
 from precise_lib.errors import InputError
-from precise_lib.signal.model import SignalModel, dmi_4t, dmi_7t
+from precise_lib.signal.model import SignalModel
+from precise_lib.signal.mrsi import to_maps
+from precise_lib.signal.presets import dmi_4t, dmi_7t
 from precise_lib.simulate.anatomy import average, dmi_grid, positions, templates
 from precise_lib.simulate.phantoms import METABOLITES, Phantom
 
@@ -75,13 +71,9 @@ def _inside(places, center, semi_axes) -> np.ndarray:
 
 
 def anatomy(lesions: bool = True, non_enhancing_in_mri: bool = False) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Tissue fractions and MRI at 2 mm.
+    """Fractions (7, X, Y, Z) of `TISSUES`, MRI (X, Y, Z) in [0, 1] and affine (4, 4), in MNI152 space at 2 mm.
 
-    Returns
-    -------
-    fractions : (7, X, Y, Z) of `TISSUES`; they sum to one inside the brain and to zero outside
-    mri : (X, Y, Z) gray levels in [0, 1], NaN outside the brain
-    affine : (4, 4), MNI152 space
+    Outside the brain fractions are zero and the MRI is NaN; inside fractions sum to one.
     """
     t1, gray, white, brain, affine = templates()
     fractions = np.zeros((len(TISSUES), *t1.shape))
@@ -94,8 +86,7 @@ def anatomy(lesions: bool = True, non_enhancing_in_mri: bool = False) -> tuple[n
             share = _inside(places, center, semi_axes) * brain
             fractions *= 1 - share
             fractions[TISSUES.index(name)] += share
-            level = LESION_GRAY["rim"] if non_enhancing_in_mri else None
-            level = LESION_GRAY.get(name, level)
+            level = LESION_GRAY.get(name, LESION_GRAY["rim"] if non_enhancing_in_mri else None)
             if level is not None:
                 mri = mri * (1 - share) + level * share
     return fractions, mri, affine
@@ -139,22 +130,18 @@ def human(
 ) -> Phantom:
     """Human brain on a DMI grid.
 
+    Concentrations are mM of brain tissue: the skull's share of a border voxel is missing signal (in `b1`), not missing
+    metabolism. `compartments` are 1 + the index in `TISSUES` of the tissue that fills most of a voxel; `tumors` the
+    voxels at least half lesion, one mask for each of `LESIONS`.
+
     Parameters
     ----------
     field_t : 7 or 4; sets the signal model and the voxel size
     voxel_mm : nominal isotropic voxel; 10 mm at 7 T and 15 mm at 4 T where None
     lesions : tumor and cavity; False is the healthy brain
-    non_enhancing_in_mri : paint the non-enhancing part as bright as the rim: the same metabolism under an MRI that
-        shows all of the tumor
+    non_enhancing_in_mri : paint the non-enhancing part as bright as the rim: an MRI that shows all of the tumor
     inhomogeneous : B0 of sinus and ear canals, and the sensitivity of a receive array; False is a perfect magnet
     model : any 2H signal model of water, Glc, Glx and Lac instead of that of the field
-
-    Returns
-    -------
-    Phantom
-        Concentrations in mM of brain tissue, so that the skull's share of a border voxel counts as missing
-        signal (in `b1`) and not as missing metabolism; `compartments` are 1 + the index in `TISSUES` of the tissue that
-        fills most of a voxel; `tumors` are the voxels at least half lesion, one mask for each of `LESIONS`.
 
     Raises
     ------
@@ -172,15 +159,10 @@ def human(
     share = fractions.sum(0)
     mask = share >= MASK_SHARE
     levels = np.array([CONCENTRATIONS_MM[name] for name in TISSUES])
-    with np.errstate(invalid="ignore"):
-        mean = np.einsum("tm,txyz->mxyz", levels, fractions) / np.where(mask, share, np.nan)
-    maps = xr.DataArray(
-        mean, dims=("metabolite", "x", "y", "z"), coords={"metabolite": list(METABOLITES)}, name="truth",
-        attrs={"units": "mM"},
-    )  # fmt: skip
+    mean = np.einsum("tm,txyz->xyzm", levels, fractions) / np.where(mask, share, np.nan)[..., None]
     b0, b1 = _fields(affine, fine.sum(0) > 0, shape, grid, model) if inhomogeneous else (None, 1.0)
     return Phantom(
-        maps,
+        to_maps(mean, METABOLITES, "truth"),
         np.where(mask, 1 + fractions.argmax(0), 0),
         {name: mask & (fractions[TISSUES.index(name)] >= 0.5 * share) for name in LESIONS},
         mri,
@@ -195,9 +177,7 @@ def human(
 def regions(phantom: Phantom, healthy: Phantom) -> dict[str, np.ndarray]:
     """Masks (x, y, z) to evaluate by: the whole brain, the tissues where no lesion reaches, the lesions that are there.
 
-    Parameters
-    ----------
-    phantom, healthy : with and without lesions on one grid; a voxel belongs to the tissue that fills most of it
+    `phantom` and `healthy` are with and without lesions, on one grid.
     """
     with np.errstate(invalid="ignore"):
         changed = (phantom.concentrations != healthy.concentrations).any("metabolite").values

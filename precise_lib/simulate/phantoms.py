@@ -1,19 +1,10 @@
-"""The ring phantom of PRECISE-DMI, Fig. 3.
+"""The ring phantom of PRECISE-DMI, Fig. 3: three rings with their own metabolite levels, and four tumor sites.
 
-160 mm field of view, 32 x 32 DMI and 160 x 160 MRI. Three rings with their own metabolite levels, and four
-tumor sites in the middle ring that set MRI against metabolism:
+The sites lie in the middle ring and set MRI against metabolism. For an MRI reader A, seen by neither, is a true
+negative; B, in the DMI alone, a false negative; C, in both, a true positive; and D, in the MRI alone, a false positive.
 
-====  ===========  ===========  ===============
-site  in the MRI   in the DMI   an MRI reader's
-====  ===========  ===========  ===============
-A     no           no           true negative
-B     no           yes          false negative
-C     yes          yes          true positive
-D     yes          no           false positive
-====  ===========  ===========  ===============
-
-The paper prints the figure but no concentrations beyond water (10 mM everywhere, about ten times lactate) and no
-MRI levels; those below are ours: a tumor has half the Glx and three times the Lac of its ring.
+The paper prints no concentrations beyond water (10 mM everywhere, about ten times lactate) and no MRI levels; those
+below are ours: a tumor has half the Glx and three times the Lac of its ring.
 """
 
 from __future__ import annotations
@@ -25,8 +16,11 @@ import numpy as np
 import xarray as xr
 
 from precise_lib.errors import InputError
-from precise_lib.signal.model import SignalModel, add_noise, dmi_11t7, snr_to_sigma
-from precise_lib.signal.mrsi import MRSI
+from precise_lib.signal.model import SignalModel
+from precise_lib.signal.mrsi import MRSI, to_maps
+from precise_lib.signal.noise import add_noise, snr_to_sigma
+from precise_lib.signal.presets import dmi_11t7
+from precise_lib.simulate.encoding import grid_affine
 from precise_lib.simulate.fields import gradient_broadening
 
 METABOLITES = ("water", "Glc", "Glx", "Lac")
@@ -47,18 +41,14 @@ class Phantom:
 
     Attributes
     ----------
-    concentrations : DataArray (metabolite, x, y, z), mM, NaN outside the object
+    concentrations : (metabolite, x, y, z), mM, NaN outside the object
     compartments : (x, y, z) int, 0 outside, 1 to 3 the rings
-    tumors : dict of site -> (x, y, z) bool
-    mri, mri_affine : (X, Y, Z) gray levels in [0, 1] and their affine (mm)
-    affine : of the DMI grid
-    model : `SignalModel`
-    b0_hz, b1 : (x, y, z) frequency shift and factor on the signal that `measure` applies unless given others, or None
-    clean : (x, y, z, t) noiseless FIDs where the phantom was encoded with a point spread function and these fields,
-        see `encoding`; None where they follow from the concentrations
-    noise : callable (generator, number of samples) -> (x, y, z, t) noise of SD 1 per real channel, for noise that
-        neighbors share; None for white noise
-    blurred : like `concentrations`, after the point spread function alone; None without one
+    tumors : site -> (x, y, z) bool
+    mri, mri_affine : (X, Y, Z) gray levels in [0, 1] and their affine (mm); `affine` is that of the DMI grid
+    b0_hz, b1 : (x, y, z) frequency shift and factor on the signal that `measure` applies unless given others
+    clean : (x, y, z, t) noiseless FIDs of a phantom encoded with these fields (`simulate.encoding`)
+    noise : (generator, n_samples) -> (x, y, z, t) noise of SD 1 per real channel that neighbors share; None: white
+    blurred : like `concentrations`, after the point spread function alone
     """
 
     concentrations: xr.DataArray
@@ -85,10 +75,7 @@ class Phantom:
         return np.nan_to_num(np.moveaxis(self.concentrations.values, 0, -1)) / water_mm
 
     def crop(self, region) -> Phantom:
-        """The part of the phantom in the bounding box of `region` (x, y, z) bool; only `region` stays in its mask.
-
-        The MRI keeps its grid and affine. For Monte Carlo studies of a few voxels.
-        """
+        """The bounding box of `region` (x, y, z) bool, with that alone in the mask; the MRI stays whole."""
         box = [np.flatnonzero(region.any(tuple(j for j in range(3) if j != i))) for i in range(3)]
         box = [slice(b[0], b[-1] + 1) for b in box]
         affine = self.affine.copy()
@@ -118,7 +105,7 @@ class Phantom:
 
         Parameters
         ----------
-        snr : SNR of water as the paper defines it, for an undistorted voxel at a sensitivity of one; inf for none
+        snr : of water as the paper defines it, undistorted and at a sensitivity of one; inf for no noise
         seed : int or `numpy.random.Generator`
         b0_hz : (x, y, z) frequency shift; its gradient also broadens the lines unless `broadening_hz` is given
         b1 : (x, y, z) factor on the signal
@@ -149,14 +136,6 @@ class Phantom:
         if broadening_hz is None:
             broadening_hz = 0.0 if b0_hz is None else gradient_broadening(b0_hz)
         return self.model.fids(amplitudes, shift, broadening_hz, phase_rad)
-
-
-def _grid_affine(matrix: int, field_of_view_mm: float, slice_mm: float) -> np.ndarray:
-    """Affine that centers a matrix x matrix x 1 grid on the origin."""
-    step = field_of_view_mm / matrix
-    affine = np.diag([step, step, slice_mm, 1.0])
-    affine[:2, 3] = -field_of_view_mm / 2 + step / 2
-    return affine
 
 
 def _compartments(matrix: int) -> np.ndarray:
@@ -190,11 +169,11 @@ def rings(
     ----------
     tumor_size : side of each tumor in DMI voxels, 1 to 6 for the default matrix
     matrix, mri_matrix : in-plane matrix of DMI and MRI; the second a multiple of the first
-    model : defaults to `dmi_11t7`; its resonances must be water, Glc, Glx and Lac
+    model : of water, Glc, Glx and Lac; `dmi_11t7` by default
 
     Raises
     ------
-    InputError : sizes that do not fit
+    InputError : sizes that do not fit, or other resonances
     """
     model = dmi_11t7() if model is None else model
     if tuple(model.names) != METABOLITES:
@@ -213,20 +192,13 @@ def rings(
     fine = _tumor_masks(mri_matrix, tumor_size, matrix)
     for site in IN_MRI:
         mri[fine[site]] = TUMOR_GRAY
-    slice_mm = field_of_view_mm / matrix
-    maps = xr.DataArray(
-        np.moveaxis(concentrations, -1, 0),
-        dims=("metabolite", "x", "y", "z"),
-        coords={"metabolite": list(METABOLITES)},
-        name="truth",
-        attrs={"units": "mM"},
-    )
+    field = (field_of_view_mm, field_of_view_mm, field_of_view_mm / matrix)
     return Phantom(
-        maps,
+        to_maps(concentrations, METABOLITES, "truth"),
         compartments,
         tumors,
         mri,
-        _grid_affine(mri_matrix, field_of_view_mm, slice_mm),
-        _grid_affine(matrix, field_of_view_mm, slice_mm),
+        grid_affine((mri_matrix, mri_matrix, 1), field),
+        grid_affine((matrix, matrix, 1), field),
         model,
     )

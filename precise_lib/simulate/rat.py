@@ -1,13 +1,10 @@
 r"""A simulated rat head for the in vivo part of PRECISE-DMI (Figs 9 and 10); the paper's animals are not public.
 
-The head is built from ellipsoids: olfactory bulbs, cortex, striatum, lateral ventricles, deep brain, cerebellum, a
-tumor in the right striatum, and around them skull (no signal) and scalp. Axes: x left to right, y ventral to dorsal,
-z posterior to anterior, along B0. The surface coil lies above the head, at positive y.
+Axes: x left to right, y ventral to dorsal, z posterior to anterior, along B0. The surface coil lies at positive y.
 
-What is the paper's: 11.74 T, 5 kHz, fields of view and matrices, spherical encoding, the shape of the coil
-(20 x 15 mm), a contrast-enhanced T1-weighted MRI of 110^3 over the same field of view. What is ours, since the paper
-prints pictures and no numbers: anatomy, concentrations, gray levels, B0, and the sensitivity (see `snr_of`). Left out:
-T1 saturation, which would give each metabolite a factor of its own, and noise and shading of the MRI.
+The paper's: 11.74 T, 5 kHz, fields of view and matrices, spherical encoding, the shape of the coil (20 x 15 mm), a
+contrast-enhanced T1-weighted MRI of 110^3. Ours, since the paper prints pictures and no numbers: anatomy (ellipsoids),
+concentrations, gray levels, B0, sensitivity. Left out: T1 saturation, a factor for each metabolite; noise of the MRI.
 """
 
 from __future__ import annotations
@@ -16,11 +13,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-import xarray as xr
 
 from precise_lib.errors import InputError
-from precise_lib.signal.model import SignalModel, dmi_rat
-from precise_lib.simulate.encoding import SAMPLINGS, EncodedNoise, Encoding, encode_fids, grid_affine
+from precise_lib.signal.model import SignalModel
+from precise_lib.signal.mrsi import to_maps
+from precise_lib.signal.presets import dmi_rat
+from precise_lib.simulate.encoding import EncodedNoise, Encoding, encode_fids, grid_affine
 from precise_lib.simulate.fields import gradient_broadening
 from precise_lib.simulate.phantoms import METABOLITES, Phantom
 
@@ -36,12 +34,9 @@ ANCHOR_SNR, ANCHOR_UL, ANCHOR_AVERAGES = 15.0, 2.0, 8
 def snr_of(voxel_ul: float, averages: float) -> float:
     """SNR of undistorted water at the best place of the coil, for spherical encoding; `Phantom.measure` takes it.
 
-    Signal is proportional to the nominal volume of a voxel, noise to one over the square root of the averages. That
-    is a statement on scan time: the paper gives four minutes for an average of both matrices (32 min for eight of
-    22x11x22, 16 min for four of 11x11x11).
+    Signal goes with the nominal volume of a voxel, noise with one over the root of the averages, four minutes each in
+    the paper (32 min for eight of 22x11x22, 16 min for four of 11x11x11).
 
-    Example
-    -------
     >>> snr_of(2.0, 8), round(snr_of(15.625, 1), 1)
     (15.0, 41.4)
     """
@@ -101,7 +96,7 @@ def _points(matrix, field_of_view_mm) -> np.ndarray:
 
 
 def tissues(points, tumor: bool = True) -> np.ndarray:
-    """Number of the tissue of `TISSUES` at points (..., 3) in mm, with or without the tumor."""
+    """Number of the tissue in `TISSUES` at points (..., 3) in mm."""
     out = np.zeros(points.shape[:-1], np.int8)
     brain = (CEREBRUM, *BULBS, CEREBELLUM)
     out[np.any([_radius(points, e, SCALP) < 1 for e in brain], 0)] = NUMBER["scalp"]
@@ -112,11 +107,9 @@ def tissues(points, tumor: bool = True) -> np.ndarray:
     cerebrum = _radius(points, CEREBRUM)
     out[cerebrum < 1] = NUMBER["deep brain"]
     out[(cerebrum < 1) & (cerebrum > 1 - CORTEX_DEPTH) & (points[..., 1] > -1.5)] = NUMBER["cortex"]
-    for kind, ellipsoids in (("striatum", STRIATA), ("ventricle", VENTRICLES)):
-        for ellipsoid in ellipsoids:
-            out[_radius(points, ellipsoid) < 1] = NUMBER[kind]
-    if tumor:
-        out[_radius(points, TUMOR) < 1] = NUMBER["tumor"]
+    inner = [("striatum", e) for e in STRIATA] + [("ventricle", e) for e in VENTRICLES] + [("tumor", TUMOR)] * tumor
+    for kind, ellipsoid in inner:
+        out[_radius(points, ellipsoid) < 1] = NUMBER[kind]
     return out
 
 
@@ -132,10 +125,9 @@ def b0(points) -> np.ndarray:
 
 
 def b1(points) -> np.ndarray:
-    """Signal of the surface coil at points (..., 3) in mm: reception times excitation.
+    """Signal of the surface coil at points (..., 3) in mm; one at the brightest place of the brain's midline.
 
-    Reception is the field across B0 of an elliptic loop (Biot-Savart), excitation the sine of the flip angle that the
-    same field makes, 60 degrees at the center of the brain. One at the brightest place of the brain's midline.
+    The field across B0 of an elliptic loop (Biot-Savart) times the sine of its flip angle, 60 degrees at the center.
     """
     field, center = _loop_field(points), _loop_field(np.zeros((1, 3)))
 
@@ -168,9 +160,8 @@ def _block_mean(fine, matrix) -> np.ndarray:
 
 
 @lru_cache(maxsize=4)
-def _object(matrix, field_of_view_mm, sampling, model: SignalModel) -> dict:
+def _object(matrix, field_of_view_mm, model: SignalModel) -> dict:
     """Everything of the phantom that the MRI does not change, as arguments of `Phantom`."""
-    # points of about FINE_MM, at least two of them along each axis of a voxel
     per = [max(2, round(f / n / FINE_MM)) for f, n in zip(field_of_view_mm, matrix, strict=True)]
     points = _points([n * p for n, p in zip(matrix, per, strict=True)], field_of_view_mm)
     kind = tissues(points)
@@ -186,35 +177,21 @@ def _object(matrix, field_of_view_mm, sampling, model: SignalModel) -> dict:
     tumor = inside & (counts[NUMBER["tumor"] - FIRST_OF_BRAIN] >= 0.5)
     amplitudes = mm / model.reference_concentration_mm * b1(points)[..., None]
     shift = b0(points)
-    out = {
-        "concentrations": _maps(truth, "truth"),
+    encoding = Encoding(matrix, field_of_view_mm)
+    image = encoding.encode(amplitudes).real
+    ratio = np.where(inside[..., None], image / image[..., :1], np.nan) * model.reference_concentration_mm
+    return {
+        "concentrations": to_maps(truth, METABOLITES, "truth"),
         "compartments": compartments,
         "tumors": {"tumor": tumor},
-        "affine": grid_affine(matrix, field_of_view_mm),
+        "affine": encoding.affine,
         "model": model,
         "b0_hz": _block_mean(shift, matrix),
         "b1": _block_mean(amplitudes[..., 0], matrix),
+        "clean": encode_fids(encoding, model, amplitudes, shift, gradient_broadening(shift)),
+        "noise": EncodedNoise(encoding),
+        "blurred": to_maps(ratio, METABOLITES, "blurred truth"),
     }
-    if sampling is not None:
-        encoding = Encoding(matrix, field_of_view_mm, sampling)
-        image = encoding.encode(amplitudes).real
-        ratio = np.where(inside[..., None], image / image[..., :1], np.nan) * model.reference_concentration_mm
-        out |= {
-            "clean": encode_fids(encoding, model, amplitudes, shift, gradient_broadening(shift)),
-            "noise": EncodedNoise(encoding),
-            "blurred": _maps(ratio, "blurred truth"),
-        }
-    return out
-
-
-def _maps(values, name) -> xr.DataArray:
-    return xr.DataArray(
-        np.moveaxis(values, -1, 0),
-        dims=("metabolite", "x", "y", "z"),
-        coords={"metabolite": list(METABOLITES)},
-        name=name,
-        attrs={"units": "mM"},
-    )
 
 
 def rat(
@@ -222,34 +199,25 @@ def rat(
     tumor_in_mri: bool = True,
     model: SignalModel | None = None,
     field_of_view_mm=(22.0, 22.0, 22.0),
-    sampling: str | None = "sphere",
 ) -> Phantom:
     """The rat of Fig. 9; ``rat((11, 11, 11), field_of_view_mm=(27.5,) * 3)`` is that of Fig. 10.
+
+    Its mask holds the voxels that are at least half brain, `compartments` 1 to 7 the tissues in the order of `TISSUES`
+    from the deep brain on, `tumors` the one tumor; no estimator of single voxels can come closer than `blurred`.
 
     Parameters
     ----------
     matrix, field_of_view_mm : of the DMI, along x, y, z; the MRI has 110^3 over the same field of view
     tumor_in_mri : False erases the tumor from the MRI, not from the animal
-    model : defaults to `dmi_rat`; its resonances must be water, Glc, Glx and Lac
-    sampling : "sphere" or "cube" of k-space, with point spread and the noise that belongs to it; None for voxels that
-        are sharp boxes with a single frequency each and independent noise
-
-    Returns
-    -------
-    Phantom
-        Its mask holds the voxels that are at least half brain, `compartments` 1 to 7 the tissues in the order of
-        `TISSUES` from the deep brain on, `tumors` the one tumor, `blurred` what the point spread function alone makes
-        of the truth: no estimator of single voxels can come closer.
+    model : of water, Glc, Glx and Lac; `dmi_rat` by default
 
     Raises
     ------
-    InputError : another set of metabolites or another sampling
+    InputError : another set of metabolites, or sizes that make no sense
     """
     model = dmi_rat() if model is None else model
     if tuple(model.names) != METABOLITES:
         raise InputError(f"The rat holds {', '.join(METABOLITES)}, not {', '.join(model.names)}.")
-    if sampling is not None and sampling not in SAMPLINGS:
-        raise InputError(f"There is no k-space sampling '{sampling}', only {', '.join(SAMPLINGS)} or None.")
     matrix, field_of_view_mm = tuple(int(n) for n in matrix), tuple(float(f) for f in field_of_view_mm)
     Encoding(matrix, field_of_view_mm)  # raises for sizes that make no sense
     points = _points([MRI_MATRIX] * 3, field_of_view_mm)
@@ -257,5 +225,5 @@ def rat(
     return Phantom(
         mri=mri,
         mri_affine=grid_affine([MRI_MATRIX] * 3, field_of_view_mm),
-        **_object(matrix, field_of_view_mm, sampling, model),
+        **_object(matrix, field_of_view_mm, model),
     )

@@ -77,14 +77,8 @@ def amplitudes(fids, model: SignalModel) -> np.ndarray:
         for fid in np.asarray(fids, complex):
             table.write_text(prior_knowledge(model, float(np.abs(fid[0]))), encoding="utf-8")
             settings = {"MHz": acquisition.spectrometer_frequency_mhz, "sw": acquisition.bandwidth_hz, "deadtime": 0.0}
-            start = pyAMARES.initialize_FID(
-                fid=fid.copy(),
-                priorknowledgefile=str(table),
-                preview=False,
-                normalize_fid=False,
-                g_global=0.0,
-                **settings,
-            )
+            settings |= {"priorknowledgefile": str(table), "preview": False, "normalize_fid": False, "g_global": 0.0}
+            start = pyAMARES.initialize_FID(fid=fid.copy(), **settings)
             fit = pyAMARES.fitAMARES(
                 fid_parameters=start, fitting_parameters=start.initialParams, method="leastsq", ifplot=False
             )

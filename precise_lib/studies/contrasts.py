@@ -6,8 +6,7 @@ over the same width. The estimate is a linear map of single-voxel estimates, so 
 the true one has a closed form: with patterns F of equal variance, a view Q and the map H it is
 ``sum(Q H F * Q F) / sum((Q F)^2)``. It depends neither on the metabolite nor on the noise.
 
-What varies from voxel to voxel, unseen, keeps ``tr H / V``, and the noise ``sqrt(tr H H^T / V)``. The first is never
-the larger (Cauchy and Schwarz): no weighted average of voxels, whatever the MRI, gains contrast to noise for it.
+What varies from voxel to voxel, unseen, keeps ``tr H / V``, at most what the noise keeps, ``sqrt(tr H H^T / V)``.
 """
 
 from __future__ import annotations
@@ -20,10 +19,10 @@ import xarray as xr
 
 from precise_lib.errors import InputError
 from precise_lib.estimate.prior import OMEGA_MAX, ExactSolver, edge_weights
-from precise_lib.signal.model import add_noise, snr_to_sigma
+from precise_lib.evaluate.regression import controlled_line
+from precise_lib.signal.noise import add_noise, snr_to_sigma
 from precise_lib.simulate.phantoms import Phantom, rings
 from precise_lib.studies.regularization import gray_levels
-from precise_lib.studies.shrinkage import lines
 
 TISSUE, SHOWN, HIDDEN, ALL = "tissue", "shown", "hidden", "all voxels"
 SHOWN_SITES = ("C", "D")
@@ -46,10 +45,10 @@ class Scene:
     patterns: dict[str, np.ndarray]
     views: dict[str, np.ndarray]
 
-    def linear_map(self, lam: float, omega_max: float = OMEGA_MAX, blind: bool = False) -> np.ndarray:
-        """The exact minimizer of Eq. 4 as a dense matrix (V, V); `blind` with an MRI that shows no edge at all."""
+    def linear_map(self, lam: float, omega_max: float = OMEGA_MAX, without_edges: bool = False) -> np.ndarray:
+        """The exact minimizer of Eq. 4 as a dense matrix (V, V); `without_edges` as if the MRI were uniform."""
         gray = gray_levels(self.phantom)
-        solver = ExactSolver(edge_weights(0 * gray if blind else gray, omega_max), lam)
+        solver = ExactSolver(edge_weights(0 * gray if without_edges else gray, omega_max), lam)
         return solver.rows(np.arange(solver.size))
 
     def slope(self, h, view: str) -> float:
@@ -120,7 +119,7 @@ class Measured:
     """Random phantoms as measured: truth and estimates by name (n, V, M) in mM, and first-order errors alike.
 
     The error is what the noise at hand does to an efficient ratio to the reference (a common linewidth cancels there),
-    under the map of that name; see `shrinkage.lines` for what it is good for.
+    under the map of that name; see `regression.controlled_line` for what it is good for.
     """
 
     truth: np.ndarray
@@ -174,8 +173,8 @@ def measure(
 
 
 def contrast_lines(scene: Scene, view: str, truth, estimate, error=None, names=None) -> xr.Dataset:
-    """`shrinkage.lines` of the contrasts that a view reads from maps (n, V, M), phantoms as groups."""
+    """`regression.controlled_line` of the contrasts that a view reads from maps (n, V, M), phantoms as groups."""
     q = scene.views[view]
     given = [truth, estimate] + ([] if error is None else [error])
     rows = [(q @ np.asarray(x)).reshape(-1, np.shape(x)[-1]) for x in given]
-    return lines(*rows, names=names, together=len(q))
+    return controlled_line(*rows, names=names, together=len(q))

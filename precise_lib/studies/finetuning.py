@@ -9,8 +9,9 @@ import numpy as np
 import xarray as xr
 
 from precise_lib import __version__
-from precise_lib.estimate.prior import ExactSolver, edge_weights, finetune
-from precise_lib.estimate.sve import SveModel
+from precise_lib.estimate.finetune import finetune
+from precise_lib.estimate.prior import ExactSolver, edge_weights
+from precise_lib.estimate.weights import SveModel
 from precise_lib.simulate.phantoms import Phantom
 from precise_lib.studies.regularization import contrast, gray_levels, noisy_fids, to_maps
 
@@ -19,7 +20,7 @@ def finetuning_study(
     network: SveModel, phantom: Phantom, snr: float, settings: Iterable[tuple], n_repeats: int = 6, seed: int = 0,
     progress: Callable = iter,
 ) -> xr.Dataset:  # fmt: skip
-    """Fine-tuned networks and the exact minimizer on the same noise.
+    """Fine-tuned networks and the exact minimizer, run on the same FIDs.
 
     Parameters
     ----------
@@ -72,8 +73,7 @@ def jackknife(function: Callable, *samples) -> tuple[np.ndarray, np.ndarray]:
 def tradeoff(study: xr.Dataset, phantom: Phantom, reference: xr.Dataset, where, metabolite: str = "Lac") -> xr.Dataset:
     """What each fine-tuning gains in precision and keeps of a tumor.
 
-    Few repeats suffice, because the exact minimizer on the same noise serves as control variate: only the difference
-    between the two is taken from `study`, the rest from `reference`.
+    The exact minimizer on the same noise is the control variate: `study` gives the difference, `reference` the rest.
 
     Parameters
     ----------

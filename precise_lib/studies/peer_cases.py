@@ -1,14 +1,9 @@
 """Where peers are compared: the ring phantom, the rat and the human brain, and the stored results of all three.
-
-    python -m precise_lib.studies.peer_cases --out data/results
-
-makes them again, a file for each case.
+``precise peers --out data/results`` makes them again, a file for each case.
 """
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +12,8 @@ import xarray as xr
 from scipy import ndimage
 
 from precise_lib.errors import InputError
+from precise_lib.estimate import sve
+from precise_lib.io import atomic
 from precise_lib.studies.peer_settings import curves, total_rmse
 from precise_lib.studies.peers import Case
 
@@ -61,11 +58,11 @@ CASES: dict[str, tuple[Callable[[], Case], int]] = {  # and how many noise reali
 
 
 def load(folder) -> dict[str, xr.Dataset]:
-    """Stored results of `main` by case, in the order of `CASES`; those that are not there are left out."""
+    """Results of `store` by case, in the order of `CASES`; those that are not there are left out."""
     paths = {name: Path(folder) / f"peers_{name}.nc" for name in CASES}
     found = {name: xr.load_dataset(path) for name, path in paths.items() if path.is_file()}
     if not found:
-        raise InputError(f"No results in {folder}: run 'python -m precise_lib.studies.peer_cases --out {folder}'.")
+        raise InputError(f"No results in {folder}: run 'precise peers --out {folder}'.")
     return found
 
 
@@ -80,9 +77,8 @@ def differences(new: xr.Dataset, kept: xr.Dataset) -> list[str]:
     both = [s for s in after if s in before]
     a, b = (t.sel(setting=both) for t in (kept, new))
     old, now = total_rmse(a).values, total_rmse(b).values
-    apart = ((a["contrast_high"] < b["contrast_low"]) | (b["contrast_high"] < a["contrast_low"])).any(
-        ("metabolite", "region")
-    )
+    apart = (a["contrast_high"] < b["contrast_low"]) | (b["contrast_high"] < a["contrast_low"])
+    apart = apart.any(("metabolite", "region"))
     for setting, was, is_, contrast in zip(both, old, now, apart.values, strict=True):
         if abs(is_ - was) > 0.05 * was:
             said.append(f"{setting}: RMSE {was:.3g} -> {is_:.3g} mM")
@@ -97,43 +93,18 @@ def compare(new, kept) -> dict[str, list[str]]:
     return {name: differences(table, before[name]) for name, table in after.items() if name in before}
 
 
-def main(arguments=None) -> int:
-    """Command line: run the cases and store ``peers_<case>.nc``, or compare two folders (code 1: they differ)."""
+def store(name: str, folder, repeats: int | None = None, seed: int = 0) -> str:
+    """Run one case and write ``peers_<name>.nc`` into `folder`; what had to be left out, or ""."""
     from tqdm.auto import tqdm
 
-    from precise_lib.estimate import sve
-    from precise_lib.io import atomic
-
-    program = "python -m precise_lib.studies.peer_cases"
-    parser = argparse.ArgumentParser(prog=program, description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, help="folder for peers_<case>.nc")
-    parser.add_argument("--compare", nargs=2, metavar=("NEW", "KEPT"), help="say what differs between two folders")
-    parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES))
-    parser.add_argument("--repeats", type=int, help="noise realizations; default as in `CASES`")
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args(arguments)
-    if bool(options.compare) == bool(options.out):
-        parser.error("give either --out or --compare")
-    if options.compare:
-        found = compare(*options.compare)
-        print("\n".join(f"{case}, {text}" for case, said in found.items() for text in said) or "Nothing moved.")
-        return int(any(found.values()))
-    for name in options.cases:
-        build, repeats = CASES[name]
+    if name not in CASES:
+        raise InputError(f"There is no case '{name}': give {', '.join(CASES)}.")
+    build, usual = CASES[name]
+    with atomic.staged(folder) as work:
         case = build()
-        table = curves(case, options.repeats or repeats, options.seed, progress=tqdm)
+        table = curves(case, repeats or usual, seed, progress=tqdm)
         if "precise" in table["peer"].values:
             table.attrs["weights_sha256"] = sve.resolve(case.weights, case.phantom.model).hash
-        table.attrs["command"] = f"{program} --cases {name} --out data/results"
-        with atomic.staged(options.out) as folder:
-            table.to_netcdf(folder / f"peers_{name}.nc")
-        if table.attrs["left_out"]:
-            print(f"{name}: left out {table.attrs['left_out']}", file=sys.stderr)
-    return 0
-
-
-if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except InputError as problem:
-        sys.exit(str(problem))
+        table.attrs["command"] = f"precise peers --case {name} --out data/results"
+        table.to_netcdf(work / f"peers_{name}.nc")
+    return table.attrs["left_out"]

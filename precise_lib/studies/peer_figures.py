@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import matplotlib.pyplot as plt
 import numpy as np
 
-from precise_lib.show import MARKERS, color
+from precise_lib.show import color, marker
 from precise_lib.studies.peer_settings import oracle, shipped, total_rmse
 
 
@@ -42,9 +42,8 @@ def plot_peers(tables: Mapping, metabolite: str = "Lac"):
         for axis in (column[2].xaxis, column[2].yaxis):
             axis.set_major_formatter("{x:g}")
             axis.set_minor_formatter("")
-    for ax, title in zip(
-        axes[:, 0], ("shown tumor kept (%)", "hidden tumor kept (%)", "RMSE / that of the fit"), strict=True
-    ):
+    titles = ("shown tumor kept (%)", "hidden tumor kept (%)", "RMSE / that of the fit")
+    for ax, title in zip(axes[:, 0], titles, strict=True):
         ax.set_ylabel(title)
     named = dict(zip(*axes[0, 0].get_legend_handles_labels()[::-1], strict=True))
     fig.legend(named.values(), named.keys(), loc="outside lower center", ncols=5, fontsize=8)
@@ -62,13 +61,10 @@ def _peer_lines(ax, table, x, y, low=None, high=None):
         mine = color(name)
         ax.plot(x.sel(setting=line), y.sel(setting=line), "--" if second else "-", color=mine, lw=1.1, alpha=0.8)
         for setting in [s for s in settings if s in marked[name]]:
-            one = {
-                k: float(v.sel(setting=setting))
-                for k, v in {"x": x, "y": y, "low": low, "high": high}.items()
-                if v is not None
-            }
+            given = {"x": x, "y": y, "low": low, "high": high}.items()
+            one = {k: float(v.sel(setting=setting)) for k, v in given if v is not None}
             full = bool(table["shipped"].sel(setting=setting))
             fill, label = (mine, name) if full else ("white", None)
-            ax.plot(one["x"], one["y"], MARKERS.get(name, "o"), color=mine, mfc=fill, ms=6.5, label=label)
+            ax.plot(one["x"], one["y"], marker(name), color=mine, mfc=fill, ms=6.5, label=label)
             if low is not None:
                 ax.plot([one["x"]] * 2, [one["low"], one["high"]], color=mine, lw=0.8)

@@ -1,8 +1,7 @@
 """The registry's estimators over their own settings, so that none is judged by a bad one.
 
-Every peer has one parameter that trades noise against contrast. `PEERS` lists the values tried; the whole curve is
-shown. `oracle` marks on it the setting of least error, which is known only to those who know the truth: it says how
-good a peer could be, the shipped setting how good it is.
+`PEERS` lists the values tried of the one parameter of each that trades noise against contrast; `oracle` picks the
+setting of least error, which needs the truth.
 """
 
 from __future__ import annotations
@@ -76,8 +75,8 @@ PEERS = (
 )
 
 
-class Shared:
-    """An estimator that works once for all who ask about the same data: the filters of one fit share it."""
+class Cached:
+    """An estimator that works once for all who ask about the same data: the filters of one fit."""
 
     def __init__(self, estimator: Callable):
         self.estimator, self.name = estimator, estimator.name
@@ -98,7 +97,7 @@ def curves(case: Case, n_repeats: int, seed: int = 0, peers: Iterable[Peer] | No
     `parameter` and `shipped` for each, and `cpu_seconds` of the shipped settings alone, median of five calls, each with
     its own fit. A network that does not exist for the case is left out and named in the attribute `left_out`.
     """
-    shared, made, missing = Shared(estimate.make("fit")), [], []
+    shared, made, missing = Cached(estimate.make("fit")), [], []
     data = case.measure(np.random.default_rng([seed, 0]))
     for peer in PEERS if peers is None else peers:
         try:
@@ -190,8 +189,7 @@ def _cells(line: xr.Dataset, metabolite: str, best: bool) -> str:
     at = f" ({line['setting'].item().partition(', ')[2]})" if best else ""
     sites = line.sel(metabolite=metabolite, region=list(REGIONS[1:]))
     half = (sites["contrast_high"] - sites["contrast_low"]) / 2
-    kept = ", ".join(
-        f"{100 * c:.0f} ± {100 * h:.0f}" for c, h in zip(sites["contrast"].values, half.values, strict=True)
-    )
+    pairs = zip(sites["contrast"].values, half.values, strict=True)
+    kept = ", ".join(f"{100 * c:.0f} ± {100 * h:.0f}" for c, h in pairs)
     seconds = "" if best else f"{line['cpu_seconds'].item():.2g}"
     return f" {sizes}{at} | {kept} | {seconds} |"

@@ -1,8 +1,7 @@
 """Estimators on the same noise over the same phantoms: errors, tumor contrast and time in one dataset.
 
 A `Case` is a phantom under one SNR with two tumors to look at: one that the MRI shows (a true positive) and one that
-it does not (a false negative). `study` runs any estimators over a case; `peer_settings` has those of the registry with
-their parameters, and the cases of the book.
+it does not (a false negative). `study` runs any estimators over a case.
 """
 
 from __future__ import annotations
@@ -18,11 +17,13 @@ from scipy.stats import t as student
 from precise_lib import __version__
 from precise_lib.errors import InputError
 from precise_lib.evaluate.montecarlo import phantom_study
+from precise_lib.evaluate.regression import kept
 from precise_lib.signal.mrsi import MRSI
 from precise_lib.simulate.phantoms import Phantom
 
 REGIONS = ("object", "tumor in the MRI", "tumor not in the MRI")
 LEAST_SNR = 5.0  # the paper's range ends there
+LEAST_STEP_MM = 0.2  # between tumor and reference: with less there is no contrast to keep
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Case:
         """Where errors are counted. The object is that part whose water has an SNR of at least `LEAST_SNR`.
 
         Unless `masked` is False all estimators are given this part alone, as a user would mask it. Where there is
-        hardly any water the ratio to it is no number, and a filter of finished maps would spread it.
+        hardly any water the ratio to it is undefined, and a filter of finished maps would spread it.
         """
         b1 = 1.0 if self.phantom.b1 is None else self.phantom.b1
         seen = self.phantom.mask & (self.snr * b1 >= LEAST_SNR)
@@ -77,19 +78,18 @@ class Case:
     def contrast(self, maps: np.ndarray) -> np.ndarray:
         """Tumor minus reference over what it truly is, of maps (M, x, y, z): (M, 2) for `shown` and `hidden`.
 
-        NaN where a tumor truly differs by less than 0.2 mM.
+        NaN where a tumor truly differs by `LEAST_STEP_MM` or less.
         """
         sites, seen = list(self.regions.values())[1:], self.regions["object"] & self.reference
 
         def step(values):
             return np.stack([np.nanmean(values[:, s], -1) - np.nanmean(values[:, seen], -1) for s in sites], -1)
 
-        true = step(self.truth)
-        return step(np.asarray(maps)) / np.where(np.abs(true) < 0.2, np.nan, true)
+        return kept(step(np.asarray(maps)), step(self.truth), least=LEAST_STEP_MM)
 
 
-class _Watched:
-    """An estimator that takes notes: contrast and seconds of each measurement."""
+class _Recording:
+    """An estimator that records the contrast and the seconds of each measurement."""
 
     def __init__(self, estimator: Callable, case: Case):
         self.estimator, self.case = estimator, case
@@ -131,11 +131,8 @@ def study(
     if case.hiding is not None:
         # only those that look at the MRI can tell the two phantoms apart
         first = [case.measure(np.random.default_rng([seed, 0]), p) for p in (case.phantom, case.hiding)]
-        moved = {
-            name: e
-            for name, e in estimators.items()
-            if not np.array_equal(e(first[0]).values, e(first[1]).values, equal_nan=True)
-        }
+        same = {n: np.array_equal(*(e(data).values for data in first), equal_nan=True) for n, e in estimators.items()}
+        moved = {name: e for name, e in estimators.items() if not same[name]}
         other = dict(runs[0]) | (_run(moved, case, case.hiding, n_repeats, seed, progress) if moved else {})
         runs = [runs[0], other]
     tables = {name: _summary(name, runs, case, n_repeats) for name in estimators}
@@ -146,24 +143,18 @@ def study(
         region=list(REGIONS),
         quantified=("metabolite", [name != model.reference for name in model.names]),
     )
-    out.attrs = {
-        "snr": case.snr,
-        "seed": seed,
-        "n_repeats": n_repeats,
-        "units": "mM",
-        "signal_model": model.hash,
-        "package_version": __version__,
-    }
+    out.attrs = {"snr": case.snr, "seed": seed, "n_repeats": n_repeats, "units": "mM"}
+    out.attrs |= {"signal_model": model.hash, "package_version": __version__}
     return out
 
 
 def _run(estimators, case, phantom, n_repeats, seed, progress) -> dict:
     """label -> (mean (M, x, y, z), sd, contrasts (N, M, 2), seconds (N,), finite (x, y, z))."""
-    watched = {name: _Watched(e, case) for name, e in estimators.items()}
-    maps = phantom_study(watched, phantom, case.snr, n_repeats, seed, case.mask, progress)
+    recording = {name: _Recording(e, case) for name, e in estimators.items()}
+    maps = phantom_study(recording, phantom, case.snr, n_repeats, seed, case.mask, progress)
     return {
         name: (maps["mean"].values[i], maps["sd"].values[i], np.array(w.contrasts), np.array(w.seconds))
-        for i, (name, w) in enumerate(watched.items())
+        for i, (name, w) in enumerate(recording.items())
     }
 
 

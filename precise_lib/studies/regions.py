@@ -1,8 +1,6 @@
 """Where the MRI prior helps and where it misleads: errors by tissue region, over lambda and over what the MRI shows.
 
-For each region the root mean squared error of PRECISE over that of the single-voxel estimate (below one: the prior
-helps there), split into bias and SD, and how much of a contrast survives. `predicted` has both in closed form, before
-any noise is drawn; `measured` counts them, every prior on the same noise.
+RMSE, bias, SD and contrast kept: `predicted` in closed form, `measured` with every prior on the same noise.
 """
 
 from __future__ import annotations
@@ -17,13 +15,14 @@ from precise_lib.errors import InputError
 from precise_lib.estimate.prior import OMEGA_MAX, ExactSolver, edge_weights
 from precise_lib.evaluate import closed_form
 from precise_lib.evaluate.montecarlo import RunningMoments
-from precise_lib.signal.model import add_noise, snr_to_sigma
+from precise_lib.evaluate.regression import kept
+from precise_lib.signal.noise import add_noise, snr_to_sigma
 from precise_lib.simulate.fields import gradient_broadening
 from precise_lib.simulate.phantoms import Phantom
 
 
 class Contrast:
-    """Share of a true difference that maps still show: ``sum w (map - baseline) / sum w (truth - baseline)``.
+    """Share of a true difference that maps still show, see `regression.kept`; levels are weighted sums of a map.
 
     Parameters
     ----------
@@ -36,12 +35,11 @@ class Contrast:
         self.weights = np.asarray(weights, float)[mask]
         truth = phantom.concentrations.values[:, mask]
         self.baseline = self.weights @ (np.zeros_like(truth) if baseline is None else baseline[:, mask]).T
-        step = self.weights @ truth.T - self.baseline
-        self.step = np.where(np.abs(step) > 1e-9, step, np.nan)  # no contrast, no share of it
+        self.full = self.weights @ truth.T
 
     def __call__(self, maps: np.ndarray) -> np.ndarray:
         """Maps (..., V, M) in mM to shares (..., M)."""
-        return (np.einsum("v,...vm->...m", self.weights, maps) - self.baseline) / self.step
+        return kept(np.einsum("v,...vm->...m", self.weights, maps), self.full, self.baseline)
 
 
 def region_contrast(phantom: Phantom, region, healthy: Phantom) -> Contrast:
@@ -51,8 +49,6 @@ def region_contrast(phantom: Phantom, region, healthy: Phantom) -> Contrast:
 
 def tissue_contrast(phantom: Phantom, fractions: xr.DataArray, region, first="gray", second="white") -> Contrast:
     """Level of one tissue minus another by regression of a map on the tissue fractions of the voxels of `region`.
-
-    The ordinary way to take partial volumes out of gray- and white-matter values; exact on a map without error.
 
     Parameters
     ----------
@@ -145,6 +141,18 @@ def _kept(contrasts: Mapping, maps) -> np.ndarray:
     return np.stack([contrast(maps) for contrast in contrasts.values()], -1)
 
 
+def _noisy_fids(phantom: Phantom, snr: float, n_repeats: int, seed: int):
+    """FIDs (V, t) complex64 of the object, one noise realization after the other."""
+    mask, sigma = phantom.mask, snr_to_sigma(phantom.model, snr)
+    clean = phantom.noiseless()[mask]
+    for repeat in range(n_repeats):
+        rng = np.random.default_rng([seed, repeat])
+        if phantom.noise is None:
+            yield add_noise(clean, sigma, rng).astype(np.complex64)
+        else:
+            yield phantom.measure(snr, rng).fids[mask]
+
+
 def measured(
     estimate: Callable, phantom: Phantom, snr: float, priors: Mapping, lams: Iterable, regions: Mapping,
     contrasts: Mapping = {}, omega_max: float = OMEGA_MAX, n_repeats: int = 50, seed: int = 0, n_bootstrap: int = 1000,
@@ -168,24 +176,17 @@ def measured(
     solvers = [s for line in _solvers(priors, lams, omega_max).values() for s in line]
     truth = phantom.concentrations.values[:, mask].T
     inside = np.stack([r[mask] / r.sum() for r in regions.values()])
-    moments, squares, kept = [RunningMoments() for _ in solvers], [], []
-    clean, sigma = phantom.noiseless()[mask], snr_to_sigma(model, snr)
-    for repeat in range(n_repeats):
-        rng = np.random.default_rng([seed, repeat])
-        if phantom.noise is None:
-            noisy = add_noise(clean, sigma, rng).astype(np.complex64)
-        else:
-            noisy = phantom.measure(snr, rng).fids[mask]
+    moments, squares, shares = [RunningMoments() for _ in solvers], [], []
+    for noisy in _noisy_fids(phantom, snr, n_repeats, seed):
         single = estimate(noisy)
         smooth = np.stack([single if s.lam == 0 else s(single) for s in solvers])
         maps = model.reference_concentration_mm * smooth / smooth[..., [water]]
         for each, values in zip(moments, maps, strict=True):
             each.add(values[None])
         squares.append(np.swapaxes(inside @ (maps - truth) ** 2, -1, -2))
-        kept.append(_kept(contrasts, maps))
-    shape, (squares, kept) = (len(priors), len(lams)), (np.stack(squares), np.stack(kept))
+        shares.append(_kept(contrasts, maps))
+    shape, zero, squares, shares = (len(priors), len(lams)), lams.index(0), np.stack(squares), np.stack(shares)
     mean, sd = (np.stack([getattr(m, key) for m in moments]) for key in ("mean", "sd"))
-    zero = lams.index(0)
 
     def split(values):
         return values.reshape(*values.shape[:-3], *shape, *values.shape[-2:])
@@ -203,7 +204,7 @@ def measured(
         "bias": split(np.swapaxes(np.sqrt(np.maximum(inside @ ((mean - truth) ** 2 - sd**2 / n_repeats), 0)), -1, -2)),
         "sd": split(np.swapaxes(np.sqrt(inside @ sd**2), -1, -2)),
         "ratio": ratio(slice(None)), "ratio_low": low, "ratio_high": high,
-        "kept": split(kept.mean(0)), "kept_sd": split(kept.std(0, ddof=1)),
+        "kept": split(shares.mean(0)), "kept_sd": split(shares.std(0, ddof=1)),
     }  # fmt: skip
     attrs = {"snr": snr, "omega_max": omega_max, "n_repeats": n_repeats, "seed": seed}
     dataset = _dataset(variables, priors, lams, phantom, regions, contrasts, attrs)

@@ -1,8 +1,6 @@
 """What the MRI prior does to a phantom, in closed form and by Monte Carlo.
 
-The exact minimizer of Eq. 4 is a linear map ``H`` of the SVE amplitudes (`precise_lib.estimate.prior`), so
-one set of noisy SVE maps serves every lambda and omega_max, and the errors are known before any noise is drawn:
-`closed_form` needs the truth, the MRI and the Cramer-Rao covariance only, and no network.
+The exact minimizer of Eq. 4 is a linear map of the SVE amplitudes, so one set of SVE maps serves every setting.
 """
 
 from __future__ import annotations
@@ -15,9 +13,11 @@ import xarray as xr
 from precise_lib import __version__
 from precise_lib.errors import InputError
 from precise_lib.estimate.prior import OMEGA_MAX, ExactSolver, edge_weights, prepare_mri
-from precise_lib.evaluate import closed_form as errors
+from precise_lib.evaluate.closed_form import closed_form as errors_of_the_minimizer
+from precise_lib.evaluate.closed_form import sve_covariance
 from precise_lib.evaluate.montecarlo import RunningMoments
-from precise_lib.signal.model import add_noise, snr_to_sigma
+from precise_lib.evaluate.regression import kept
+from precise_lib.signal.noise import add_noise, snr_to_sigma
 from precise_lib.simulate.phantoms import RING_MM, TUMOR_MM, Phantom
 
 
@@ -52,8 +52,7 @@ def contrast(phantom: Phantom, maps) -> np.ndarray:
     """
     ring, tumor = RING_MM[2], TUMOR_MM
     level = np.stack([np.asarray(maps)[..., mask].mean(-1) for mask in phantom.tumors.values()], -1)
-    step = np.where(tumor == ring, np.nan, tumor - ring)
-    return (level - ring[:, None]) / step[:, None]
+    return kept(level, tumor[:, None], ring[:, None])
 
 
 def _dataset(phantom: Phantom, lams, omega_maxs, snr, attrs, **variables) -> xr.Dataset:
@@ -87,12 +86,12 @@ def closed_form(phantom: Phantom, snr: float, lams: Iterable, omega_maxs: Iterab
     _check(phantom)
     lams, omega_maxs = list(lams), list(omega_maxs)
     model, truth = phantom.model, phantom.amplitudes[phantom.mask]
-    noise = errors.sve_covariance(model, truth, snr_to_sigma(model, snr))
+    noise = sve_covariance(model, truth, snr_to_sigma(model, snr))
     gray, level = gray_levels(phantom), model.concentrations(truth)
     maps = []
     for omega_max in omega_maxs:
         weights = edge_weights(gray, omega_max)
-        maps.append([errors.closed_form(model, truth, noise, ExactSolver(weights, lam)) for lam in lams])
+        maps.append([errors_of_the_minimizer(model, truth, noise, ExactSolver(weights, lam)) for lam in lams])
     mean, sd = (
         [[_on_grid(phantom, f(m)) for m in line] for line in maps] for f in (lambda m: level + m.bias, lambda m: m.sd)
     )

@@ -1,22 +1,18 @@
 """Results of the last full-size run, ``data/results/claims.json``: printed, and compared with those of a new run.
 
-``python -m precise_lib.studies.results NEW KEPT`` replaces KEPT by NEW, unless something differs beyond its spread:
+``precise results NEW KEPT`` replaces KEPT by NEW, unless something differs beyond its spread:
 then it says what, leaves KEPT alone and ends with code 1. ``--accept`` replaces it all the same.
 """
 
 from __future__ import annotations
 
-import argparse
-import os
-import shutil
-import sys
-import tempfile
 import textwrap
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 from precise_lib.errors import InputError, reason
 from precise_lib.evaluate.records import PAPERS, SYMBOLS, Record, load_claims
+from precise_lib.io.atomic import write_bytes
 from precise_lib.io.shipped import data_path
 from precise_lib.io.text import read_json
 
@@ -104,7 +100,7 @@ def differences(new: list[Record], kept: list[Record]) -> list[Difference]:
 
 
 def _moved(old: Record, now: Record) -> bool:
-    """Whether two values lie further apart than both spreads together, or one of them is no number any more."""
+    """Whether two values lie further apart than both spreads together, or one of them is no longer a number."""
     numbers = [isinstance(r.value, int | float) for r in (old, now)]
     if not all(numbers):
         return any(numbers)
@@ -132,41 +128,5 @@ def replace(new: Path, kept: Path, accept: bool = False) -> tuple[list[Differenc
             said = [Difference(f"{kept} could not be read and is not compared")]
     if not accept and any(d.decide for d in said):
         return said, False
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=kept.parent, prefix=".results-") as own:  # a whole file or nothing
-        shutil.copyfile(new, Path(own, kept.name))
-        os.replace(Path(own, kept.name), kept)
+    write_bytes(kept, Path(new).read_bytes())
     return said, True
-
-
-def main(arguments=None) -> int:
-    """Command line. Exit code 1: something moved, and KEPT is as it was; 2: a file cannot be read."""
-    parser = argparse.ArgumentParser(prog="python -m precise_lib.studies.results", description=__doc__.splitlines()[0])
-    parser.add_argument("new", type=Path, help="claims.json of the new run")
-    parser.add_argument("kept", type=Path, help="claims.json that is kept")
-    parser.add_argument("--accept", action="store_true", help="replace KEPT whatever moved")
-    options = parser.parse_args(arguments)
-    first = not options.kept.exists()
-    try:
-        said, replaced = replace(options.new, options.kept, options.accept)
-    except InputError as problem:
-        sys.stderr.write(f"{problem}\n")
-        return 2
-    if first:
-        print(f"The first results: {options.kept}")
-        return 0
-    print("Against the kept results, beyond their spread:" if said else "Nothing moved beyond its spread.")
-    for difference in said:
-        print(f"{'!' if difference.decide else ' '} {difference.text}")
-    if not replaced:
-        print(
-            f"\n{options.kept} is as it was. Find out why the lines marked ! moved; if that is right, keep the new "
-            "results with 'make paper ACCEPT=yes' (nothing runs again)."
-        )
-        return 1
-    print(f"Kept: {options.kept}")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -8,29 +8,15 @@ import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
 
+from precise_lib import show
 from precise_lib.studies.shrinkage import FROM_THE_FID, HONEST, MIRAGE
-
-# label -> color, marker; an estimator that was computed and not trained has an open symbol
-STYLES = {
-    "fit": ("#009E73", "^"),
-    "SVE": ("#0072B2", "o"),
-    "paper's recipe": ("#56B4E9", "v"),
-    "narrow range": ("#D55E00", "s"),
-    "posterior mean, paper's range": ("#56B4E9", "D"),
-    "posterior mean, narrow range": ("#D55E00", "D"),
-    "PRECISE": ("#882255", "P"),
-    "1H fit": ("#444444", ">"),
-    "1H fit, not negative": ("#999933", "<"),
-    "1D U-Net": ("#CC79A7", "X"),
-    "2D U-Net": ("#8C6100", "d"),
-}
 
 
 def style(label: str) -> dict:
-    """Keywords for `plot` of single points."""
-    color, marker = STYLES.get(label, ("#666666", "o"))
+    """Keywords for `plot` of single points; an estimator that was computed and not trained has an open symbol."""
+    own = show.color(label)
     hollow = label.startswith("posterior mean")
-    return {"color": color, "marker": marker, "mfc": "white" if hollow else color, "mec": color, "ls": "none"}
+    return {"color": own, "marker": show.marker(label), "mfc": "white" if hollow else own, "mec": own, "ls": "none"}
 
 
 def slopes_over_snr(snr, measured: Mapping[str, xr.Dataset], predicted: Mapping[str, np.ndarray]):
@@ -39,7 +25,7 @@ def slopes_over_snr(snr, measured: Mapping[str, xr.Dataset], predicted: Mapping[
     Parameters
     ----------
     snr : (S,)
-    measured : label -> Dataset (snr, metabolite) of `shrinkage.lines`
+    measured : label -> Dataset (snr, metabolite) of `regression.controlled_line`
     predicted : label -> (S, metabolites), drawn as lines in the color of the label
 
     Returns
@@ -52,7 +38,7 @@ def slopes_over_snr(snr, measured: Mapping[str, xr.Dataset], predicted: Mapping[
         ax.axhspan(1 - HONEST, 1 + HONEST, color="0.92", zorder=0)
         ax.axhline(MIRAGE, color="0.6", lw=0.8, ls=":")
         for label, values in predicted.items():
-            ax.plot(snr, values[:, k], color=STYLES[label][0], lw=1.2, label=f"predicted: {label}")
+            ax.plot(snr, values[:, k], color=show.color(label), lw=1.2, label=f"predicted: {label}")
         for label, line in measured.items():
             one = line.isel(metabolite=k)
             ax.errorbar(snr, one.slope, [one.slope - one.slope_low, one.slope_high - one.slope], ms=5.5, label=label,
@@ -73,8 +59,7 @@ def mean_over_truth(
     centers = top * (np.arange(n_bins) + 0.5) / n_bins
     for label, estimate in estimates.items():
         means = [estimate[bins == i].mean() if (bins == i).any() else np.nan for i in range(n_bins)]
-        marker = STYLES[label][1] if label in STYLES else "s"
-        ax.plot(centers, means, marker=marker, ls=ls, lw=1, ms=ms, color=colors[label], label=label)
+        ax.plot(centers, means, marker=show.marker(label, "s"), ls=ls, lw=1, ms=ms, color=colors[label], label=label)
     ax.plot([0, top], [0, top], "k:", lw=1)
     ax.set(ylim=(0, 1.07 * top))
     return ax
@@ -87,23 +72,21 @@ def table_of_tests(low: Mapping[str, xr.Dataset], high: Mapping[str, xr.Dataset]
     ----------
     low, high : label -> Dataset of `shrinkage.summary` at low and at high SNR
     """
-    head = [
-        "",
-        "",
-        "slope, low SNR",
-        "slope, high SNR",
-        "intercept, low SNR (mM)",
-        "pulled toward (mM)",
+    head = ["", "", "slope, low SNR", "slope, high SNR", "intercept, low SNR (mM)", "pulled toward (mM)"]
+    head += [
         "middle third",
+        "above maximum",
+        "RMSE / bound, low SNR",
+        "RMSE / bound, high SNR",
+        "RMSE low / high",
+        "bound low / high",
     ]
-    head += ["above maximum", "RMSE / bound, low SNR", "RMSE / bound, high SNR", "RMSE low / high", "bound low / high"]
     rows = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for label, tables in low.items():
         for name in tables.metabolite.values:
             a, b = ({k: float(v) for k, v in x.sel(metabolite=name).items()} for x in (tables, high[label]))
-            cells = [f"{x['slope']:.2f} ± {x['slope_high'] - x['slope']:.2f}" for x in (a, b)] + [
-                f"{a['intercept']:.2f}"
-            ]
+            cells = [f"{x['slope']:.2f} ± {x['slope_high'] - x['slope']:.2f}" for x in (a, b)]
+            cells.append(f"{a['intercept']:.2f}")
             cells.append(f"{a['intercept'] / (1 - a['slope']):.1f}" if a["slope"] < 1 - HONEST else "")
             values = [a["middle_third"], a["above_maximum"], a["rmse_ratio"], b["rmse_ratio"]]
             values += [a["rmse"] / b["rmse"], a["efficient"] / b["efficient"]]

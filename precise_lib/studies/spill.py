@@ -1,7 +1,6 @@
 """Where the MRI prior takes an error that lipids made: the exact minimizer of Eq. 4 is linear, so errors pass it alone.
 
-The error of SVE by lipids is its estimate of noiseless FIDs with lipids less that of the same FIDs without. `H` of
-`edge_preserving.ExactSolver` takes it to the error of PRECISE.
+The error of SVE is its estimate of noiseless FIDs with lipids less that without; `ExactSolver` maps it.
 """
 
 from __future__ import annotations
@@ -20,13 +19,13 @@ def by_depth(values, depth_mm, mask, width_mm: float) -> tuple[np.ndarray, np.nd
     return width_mm * (np.arange(len(rms)) + 0.5), rms
 
 
-def lipid_error(network, belief, phantom: Phantom, clear: Phantom, regions, lam: float, name: str = "NAA") -> dict:
+def lipid_error(network, assumed, phantom: Phantom, clear: Phantom, regions, lam: float, name: str = "NAA") -> dict:
     """RMS errors of one amplitude, in units of the reference, by lipids and without noise.
 
     Parameters
     ----------
-    network, belief : `SveModel`, and the `SignalModel` it was trained on
-    phantom, clear : `proton_head.head` with and without lipids
+    network, assumed : `SveModel`, and the `SignalModel` it was trained on
+    phantom, clear : `proton.head.head` with and without lipids
     regions : of that head
     lam : lambda of Eq. 4
 
@@ -35,7 +34,7 @@ def lipid_error(network, belief, phantom: Phantom, clear: Phantom, regions, lam:
     dict : "SVE" and "PRECISE", each at the "rim" and "inside"; and what comes to the rim from voxels beyond the brain
         if these were estimated along, with the MRI and with a constant image in its place
     """
-    column = belief.index(name)
+    column = assumed.index(name)
 
     def solver(mask, mri=None):
         image = phantom.mri if mri is None else mri
@@ -48,9 +47,9 @@ def lipid_error(network, belief, phantom: Phantom, clear: Phantom, regions, lam:
         return float(np.sqrt(np.mean(grid[regions[region]] ** 2)))
 
     brain, head = phantom.mask, regions["head"] | phantom.mask
-    sve = network.amplitudes(phantom.clean[brain], belief) - network.amplitudes(clear.clean[brain], belief)
-    outside = np.zeros((*head.shape, len(belief.names)))
-    outside[head & ~brain] = network.amplitudes(phantom.clean[head & ~brain], belief)
+    sve = network.amplitudes(phantom.clean[brain], assumed) - network.amplitudes(clear.clean[brain], assumed)
+    outside = np.zeros((*head.shape, len(assumed.names)))
+    outside[head & ~brain] = network.amplitudes(phantom.clean[head & ~brain], assumed)
     sve, outside = sve[:, column], outside[head][:, column]
     precise = solver(brain)(sve[:, None])[:, 0]
     result = {f"{label}, {region}": rms(values, brain, region) for label, values in (("SVE", sve), ("PRECISE", precise))
@@ -62,11 +61,11 @@ def lipid_error(network, belief, phantom: Phantom, clear: Phantom, regions, lam:
 
 
 def under(estimator, model):
-    """The estimator as one that believes in another signal model; resonances that it does not know become NaN.
+    """The estimator under a misspecified signal model; resonances that this one lacks become NaN.
 
     Parameters
     ----------
     estimator : callable `MRSI` -> DataArray (metabolite, x, y, z)
-    model : `SignalModel` of the same acquisition, such as ``proton.brain_3t(terms=False)``
+    model : `SignalModel` of the same acquisition, such as ``mrsi_model.mrsi_3t(terms=False)``
     """
     return lambda data: estimator(data.replace(model=model)).reindex(metabolite=data.model.names)

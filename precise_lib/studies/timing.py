@@ -8,8 +8,10 @@ import numpy as np
 from scipy.optimize import least_squares
 
 from precise_lib.estimate.fit import fit_fids
-from precise_lib.signal.model import SignalModel, add_noise, dmi_11t7, snr_to_sigma
+from precise_lib.signal.model import SignalModel
 from precise_lib.signal.mrsi import MRSI
+from precise_lib.signal.noise import add_noise, snr_to_sigma
+from precise_lib.signal.presets import dmi_11t7
 from precise_lib.studies import amares
 
 
@@ -44,8 +46,7 @@ def cube(side: int = 11, snr: float = 10.0, seed: int = 1) -> MRSI:
 def per_voxel_fit(fids: np.ndarray, model: SignalModel) -> np.ndarray:
     """Amplitudes (V, M), one FID at a time by `scipy.optimize.least_squares` from the nominal start.
 
-    A fit as one writes it first: amplitudes, shift, broadening and phase as plain unknowns, numeric Jacobian. It needs
-    small shifts and serves as the yardstick of speed in claim P5.
+    Numeric Jacobian, small shifts only; the yardstick of speed in claim P5.
     """
     m = len(model.names)
 

@@ -1,21 +1,22 @@
 """How much the layer widths matter, which PRECISE-DMI does not print: short trainings, each against the bound.
 
-``python -m precise_lib.studies.widths FOLDER`` trains what FOLDER does not hold yet (an interrupted run goes on where
-it stopped) and writes ``data/results/layer_widths.json``, which notebook 02 shows. About 50 minutes on one core.
+``precise widths FOLDER`` trains what FOLDER does not hold yet (an interrupted run resumes) and
+writes ``data/results/layer_widths.json``, which notebook 02 shows. About 50 minutes on one core.
 """
 
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 from precise_lib import __version__
 from precise_lib.estimate.network import NetworkConfig
-from precise_lib.estimate.sve import load_weights
-from precise_lib.estimate.training import TrainConfig, shorter, train
+from precise_lib.estimate.sampling import TrainConfig
+from precise_lib.estimate.training import shorter, train
+from precise_lib.estimate.weights import load_weights
 from precise_lib.evaluate.accuracy import accuracy
+from precise_lib.io.atomic import write_text
 from precise_lib.io.shipped import data_path
 
 FILE = ("results", "layer_widths.json")
@@ -33,7 +34,7 @@ def plain(factor: float, iterations: int = 5000) -> TrainConfig:
     base = NetworkConfig(front="fid")
     channels = tuple(max(2, round(factor * c)) for c in base.channels)
     network = NetworkConfig(front="fid", channels=channels, hidden=round(factor * base.hidden))
-    return shorter(TrainConfig.plain(network=network), iterations)
+    return shorter(TrainConfig.papers_recipe(network=network), iterations)
 
 
 STUDY = {f"ours {w}": ours(w) for w in (32, 64, 128, 256, 512)} | {f"plain {f:g}": plain(f) for f in (0.5, 1.0, 2.0)}
@@ -43,15 +44,15 @@ def measure(name: str, config: TrainConfig, folder: Path, n_repeats: int = 10_00
     """Train one network, or load it from `folder`, and measure it."""
     stem = name.replace(" ", "_")
     path = folder / f"{stem}.safetensors"
-    if not path.exists() or load_weights(path).card["config"] != config.to_dict():
+    if not path.exists() or load_weights(path).card.config != config:
         train(config, folder, name=stem)
     network = load_weights(path)
     return {
-        "config": network.card["config"]["network"],
+        "config": network.card.config.to_dict()["network"],
         "iterations": config.iterations,
-        "parameters": network.card["parameters"],
-        "wall_time_s": network.card["wall_time_s"],
-        "machine": network.card["machine"],
+        "parameters": network.card.parameters,
+        "wall_time_s": network.card.wall_time_s,
+        "machine": network.card.machine,
         "accuracy": accuracy(network, n_repeats=n_repeats),
     }
 
@@ -61,18 +62,15 @@ def read() -> dict:
     return json.loads(data_path(*FILE).read_text(encoding="utf-8"))["networks"]
 
 
-def main(folder: str) -> None:
-    results = {name: measure(name, config, Path(folder)) for name, config in STUDY.items()}
+def store(folder) -> Path:
+    """Train or load every network of `STUDY` and write their accuracy to ``data/results``; the file."""
     about = {
-        "made_by": "python -m precise_lib.studies.widths FOLDER",
+        "made_by": "precise widths FOLDER",
         "package_version": __version__,
         "seed": TrainConfig().seed,
         "shipped_iterations": FULL,
-        "networks": results,
+        "networks": {name: measure(name, config, Path(folder)) for name, config in STUDY.items()},
     }
     out = data_path("claims.yaml").parent.joinpath(*FILE)
-    out.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+    write_text(out, json.dumps(about, indent=1) + "\n")
+    return out

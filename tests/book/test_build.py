@@ -72,23 +72,6 @@ def test_failed_notebook_names_its_cell_and_does_not_stop_the_others(tmp_path):
     assert report["notebooks"]["bad"]["error"] == runs["bad"]["error"]
 
 
-def test_page_without_its_measurement_says_so(tmp_path):
-    wanting = write(tmp_path, "wanting", "n = 1", "from precise_lib.errors import MissingMeasurement\nn",
-                    "raise MissingMeasurement('It is elsewhere.')")  # fmt: skip
-    notebook = nbformat.read(wanting, as_version=4)
-    notebook.cells.insert(0, nbformat.v4.new_markdown_cell("# Real\n\nShown in {numref}`fig-real`."))
-    nbformat.write(notebook, wanting)
-    runs = build.execute_all([wanting], "paper", tmp_path / "_build")
-    assert (runs["wanting"]["error"], runs["wanting"]["missing"]) == (None, "It is elsewhere.")
-    assert not list(build.collect_records(runs, tmp_path / "_build").iterdir())
-    page = build.not_executed(nbformat.read(wanting, as_version=4), "It is elsewhere.")
-    (only,) = page.cells
-    assert only.source.startswith("# Real")
-    assert "It is elsewhere." in only.source
-    assert "numref" not in only.source
-    assert not build.execute_all([wanting], "paper", tmp_path / "_build")["wanting"]["reused"], "tried again next time"
-
-
 def test_cell_that_never_ends_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(build, "CELL_TIMEOUT_S", 3)
     notebook = write(tmp_path, "slow", "n = 1", "import time; time.sleep(60)")
@@ -109,11 +92,9 @@ def test_key_depends_on_everything_that_matters(tmp_path):
     assert len({first, second, keys.notebook_key(notebook, {"n": 1}, [code])}) == 3
 
 
-def test_dependencies_cover_package_data_lock_and_measurements(tmp_path, monkeypatch):
-    (tmp_path / "fid.nii.gz").touch()
-    monkeypatch.setenv("PRECISE_DATA", str(tmp_path))
+def test_dependencies_cover_package_data_lock_and_measurements():
     names = {path.name for path in keys.always(build.ROOT)}
-    assert {"claims.yaml", "requirements.lock", "fid.nii.gz", "dmi_11t7.safetensors", "peers_rings.nc"} <= names
+    assert {"claims.yaml", "requirements.lock", "brain.nii.gz", "dmi_11t7.safetensors", "peers_rings.nc"} <= names
     assert "signal.py" not in names
     files = keys.package_files(build.ROOT)
     assert "precise_lib/signal/model.py" in files

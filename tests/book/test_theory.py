@@ -10,7 +10,8 @@ from scipy.stats import norm
 
 from precise_lib.evaluate import crlb
 from precise_lib.proton.scores import denoising_score
-from precise_lib.signal.model import dmi_11t7, peak_height, snr_to_sigma
+from precise_lib.signal.noise import peak_height, snr_to_sigma
+from precise_lib.signal.presets import dmi_11t7
 from tests.helpers import ROOT
 
 THEORY = ROOT / "book" / "theory.md"

@@ -15,8 +15,10 @@ from precise_lib import __version__, estimate
 from precise_lib.evaluate import crlb
 from precise_lib.io import nifti, nifti_mrs
 from precise_lib.io.shipped import data_path
-from precise_lib.signal.model import Acquisition, default_2h_model, dmi_11t7, snr_to_sigma
+from precise_lib.signal.model import Acquisition
 from precise_lib.signal.mrsi import MRSI
+from precise_lib.signal.noise import snr_to_sigma
+from precise_lib.signal.presets import default_2h_model, dmi_11t7
 
 SNR = 20
 NAMES = ("water", "Glc", "Glx", "Lac")
@@ -185,7 +187,7 @@ def test_sve_by_default_and_precise_with_an_mri(rings, precise, tmp_path):
 @needs_weights
 def test_errors_are_those_that_occur(rings, precise, tmp_path):
     """SD and bias maps against repeated measurements of the truth; both ways agree with each other."""
-    from precise_lib.estimate.prior import Precise
+    from precise_lib.estimate.precise import Precise
     from precise_lib.evaluate.montecarlo import phantom_study
     from precise_lib.simulate import phantoms
 
@@ -212,7 +214,7 @@ def test_errors_are_those_that_occur(rings, precise, tmp_path):
         assert summary["files"] == [f"{kind}_{name}.nii.gz" for kind in ("sd", "bias") for name in NAMES]
     out = tmp_path / "none"
     assert precise(*common, "--errors", "none", "--out", out)[0] == 0
-    expected = {"summary.json", *(f"conc_{name}.nii.gz" for name in NAMES)}
+    expected = {"summary.json", "result.nc", *(f"conc_{name}.nii.gz" for name in NAMES)}
     assert {p.name for p in out.iterdir() if not p.name.startswith("flag_")} == expected
     assert check_summary(out, "precise", "dmi_11t7")["errors"]["method"] == "none"
 
@@ -236,7 +238,7 @@ def test_a_signal_model_of_ones_own(rings, precise, tmp_path):
     assert precise(*command)[0] == 0
     written = {p.name for p in (tmp_path / "o").iterdir()}
     flags = {f"flag_{reason}.nii.gz" for reason in ("residual", "snr", "offset")}
-    assert written == {"conc_water.nii.gz", "conc_Glx.nii.gz", "summary.json"} | flags
+    assert written == {"conc_water.nii.gz", "conc_Glx.nii.gz", "summary.json", "result.nc"} | flags
     # the phantom has two lines more than this model
     said = json.loads((tmp_path / "o" / "summary.json").read_text())["warnings"]
     assert any("the signal model lacks" in sentence for sentence in said)
@@ -287,6 +289,7 @@ def test_bad_voxels_stay_nan_and_are_counted(precise, tmp_path):
 def test_train_reads_its_configuration(precise, refused, tmp_path, monkeypatch):
     pytest.importorskip("precise_lib.estimate.training")
     from precise_lib.estimate import training
+    from precise_lib.estimate.sampling import TrainConfig
     from precise_lib.evaluate import accuracy
 
     seen = []
@@ -296,7 +299,7 @@ def test_train_reads_its_configuration(precise, refused, tmp_path, monkeypatch):
     config.write_text("iterations: 3\n")
     assert precise("train", "--config", config, "--out", tmp_path / "w")[0] == 0
     assert precise("train", "--out", tmp_path / "w")[0] == 0
-    assert [a[0].iterations for a, _ in seen] == [3, training.TrainConfig().iterations]
+    assert [a[0].iterations for a, _ in seen] == [3, TrainConfig().iterations]
     config.write_text("iterationz: 3\n")
     assert "iterationz" in refused("train", "--config", config, "--out", tmp_path / "w")
     for text in ("a: [1", "- 1\n- 2\n", "\0"):

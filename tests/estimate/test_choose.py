@@ -83,7 +83,7 @@ def test_water_takes_the_lambda_of_what_it_divides():
     flat[:, 1:] = 0.4
     amplitudes = flat * profile.reshape(-1, 1)
     lams = [0.0, 0.05, 0.3]
-    made = choose.solvers(weights, lams)
+    made = [ExactSolver(weights, lam) for lam in lams]
     result = choose.ratios(made, amplitudes, 0)
     np.testing.assert_allclose(result[:, 0], 1)
     np.testing.assert_allclose(result[:, 1:], 0.4, rtol=1e-9)

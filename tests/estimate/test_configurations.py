@@ -5,14 +5,14 @@ import pytest
 import yaml
 
 from precise_lib.estimate.network import MatchedFront
-from precise_lib.estimate.sve import find_weights, load_weights
-from precise_lib.estimate.training import TrainConfig, signal_families
+from precise_lib.estimate.sampling import TrainConfig, signal_families
+from precise_lib.estimate.weights import find_weights, load_weights
 from precise_lib.evaluate.accuracy import typical_amplitudes
 from precise_lib.evaluate.crlb import covariance
 from precise_lib.evaluate.efficiency import efficiency
 from precise_lib.io.shipped import data_path
 from precise_lib.signal.information import jacobian
-from precise_lib.signal.model import snr_to_sigma
+from precise_lib.signal.noise import snr_to_sigma
 
 CONFIGS = sorted(data_path("training").glob("*.yaml"))
 ACETATE = "dmi_11t7_acetate"
@@ -27,11 +27,11 @@ def test_weights_are_those_of_their_configuration(path):
     (weights,) = data_path("weights").rglob(f"{path.stem}.safetensors")
     network = load_weights(weights)
     assert network.name == path.stem
-    assert network.card["sha256"] == network.hash
-    assert TrainConfig.from_dict(network.card["config"]) == config_of(path)
+    assert network.card.sha256 == network.hash
+    assert network.card.config == config_of(path)
     # one of an acquisition of its own is what `quantify` takes for it; others are asked for by name
-    assert network.card["default"] == (network.name in ("dmi_11t7_rat", "dmi_7t", "dmi_4t"))
-    if network.card["default"]:
+    assert network.card.default == (network.name in ("dmi_11t7_rat", "dmi_7t", "dmi_4t"))
+    if network.card.default:
         assert find_weights(network.signal_model.acquisition) == network.name
 
 

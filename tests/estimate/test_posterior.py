@@ -2,14 +2,15 @@
 
 import numpy as np
 import pytest
-from scipy.stats import norm, truncnorm
 
 from precise_lib.errors import InputError
 from precise_lib.estimate.fit import fit_fids
-from precise_lib.estimate.posterior import PosteriorMean, Prior, cut_normal, posterior
-from precise_lib.estimate.training import TrainConfig
+from precise_lib.estimate.posterior import PosteriorMean, TrainingPrior, posterior
+from precise_lib.estimate.sampling import TrainConfig
 from precise_lib.evaluate.crlb import numeric
-from precise_lib.signal.model import Acquisition, Resonance, SignalModel, add_noise, dmi_11t7, snr_to_sigma
+from precise_lib.signal.model import Acquisition, Resonance, SignalModel
+from precise_lib.signal.noise import add_noise, snr_to_sigma
+from precise_lib.signal.presets import dmi_11t7
 from precise_lib.simulate.phantoms import rings
 
 ACQUISITION = Acquisition(40, 2e-3, 76.7)
@@ -41,10 +42,10 @@ def brute_force(fid, model, sigma, prior, n=200_000, seed=5):
 
 @pytest.mark.parametrize("snr", [1.5, 4])
 @pytest.mark.parametrize(("model", "amplitudes", "prior"), [
-    (ONE, [0.8], Prior([(0, 1)], (-8, 8), (-4, 8))),
-    (TWO, [0.1, 0.7], Prior([(0, 1), (0, 1)], (-8, 8), (-4, 8))),
-    (TWO, [0.1, 1.0], Prior([(-0.2, 0.6), (1, 1)], (-8, 8), (-4, 8), True, 1.0)),
-    (TWO, [0.1, 1.0], Prior([(-0.2, 0.6), (1, 1)], (-8, 8), (-4, 8), True, 1.0, "uniform_sigma")),
+    (ONE, [0.8], TrainingPrior([(0, 1)], (-8, 8), (-4, 8))),
+    (TWO, [0.1, 0.7], TrainingPrior([(0, 1), (0, 1)], (-8, 8), (-4, 8))),
+    (TWO, [0.1, 1.0], TrainingPrior([(-0.2, 0.6), (1, 1)], (-8, 8), (-4, 8), True, 1.0)),
+    (TWO, [0.1, 1.0], TrainingPrior([(-0.2, 0.6), (1, 1)], (-8, 8), (-4, 8), True, 1.0, "uniform_sigma")),
 ], ids=["one line", "two overlapping lines", "scale unknown", "scale unknown, noise uniform"])  # fmt: skip
 def test_equals_brute_force(model, amplitudes, prior, snr):
     sigma = float(snr_to_sigma(model, snr))
@@ -56,10 +57,10 @@ def test_equals_brute_force(model, amplitudes, prior, snr):
         np.testing.assert_array_less(np.abs(mean - reference), 4.5 * np.hypot(error, sd / np.sqrt(effective)))
 
 
-@pytest.mark.parametrize("config", [TrainConfig.plain(), TrainConfig()], ids=["plain", "best"])
+@pytest.mark.parametrize("config", [TrainConfig.papers_recipe(), TrainConfig()], ids=["plain", "best"])
 def test_is_calibrated_over_its_prior(config):
     """Truth and FID drawn from the prior (next to no water among them): no bias, and an SD that means something."""
-    n, prior, model, rng = 600, Prior.of(config), dmi_11t7(), np.random.default_rng(1)
+    n, prior, model, rng = 600, TrainingPrior.of(config), dmi_11t7(), np.random.default_rng(1)
     low, high = prior.amplitudes.T
     truth = low + (high - low) * rng.random((n, 4))
     shift, broad = rng.uniform(*prior.shift_hz, n), rng.uniform(*prior.broadening_hz, n)
@@ -75,7 +76,7 @@ def test_is_calibrated_over_its_prior(config):
 def test_few_draws_suffice():
     sigma = float(snr_to_sigma(dmi_11t7(), 8))
     fids = add_noise(np.tile(dmi_11t7().fids([1, 0.25, 0.3, 0.1], 4.0), (100, 1)), sigma, np.random.default_rng(0))
-    prior = Prior.of(TrainConfig.plain())
+    prior = TrainingPrior.of(TrainConfig.papers_recipe())
     few, many = (posterior(fids, dmi_11t7(), sigma, prior, n_samples=n, seed=n) for n in (128, 2048))
     assert np.median(few.effective) > 30
     assert ((few.mean - many.mean) / many.sd).std() < 0.15
@@ -87,15 +88,15 @@ def test_little_noise_gives_the_fit():
     sigma = float(snr_to_sigma(model, 200))
     fids = add_noise(np.tile(model.fids(amplitudes, -6.0, 5.0, 1.0), (50, 1)), sigma, np.random.default_rng(0))
     fit, bound = fit_fids(fids, model).amplitudes, numeric(model, amplitudes, sigma, shift_hz=-6.0, broadening_hz=5.0)
-    for config in (TrainConfig.plain(), TrainConfig()):
-        result = posterior(fids, model, sigma, Prior.of(config))
+    for config in (TrainConfig.papers_recipe(), TrainConfig()):
+        result = posterior(fids, model, sigma, TrainingPrior.of(config))
         assert np.abs((result.mean - fit) / bound).mean() < 0.15
         np.testing.assert_allclose(result.sd.mean(0), bound, rtol=0.1)
 
 
 def test_noise_alone_gives_the_middle_of_the_prior():
     """Of the prior less what even noise says: that there is no large signal. At endless noise nothing is left."""
-    prior = Prior([(0, 2), (0, 1)], (-8, 8), (-4, 8))
+    prior = TrainingPrior([(0, 2), (0, 1)], (-8, 8), (-4, 8))
     fids = 100 * np.random.default_rng(0).standard_normal((20, 40, 2)).view(complex)[..., 0]
     result = posterior(fids, TWO, 100.0, prior, n_samples=1024)
     np.testing.assert_allclose(result.mean, np.tile([1.0, 0.5], (20, 1)), rtol=0.12)
@@ -103,7 +104,7 @@ def test_noise_alone_gives_the_middle_of_the_prior():
 
 
 def test_unknown_scale_makes_the_estimate_equivariant():
-    model, prior = dmi_11t7(), Prior.of(TrainConfig())
+    model, prior = dmi_11t7(), TrainingPrior.of(TrainConfig())
     sigma = float(snr_to_sigma(model, 10))
     fids = add_noise(np.tile(model.fids([1, 0.25, 0.3, 0.1]), (20, 1)), sigma, np.random.default_rng(0))
     results = [posterior(s * fids, model, s * sigma, prior).mean / s for s in (1, 4)]
@@ -113,7 +114,7 @@ def test_unknown_scale_makes_the_estimate_equivariant():
 def test_as_an_estimator_it_finds_the_noise_itself():
     data = rings().measure(12, seed=0)
     data = data.replace(mask=data.mask & (np.arange(32) % 8 == 4)[:, None, None])
-    prior = Prior.of(TrainConfig.plain())
+    prior = TrainingPrior.of(TrainConfig.papers_recipe())
     maps = PosteriorMean(prior)(data)
     assert maps.dims == ("metabolite", "x", "y", "z")
     sigma = float(snr_to_sigma(data.model, 12))
@@ -124,26 +125,17 @@ def test_as_an_estimator_it_finds_the_noise_itself():
 
 
 def test_result_does_not_depend_on_the_chunk(monkeypatch):
-    sigma, prior = float(snr_to_sigma(TWO, 5)), Prior([(0, 1), (0, 2)], (-8, 8), (-4, 8))
+    sigma, prior = float(snr_to_sigma(TWO, 5)), TrainingPrior([(0, 1), (0, 2)], (-8, 8), (-4, 8))
     fids = add_noise(np.tile(TWO.fids([0.3, 1.0]), (30, 1)), sigma, np.random.default_rng(0))
     whole = posterior(fids, TWO, sigma, prior).mean
     monkeypatch.setattr("precise_lib.estimate.posterior.CHUNK", 7)
     np.testing.assert_allclose(posterior(fids, TWO, np.full(30, sigma), prior).mean, whole, rtol=1e-5)
 
 
-def test_cut_normal_in_the_far_tails():
-    low, high = np.array([-1.0, 5.0, 30.0, -31.0, -np.inf]), np.array([2.0, 6.0, 31.0, -30.0, np.inf])
-    value, log_mass = cut_normal(np.full(5, 0.3), low, high)
-    assert ((value >= low) & (value <= high)).all()
-    np.testing.assert_allclose(value[:2], truncnorm.ppf(0.3, low[:2], high[:2]), rtol=1e-9)
-    np.testing.assert_allclose(log_mass[0], np.log(norm.cdf(2) - norm.cdf(-1)), rtol=1e-9)
-    np.testing.assert_allclose(log_mass[2:4], norm.logsf(30), rtol=1e-6)
-
-
 def test_priors_that_make_no_sense():
     with pytest.raises(InputError, match="lower end below"):
-        Prior([(0, 1), (1, 1)], (-8, 8), (-4, 8))
+        TrainingPrior([(0, 1), (1, 1)], (-8, 8), (-4, 8))
     with pytest.raises(InputError, match="lower end below"):
-        Prior([(0, 1)], (8, -8), (-4, 8))
+        TrainingPrior([(0, 1)], (8, -8), (-4, 8))
     with pytest.raises(InputError, match="1 lines, the model has 4"):
-        posterior(np.ones((1, 512), complex), dmi_11t7(), 1.0, Prior([(0, 1)], (-8, 8), (-4, 8)))
+        posterior(np.ones((1, 512), complex), dmi_11t7(), 1.0, TrainingPrior([(0, 1)], (-8, 8), (-4, 8)))

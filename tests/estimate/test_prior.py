@@ -7,20 +7,13 @@ import pytest
 from scipy import sparse
 
 from precise_lib.errors import InputError
-from precise_lib.estimate.prior import (
-    OMEGA_MAX,
-    ExactSolver,
-    Precise,
-    edge_weights,
-    finetune,
-    laplacian,
-    neighborhoods,
-    objective,
-    prepare_mri,
-)
+from precise_lib.estimate.finetune import finetune, neighborhoods
+from precise_lib.estimate.precise import FineTuned, Precise
+from precise_lib.estimate.prior import OMEGA_MAX, ExactSolver, edge_weights, laplacian, prepare_mri
+from precise_lib.estimate.smoother import leverage_and_variance
 from precise_lib.estimate.sve import Sve
-from precise_lib.signal.model import dmi_11t7
 from precise_lib.signal.mrsi import MRSI
+from precise_lib.signal.presets import dmi_11t7
 from precise_lib.simulate.phantoms import rings
 from tests.helpers import noisy_fids, sd_bounds, tiny_network
 
@@ -30,6 +23,12 @@ def random_weights(shape=(5, 4, 3), seed=0, omega_max=8.0, holes=0.2):
     gray = rng.random(shape)
     gray[rng.random(shape) < holes] = np.nan
     return edge_weights(gray, omega_max)
+
+
+def loss(c, sve, weights, lam):
+    """Eq. 4 as printed: every ordered pair."""
+    w = weights.toarray()
+    return ((c - sve) ** 2).sum() + lam * (w[..., None] * (c[:, None] - c[None]) ** 2).sum()
 
 
 # Eq. 5
@@ -100,12 +99,10 @@ def test_exact_solution_minimizes_eq_4():
     weights, lam, rng = random_weights(), 0.2, np.random.default_rng(0)
     sve = rng.random((weights.shape[0], 2))
     best = ExactSolver(weights, lam)(sve)
-    w = weights.toarray()
 
-    def eq4(c):  # as printed: every ordered pair
-        return ((c - sve) ** 2).sum() + lam * (w[..., None] * (c[:, None] - c[None]) ** 2).sum()
+    def eq4(c):
+        return loss(c, sve, weights, lam)
 
-    assert objective(best, sve, weights, lam) == pytest.approx(eq4(best), rel=1e-12)
     for size in (1e-4, 1e-2, 1.0):
         for _ in range(10):
             other = best + size * rng.normal(size=best.shape)
@@ -147,11 +144,12 @@ def test_sd_and_bias_in_closed_form_against_monte_carlo():
     draws = truth + sd * rng.standard_normal((n, 20, 2))
     results = solver(draws.transpose(1, 0, 2).reshape(20, -1)).reshape(20, n, 2)
     low, high = sd_bounds(n, tests=40)
-    ratio = results.std(1, ddof=1) / solver.sd(sd, batch=7)
+    expected = np.sqrt(leverage_and_variance(solver, sd**2)[1])
+    ratio = results.std(1, ddof=1) / expected
     assert ratio.min() > low
     assert ratio.max() < high
-    error = results.mean(1) - truth - solver.bias(truth)
-    assert np.abs(error / (solver.sd(sd) / np.sqrt(n))).max() < 4.6
+    error = results.mean(1) - solver(truth)
+    assert np.abs(error / (expected / np.sqrt(n))).max() < 4.6
     h = np.linalg.inv(np.eye(20) + 0.2 * laplacian(weights).toarray())
     np.testing.assert_allclose(solver.rows([3, 17]), h[[3, 17]], atol=1e-12)
 
@@ -173,7 +171,8 @@ def test_default_cap_gives_the_papers_gain_on_its_phantom():
     """About three times Fourier in all: 1.76 over SVE at lambda = 0.01."""
     phantom = rings()
     weights = edge_weights(prepare_mri(phantom.measure(np.inf)), OMEGA_MAX)
-    gain = 1 / ExactSolver(weights, 0.01).sd(np.ones((weights.shape[0], 1)))
+    variance = leverage_and_variance(ExactSolver(weights, 0.01), np.ones((weights.shape[0], 1)))[1]
+    gain = 1 / np.sqrt(variance)
     assert np.median(gain) == pytest.approx(1.76, abs=0.1)
 
 
@@ -358,8 +357,8 @@ def test_lambda_zero_is_sve_bit_for_bit(patch):
     sve = network.amplitudes(fids)
     np.testing.assert_array_equal(finetune(network, fids, weights, 0.0), sve)
     maps = Sve(network)(data)
-    for method in ("exact", "finetune"):
-        np.testing.assert_array_equal(Precise(network, lam=0.0, method=method)(data), maps)
+    for method in (Precise, FineTuned):
+        np.testing.assert_array_equal(method(network, lam=0.0)(data), maps)
 
 
 def test_finetuning_approaches_the_exact_minimum_and_does_not_pass_it(patch):
@@ -368,7 +367,7 @@ def test_finetuning_approaches_the_exact_minimum_and_does_not_pass_it(patch):
     sve = network.amplitudes(fids)
     exact = ExactSolver(weights, lam)(sve)
     few, more = (finetune(network, fids, weights, lam, epochs=e) for e in (4, 60))
-    at = [objective(c, sve, weights, lam) for c in (sve, few, more, exact)]
+    at = [loss(c, sve, weights, lam) for c in (sve, few, more, exact)]
     assert at[0] > at[1] > at[2] > at[3] > 0
     assert at[2] - at[3] < 0.35 * (at[0] - at[3])
     # and in the maps themselves
@@ -400,7 +399,7 @@ def test_precise_on_maps(patch):
     np.testing.assert_allclose(maps.values[:, data.usable].T, 10 * expected / expected[:, :1], rtol=1e-9)
     assert maps.name == "precise"
     assert np.isnan(maps.values[:, ~data.usable]).all()
-    tuned = Precise(network, lam=0.02, method="finetune", epochs=3)
+    tuned = FineTuned(network, lam=0.02, epochs=3)
     assert tuned.name == "precise-finetune"
     np.testing.assert_array_equal(tuned(data), tuned(data))
 

@@ -11,11 +11,12 @@ import pytest
 
 from precise_lib import estimate
 from precise_lib.errors import InputError
-from precise_lib.estimate import sve
+from precise_lib.estimate import registry, sve, weights
 from precise_lib.evaluate import conformance
-from precise_lib.evaluate.conformance import CHECKS, Subject
-from precise_lib.signal.model import dmi_11t7
+from precise_lib.evaluate.checks import Subject
+from precise_lib.evaluate.conformance import CHECKS
 from precise_lib.signal.mrsi import MRSI
+from precise_lib.signal.presets import dmi_11t7
 from tests.helpers import SHIPPED, has_certified_weights, noisy_fids
 
 NAMES = estimate.names()
@@ -62,7 +63,7 @@ def test_network_sees_bounded_batches(monkeypatch):
     data, estimator = subject("fit").data, estimate.make("sve")
     whole = estimator(data)
     sizes = []
-    monkeypatch.setattr(sve, "BATCH", 10)
+    monkeypatch.setattr(weights, "BATCH", 10)
     front = type(sve.resolve(None, data.model).network.front)
     project = front.project
     monkeypatch.setattr(front, "project", lambda self, fids: sizes.append(len(fids)) or project(self, fids))
@@ -86,7 +87,7 @@ def test_unknown_names_and_options_get_one_sentence():
 
 
 def test_a_new_estimator_is_one_function_and_one_registration(monkeypatch):
-    monkeypatch.setattr(estimate, "_FACTORIES", dict(estimate._FACTORIES))
+    monkeypatch.setattr(registry, "_FACTORIES", dict(registry._FACTORIES))
     data = subject("fit").data
 
     def double(factor=2.0):

@@ -9,7 +9,8 @@ from precise_lib.estimate.choose import ratios
 from precise_lib.estimate.fit import fit_fids
 from precise_lib.estimate.prior import ExactSolver, edge_weights
 from precise_lib.evaluate import closed_form, crlb
-from precise_lib.signal.model import add_noise, dmi_3t, dmi_11t7, snr_to_sigma
+from precise_lib.signal.noise import add_noise, snr_to_sigma
+from precise_lib.signal.presets import dmi_3t, dmi_11t7
 from tests.helpers import AMPLITUDES, noisy_fids
 
 MODEL = dmi_11t7()
@@ -198,14 +199,14 @@ def test_probing_finds_diagonal_and_squares(shape, monkeypatch):
     solver, n = ExactSolver(edge_weights(level), 0.01), usable.sum()
     values = np.random.default_rng(2).random((n, 3))
     rows = solver.rows(np.arange(n))
-    exact = smoother.diagonal_and_squares(solver, values)
+    exact = smoother.leverage_and_variance(solver, values)
     np.testing.assert_allclose(exact[0], np.diag(rows), rtol=1e-10)
     np.testing.assert_allclose(exact[1], rows**2 @ values, rtol=1e-10)
     assert smoother.lattices(usable) is None
     monkeypatch.setattr(smoother, "EXACT_UP_TO", 10)
     lattice = smoother.lattices(usable)
     assert len(np.unique(lattice.number)) <= np.prod(np.minimum(shape, smoother.SPACING))
-    probed = smoother.diagonal_and_squares(solver, values, lattice)
+    probed = smoother.leverage_and_variance(solver, values, lattice)
     np.testing.assert_allclose(probed[0], exact[0], rtol=2e-3)
     np.testing.assert_allclose(probed[1], exact[1], rtol=2e-2)
     # the error that is stated is the one there is

@@ -7,8 +7,10 @@ import pytest
 from precise_lib import estimate
 from precise_lib.errors import InputError
 from precise_lib.evaluate import conformance, crlb
-from precise_lib.evaluate.conformance import CHECKS, Subject, Violation
-from precise_lib.signal.model import dmi_11t7, snr_to_sigma
+from precise_lib.evaluate.checks import CONTENTS, Subject, Violation
+from precise_lib.evaluate.conformance import CHECKS
+from precise_lib.signal.noise import snr_to_sigma
+from precise_lib.signal.presets import dmi_11t7
 from precise_lib.studies.peer_settings import Peer
 from tests.helpers import ROOT
 
@@ -80,7 +82,7 @@ def lifted(maps, data):
 
 def memorized(maps, data):
     """Says what the innermost ring holds, whatever was measured."""
-    return 0 * maps + 10 * conformance.CONTENTS[0][:, None, None, None]
+    return 0 * maps + 10 * CONTENTS[0][:, None, None, None]
 
 
 def demanding(data):
@@ -140,8 +142,8 @@ BAD = {
 @pytest.fixture
 def registry(monkeypatch):
     """What a test registers is gone afterwards."""
-    monkeypatch.setattr(estimate, "_FACTORIES", dict(estimate._FACTORIES))
-    monkeypatch.setattr(estimate, "_USES", dict(estimate._USES))
+    monkeypatch.setattr(estimate.registry, "_FACTORIES", dict(estimate.registry._FACTORIES))
+    monkeypatch.setattr(estimate.registry, "_USES", dict(estimate.registry._USES))
 
 
 def test_there_is_a_bad_estimator_for_every_check():
@@ -266,12 +268,14 @@ def test_the_command_line_quantifies_with_it(method, tmp_path, precise):
     assert (code, said) == (2, "precise: There is no file gone.py: check its name.\n")
 
 
-def test_conformance_by_name_from_the_command_line(method, capsys):
-    assert conformance.main([f"{method}:doubled"]) == 1
-    assert "FAILED  unbiased-away-from-edges" in capsys.readouterr().out
-    assert conformance.main(["fit"]) == 0
-    with pytest.raises(InputError, match="No estimator 'magic'"):
-        conformance.main(["magic"])
+def test_conformance_by_name_from_the_command_line(method, precise):
+    code, said, _ = precise("conformance", f"{method}:doubled")
+    assert code == 1
+    assert "FAILED  unbiased-away-from-edges" in said
+    assert precise("conformance", "fit")[0] == 0
+    code, _, complaint = precise("conformance", "magic")
+    assert code == 2
+    assert "No estimator 'magic'" in complaint
 
 
 def test_pytest_runs_the_checks_on_one_estimator_by_name(method, monkeypatch, capfd):

@@ -7,7 +7,8 @@ from precise_lib.errors import InputError
 from precise_lib.estimate.fit import Fit
 from precise_lib.evaluate import crlb
 from precise_lib.evaluate.coverage import repeat_until, sd_standard_error
-from precise_lib.signal.model import dmi_3t, dmi_11t7, snr_to_sigma
+from precise_lib.signal.noise import snr_to_sigma
+from precise_lib.signal.presets import dmi_3t, dmi_11t7
 from tests.helpers import AMPLITUDES, mean_bound
 
 MODEL = dmi_11t7()

@@ -6,7 +6,8 @@ import pytest
 from precise_lib.estimate.fit import Fit
 from precise_lib.evaluate.crlb import numeric
 from precise_lib.evaluate.efficiency import efficiency
-from precise_lib.signal.model import dmi_11t7, snr_to_sigma
+from precise_lib.signal.noise import snr_to_sigma
+from precise_lib.signal.presets import dmi_11t7
 from tests.helpers import AMPLITUDES, mean_bound, sd_bounds
 
 MODEL = dmi_11t7()

@@ -6,7 +6,8 @@ import pytest
 from precise_lib.estimate.fit import Fit
 from precise_lib.estimate.fourier import Fourier, integration_weights
 from precise_lib.evaluate.montecarlo import RunningMoments, amplitude_study, phantom_study, sd_interval
-from precise_lib.signal.model import dmi_11t7, snr_to_sigma
+from precise_lib.signal.noise import snr_to_sigma
+from precise_lib.signal.presets import dmi_11t7
 from precise_lib.simulate.phantoms import rings
 from tests.helpers import AMPLITUDES, mean_bound, sd_bounds
 

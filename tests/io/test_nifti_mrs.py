@@ -1,11 +1,6 @@
 """Files: read back by the field's own reader, to the same numbers; every bad file one clear sentence."""
 
 import contextlib
-import gzip
-import hashlib
-import os
-import shutil
-from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -19,9 +14,9 @@ from scipy.spatial.transform import Rotation
 
 from precise_lib.errors import InputError
 from precise_lib.io import atomic, measurements, nifti, nifti_mrs
-from precise_lib.signal.model import Acquisition, Resonance, SignalModel, default_2h_model, dmi_11t7, spectrum
+from precise_lib.signal.model import Acquisition, Resonance, SignalModel, spectrum
 from precise_lib.signal.mrsi import MRSI
-from tests.helpers import ROOT
+from precise_lib.signal.presets import default_2h_model, dmi_11t7
 
 SMALL = default_2h_model(Acquisition(16, 1 / 2500, 76.7))
 AFFINE = np.array([[5.0, 0, 0, -80], [0, 5, 0, -75], [0, 0, 10, 3], [0, 0, 0, 1]])
@@ -345,19 +340,8 @@ def test_zero_filling_is_found():
 
 # ---------------------------------------------------------------- real data
 
-SHARED = Path(os.environ.get("PRECISE_DATA") or ROOT.parent / "shared" / "data")
-real_data = pytest.mark.skipif(
-    not (SHARED / "in_vivo_2h_3t_voxel").is_dir(), reason="needs the measurements: set PRECISE_DATA"
-)
 
-
-@pytest.fixture
-def shared(monkeypatch):
-    monkeypatch.setenv("PRECISE_DATA", str(SHARED))
-
-
-@real_data
-def test_sign_of_the_2h_voxel(shared):
+def test_sign_of_the_2h_voxel():
     """The second highest line, Glx, lies below water: 2.5 ppm lower, not higher."""
     data = nifti_mrs.read_mrsi(measurements.fetch("in_vivo_2h_3t_voxel"))
     acquisition = data.model.acquisition
@@ -372,10 +356,9 @@ def test_sign_of_the_2h_voxel(shared):
     assert at_glx > 1.5 * mirrored
 
 
-@real_data
-def test_sign_of_the_1h_spectrum(shared):
+def test_sign_of_the_1h_spectrum():
     path = measurements.fetch("in_vivo_1h_3t_press35")
-    acquisition = nifti_mrs.read_acquisition(path)
+    acquisition = nifti_mrs.open_mrsi(path).acquisition
     lines = (Resonance("water", 4.68, 0.05), Resonance("NAA", 2.008, 0.05))
     model = SignalModel(acquisition, lines, carrier_ppm=4.68)
     assert "1H" in message(nifti_mrs.read_mrsi, path)
@@ -388,61 +371,3 @@ def test_sign_of_the_1h_spectrum(shared):
     ppm += 4.68 - ppm[water.argmax()]
     window = (ppm > 1.7) & (ppm < 2.3)
     assert ppm[window][power[window].argmax()] == pytest.approx(2.01, abs=0.03)
-
-
-@real_data
-def test_fetch_verifies(shared, monkeypatch, tmp_path):
-    for name, entry in measurements.MEASUREMENTS.items():
-        assert measurements.fetch(name) == SHARED / entry.file
-    assert "known are" in message(measurements.fetch, "something")
-    folder = tmp_path / "in_vivo_2h_3t_voxel"
-    folder.mkdir()
-    monkeypatch.setenv("PRECISE_DATA", str(tmp_path))
-    assert "PRECISE_DATA" in message(measurements.fetch, "in_vivo_2h_3t_voxel")
-    copy = shutil.copy(SHARED / "in_vivo_2h_3t_voxel" / "in_vivo_2h_3t_voxel.nii.gz", folder)
-    assert measurements.fetch("in_vivo_2h_3t_voxel") == Path(copy)
-    Path(copy).write_bytes(gzip.compress(b"other"))
-    assert "not the published measurement" in message(measurements.fetch, "in_vivo_2h_3t_voxel")
-
-
-@real_data
-def test_the_origin_text_becomes_the_same_measurement(shared, monkeypatch, tmp_path):
-    """What the origin offers is two columns of text; conversion gives the numbers of the file in PRECISE_DATA."""
-    import pooch
-
-    expected = nifti_mrs.read_mrsi(measurements.fetch("in_vivo_2h_3t_voxel"))
-    fid = expected.fids[0, 0, 0]
-    monkeypatch.delenv("PRECISE_DATA")
-    monkeypatch.setattr(pooch, "os_cache", lambda name: tmp_path)
-    text = tmp_path / "origin.txt"
-
-    def retrieve(url, **kwargs):
-        assert url.startswith("https://raw.githubusercontent.com/HawkMRS/pyAMARES/")
-        return str(text)
-
-    monkeypatch.setattr(pooch, "retrieve", retrieve)
-    np.savetxt(text, np.c_[fid.real, fid.imag])
-    path = measurements.fetch("in_vivo_2h_3t_voxel")
-    back = nifti_mrs.read_mrsi(path)
-    np.testing.assert_array_equal(back.fids, expected.fids)
-    assert back.model == expected.model
-    assert hashlib.sha256(fid.tobytes()).hexdigest() == measurements._VOXEL_SAMPLES_SHA256
-    np.savetxt(text, np.c_[fid.real, -fid.imag])
-    assert "not the published measurement" in message(measurements.fetch, "in_vivo_2h_3t_voxel")
-
-
-def test_without_data_and_network_nothing_is_invented(monkeypatch, tmp_path):
-    import pooch
-
-    def offline(*args, **kwargs):
-        raise ConnectionError("no route")
-
-    monkeypatch.delenv("PRECISE_DATA", raising=False)
-    monkeypatch.setattr(pooch, "os_cache", lambda name: tmp_path)
-    monkeypatch.setattr(pooch, "retrieve", offline)
-    for name, entry in measurements.MEASUREMENTS.items():
-        text = message(measurements.fetch, name)
-        assert "PRECISE_DATA" in text
-        assert entry.file in text
-        assert "github" in text
-    assert listing(tmp_path) == []

@@ -6,9 +6,7 @@ not the width of the line, which is 10.8, 8.6, 15.2 and 23.2 Hz.
 """
 
 import json
-import os
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,12 +17,6 @@ from precise_lib.estimate.fit import fit_fids
 from precise_lib.evaluate import crlb
 from precise_lib.io import measurements, nifti, nifti_mrs
 from precise_lib.signal.model import Acquisition, Resonance, SignalModel
-from tests.helpers import ROOT
-
-SHARED = Path(os.environ.get("PRECISE_DATA") or ROOT.parent / "shared" / "data")
-pytestmark = pytest.mark.skipif(
-    not (SHARED / "in_vivo_2h_3t_voxel").is_dir(), reason="needs the measurement: set PRECISE_DATA"
-)
 
 NAMES = ("water", "Glc", "Glx", "Lac")
 NOMINAL_PPM = (4.7, 3.7, 2.4, 1.3)
@@ -37,12 +29,7 @@ MEASURED = 700  # of 1400 points; the rest are zero-filled, at the origin alread
 
 @pytest.fixture(scope="module")
 def voxel():
-    os.environ["PRECISE_DATA"], before = str(SHARED), os.environ.get("PRECISE_DATA")
-    try:
-        return nifti_mrs.read_mrsi(measurements.fetch("in_vivo_2h_3t_voxel"))
-    finally:
-        if before is None:
-            del os.environ["PRECISE_DATA"]
+    return nifti_mrs.read_mrsi(measurements.fetch("in_vivo_2h_3t_voxel"))
 
 
 @pytest.fixture(scope="module")
@@ -185,7 +172,7 @@ def test_the_first_samples_and_the_dead_time(fid):
 
 def test_command_line(monkeypatch, tmp_path):
     """``precise quantify`` on the file: mM by the water reference, within two bounds of the reference."""
-    path = SHARED / "in_vivo_2h_3t_voxel" / "in_vivo_2h_3t_voxel.nii.gz"
+    path = measurements.fetch("in_vivo_2h_3t_voxel")
     command = ["precise", "quantify", str(path), "--estimator", "fit", "--out", str(tmp_path)]
     monkeypatch.setattr(sys, "argv", command)
     with pytest.raises(SystemExit) as leaving:

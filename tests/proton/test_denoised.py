@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from precise_lib.errors import InputError
-from precise_lib.proton import brain, denoised, scores, weights
+from precise_lib.evaluate import regression
+from precise_lib.proton import brain, denoised, scores
 from precise_lib.proton.brain import MAXIMUM_MM, METABOLITES
+from precise_lib.proton.weights import Denoiser
 
 NETWORKS = {"1D": "unet1d_small", "2D": "unet2d_small"}
 STRONG = ["NAA", "tCr", "tCho"]  # squared correlation with the truth above 0.94 in fits of the noisy spectra, too
@@ -25,7 +27,7 @@ class Stub:
 
 def test_a_denoiser_that_does_nothing_changes_nothing():
     data, identity = brain.draw(12, 31), Stub(lambda s: s)
-    q = denoised.quantified(data, {"whole": identity, "window": Stub(identity.function, denoised.WINDOW)})
+    q = denoised.quantified(data, {"whole": identity, "window": Stub(identity.function, brain.WINDOW)})
     assert dict(q.sizes) == {"source": 3, "spectrum": 12, "metabolite": 16}
     for label in ("whole", "window"):
         np.testing.assert_array_equal(q.estimate.sel(source=label), q.estimate.sel(source="noisy"))
@@ -63,7 +65,7 @@ def verdicts(q, label) -> dict[str, bool]:
     """What denoising does to the estimates according to the paper, one condition each."""
     before, after = (q.estimate.sel(source=m) for m in ("noisy", label))
     weak = [METABOLITES.index(m) for m in WEAK]
-    lines = {m: scores.regression(q.truth, e, METABOLITES, n_draws=2) for m, e in (("b", before), ("a", after))}
+    lines = {m: regression.line(q.truth, e, METABOLITES, n_draws=2) for m, e in (("b", before), ("a", after))}
     change = scores.slope_change(q.truth, before, after, METABOLITES)
     above = [(e.values > MAXIMUM)[:, weak].sum() for e in (before, after)]
     return {
@@ -80,7 +82,7 @@ def quantified():
     data = brain.draw(160, 35)
     mean = np.fft.fft(data.clean.values.astype(complex)).mean(0)
     stubs = {"mean": Stub(lambda s: np.broadcast_to(mean, s.shape)), "half": Stub(lambda s: s / 2)}
-    return denoised.quantified(data, {n: weights.load(name) for n, name in NETWORKS.items()} | stubs)
+    return denoised.quantified(data, {n: Denoiser.load(name) for n, name in NETWORKS.items()} | stubs)
 
 
 @pytest.mark.parametrize("label", NETWORKS)

@@ -8,14 +8,14 @@ from scipy.optimize import least_squares, nnls
 
 from precise_lib.errors import InputError
 from precise_lib.proton import brain, spectrum_model
-from precise_lib.proton.brain import brain_basis, draw, window
+from precise_lib.proton.brain import brain_basis, draw, spectra_of
 from precise_lib.proton.fit import fit_spectra
 from precise_lib.proton.spectrum_model import SpectrumModel, crlb
 from precise_lib.signal.model import GAUSSIAN
 from tests.helpers import mean_bound, sd_bounds
 
 STRONG = ("NAA", "tCr", "mI", "Glu", "tCho")
-WINDOW = slice(-brain.WINDOW_POINTS, None)
+WINDOW = brain.WINDOW
 N = 600
 
 
@@ -29,7 +29,7 @@ def noisy():
     data = draw(N, seed=11)
     truth = amplitudes_of(data)
     bound = crlb(brain_basis(), truth, data.shim_hz.values, data.sigma.values, WINDOW)
-    spectra = window(data.noisy.values.astype(complex))
+    spectra = spectra_of(data.noisy.values)
     start = time.process_time()
     fit = fit_spectra(spectra, brain_basis(), WINDOW, n_jobs=1)
     return data, truth, bound, spectra, fit, time.process_time() - start

@@ -1,8 +1,6 @@
 """A measured 1H spectrum: its preparation and model on constructed signals, the tests without truth, the real file."""
 
-import os
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,14 +8,12 @@ import pytest
 from precise_lib.errors import InputError
 from precise_lib.io import measurements, nifti_mrs
 from precise_lib.proton import in_vivo, injection, preprocess
-from precise_lib.proton.brain import BasisSet, brain_3t, brain_basis, macromolecules
-from precise_lib.proton.denoised import spectra_of
+from precise_lib.proton.brain import BasisSet, acquisition_3t, brain_basis, macromolecules, spectra_of
 from precise_lib.proton.figures_in_vivo import model_parts
 from precise_lib.proton.fit import fit_spectra
-from precise_lib.signal.model import Acquisition, add_noise, gaussian_decay
-from tests.helpers import ROOT
+from precise_lib.signal.model import Acquisition, gaussian_decay
+from precise_lib.signal.noise import add_noise
 
-SHARED = Path(os.environ.get("PRECISE_DATA") or ROOT.parent / "shared" / "data")
 SCANNER = Acquisition(2048, 1 / 2000, 127.75, "1H")  # as the PRESS measurement was sampled
 # mM of a healthy brain, roughly; MM at its normal amplitude
 HEALTHY = {"NAA": 12.0, "tCr": 9.0, "mI": 7.0, "Glu": 10.0, "Gln": 2.5, "GABA": 1.0, "sI": 0.3, "tCho": 1.8, "MM": 1.0}
@@ -33,13 +29,6 @@ def healthy(acquisition: Acquisition):
     """Basis of the metabolites in HEALTHY, and the FID of a brain that holds them, 4 Hz wide."""
     basis = part(brain_basis(acquisition, 0.035, "press"), HEALTHY)
     return basis, basis.signals(list(HEALTHY.values()), 4.0)
-
-
-@pytest.fixture
-def real_data(monkeypatch):
-    if not (SHARED / "in_vivo_1h_3t_press35").is_dir():
-        pytest.skip("needs the measurement: set PRECISE_DATA")
-    monkeypatch.setenv("PRECISE_DATA", str(SHARED))
 
 
 def residual_water(acquisition: Acquisition, size: float) -> np.ndarray:
@@ -175,16 +164,16 @@ def test_measured_macromolecules_come_back():
     fid = macromolecules(measured) + 0.5 * np.exp(2j * np.pi * (0 - 4.65) * 123.25 * t - 12 * t)
     fid = 370 * fid * np.exp(2j * np.pi * 4.0 * t + 0.3j)  # a carrier that is off, a phase, a unit of its own
     fid[0] *= 0.5
-    found = in_vivo.measured_macromolecules(fid, measured, brain_3t(), decay_s=np.inf)
+    found = in_vivo.measured_macromolecules(fid, measured, acquisition_3t(), decay_s=np.inf)
     inside = (brain_basis().ppm > 0.5) & (brain_basis().ppm < 3.9)
-    there, here = np.fft.fft(macromolecules(brain_3t())).real, np.fft.fft(found).real
+    there, here = np.fft.fft(macromolecules(acquisition_3t())).real, np.fft.fft(found).real
     assert np.abs(there - here)[inside].max() < 0.03 * there[inside].max()
 
 
 @lru_cache
 def trial():
     """A brain in the field of the training set, its basis, and a tenth of sI and GABA to be added."""
-    basis, fid = healthy(brain_3t())
+    basis, fid = healthy(acquisition_3t())
     added = {
         n: a * basis.fids[basis.index(n)] * gaussian_decay(4.0, basis.acquisition.time_s) for n, a in AMOUNTS.items()
     }
@@ -209,7 +198,7 @@ class Pull:
 def test_added_amounts_come_back_from_noise_and_shrink_in_what_shrinks():
     basis, fid, added = trial()
     denoisers = {"pulls": Pull(fid), "does nothing": Pull(fid, 1.0)}
-    points = in_vivo.points_between(brain_3t(), 0.2, 4.1)
+    points = in_vivo.points_between(acquisition_3t(), 0.2, 4.1)
     sigma = np.abs(fid[0]) / 40
     estimates = injection.repeated_estimates(fid, added, basis, points, denoisers, sigma, n_repeats=6, seed=1)
     found = injection.recovered(estimates, AMOUNTS)
@@ -233,14 +222,14 @@ def test_added_amounts_come_back_from_noise_and_shrink_in_what_shrinks():
 
 def test_without_noise_there_is_no_standard_error():
     basis, fid, added = trial()
-    points = in_vivo.points_between(brain_3t(), 0.2, 4.1)
+    points = in_vivo.points_between(acquisition_3t(), 0.2, 4.1)
     one = injection.repeated_estimates(fid, added, basis, points, {}, 0.0, n_repeats=1)
     found = injection.recovered(one, AMOUNTS)
     assert found.share.sel(source="noisy", added="sI", metabolite="sI").item() == pytest.approx(1, abs=1e-3)
     assert np.isnan(found.se).all()
 
 
-def test_the_real_spectrum(real_data):
+def test_the_real_spectrum():
     """Not the truth, which nobody knows: what no brain spectrum of a healthy volunteer may miss."""
     measured, water = (nifti_mrs.open_mrsi(measurements.fetch(f"in_vivo_1h_3t_press35{w}")) for w in ("", "_water"))
     fids = [m.fids[0, 0, 0, :, 0].astype(complex) for m in (measured, water)]
@@ -266,11 +255,11 @@ def test_the_real_spectrum(real_data):
     assert 0.12 < cho < 0.35
 
 
-def test_the_measured_macromolecules_are_those_simulated(real_data):
+def test_the_measured_macromolecules_are_those_simulated():
     mm = nifti_mrs.open_mrsi(measurements.fetch("mm_consensus_3t"))
-    found = in_vivo.measured_macromolecules(mm.fids[0, 0, 0, :, 0], mm.acquisition, brain_3t())
+    found = in_vivo.measured_macromolecules(mm.fids[0, 0, 0, :, 0], mm.acquisition, acquisition_3t())
     inside = (brain_basis().ppm > 0.4) & (brain_basis().ppm < 4.0)
-    both = np.fft.fft([found, macromolecules(brain_3t())]).real[:, inside]
+    both = np.fft.fft([found, macromolecules(acquisition_3t())]).real[:, inside]
     assert np.corrcoef(both)[0, 1] > 0.98
 
 
@@ -287,8 +276,8 @@ def test_the_measured_macromolecules_are_those_simulated(real_data):
         lambda fid: preprocess.resample(fid, SCANNER, Acquisition(8192, 1 / 4000, 127.75, "1H")),
         lambda fid: in_vivo.on_training_grid(Acquisition(2048, 1 / 4000, 297.2, "1H")),
         lambda fid: in_vivo.points_between(SCANNER, 2.0, 1.0),
-        lambda fid: in_vivo.measured_macromolecules(fid, SCANNER, brain_3t()),
-        lambda fid: injection.repeated_estimates(fid, {}, healthy(brain_3t())[0], slice(-500, -50), {}, 1.0),
+        lambda fid: in_vivo.measured_macromolecules(fid, SCANNER, acquisition_3t()),
+        lambda fid: injection.repeated_estimates(fid, {}, healthy(acquisition_3t())[0], slice(-500, -50), {}, 1.0),
         lambda fid: injection.repeated_estimates(fid, {"nothing": fid}, healthy(SCANNER)[0], slice(-500, -50), {}, 1.0),
         lambda fid: fit_spectra(spectra_of(fid, slice(None)), healthy(SCANNER)[0], upright=("Ala",)),
     ],

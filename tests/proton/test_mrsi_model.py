@@ -14,18 +14,20 @@ from precise_lib.errors import InputError
 from precise_lib.estimate.fit import fit_fids
 from precise_lib.estimate.network import MatchedFront, NetworkConfig
 from precise_lib.estimate.sampling import Sampler, TrainConfig, signal_families
-from precise_lib.estimate.sve import load_weights
+from precise_lib.estimate.weights import load_weights
 from precise_lib.evaluate import crlb
 from precise_lib.evaluate.accuracy import typical_amplitudes
 from precise_lib.evaluate.efficiency import efficiency
 from precise_lib.io.shipped import data_path
 from precise_lib.proton import brain
 from precise_lib.proton.head import head
-from precise_lib.proton.mrsi_model import LIPIDS, brain_3t, without
-from precise_lib.signal.model import Acquisition, Resonance, SignalModel, dmi_11t7, snr_to_sigma
+from precise_lib.proton.mrsi_model import LIPIDS, mrsi_3t, without
+from precise_lib.signal.model import Acquisition, Resonance, SignalModel
+from precise_lib.signal.noise import snr_to_sigma
+from precise_lib.signal.presets import dmi_11t7
 from precise_lib.studies.spill import by_depth, lipid_error, under
 
-MODEL, BLIND = brain_3t(), brain_3t(terms=False)
+MODEL, BLIND = mrsi_3t(), mrsi_3t(terms=False)
 TYPICAL, SHAPE = typical_amplitudes(MODEL.names), {"gaussian_hz": 4.0, "offset_hz": 2.0}
 K = len(BLIND.names)
 
@@ -60,7 +62,7 @@ def test_each_term_is_the_analytic_signal():
 def test_merged_lines_are_the_spin_simulation():
     acquisition = MODEL.acquisition
     for name in ("NAA", "tCr", "mI"):
-        full = brain.metabolite_fid(name, acquisition, carrier_ppm=MODEL.carrier_ppm)
+        full = brain.metabolite_fid(name, acquisition)
         decay = 0.185 if name != "NAA" else 0.289  # the lines of both differ in T2: compare where it hardly counts
         full = full[:60] * np.exp(acquisition.time_s[:60] * (1 / decay - 1 / 0.06)) / 3
         own = MODEL.basis()[:60, MODEL.index(name)]
@@ -116,16 +118,16 @@ def test_bound_without_any_lipid_is_finite():
 
 
 @pytest.mark.parametrize("role", ["lipid", "baseline"])
-def test_blind_bias_is_the_projection(role):
+def test_misspecified_bias_is_the_projection(role):
     """Exact to first order: a hundredth of the term, the fit of a noiseless FID."""
     belief = without(MODEL, role)
     amplitudes = TYPICAL * np.where(MODEL.of_role(role), 0.01, 1)
     own = amplitudes[[MODEL.index(name) for name in belief.names]]
-    predicted = crlb.blind_bias(MODEL, belief, amplitudes, **SHAPE)[:K]
+    predicted = crlb.misspecified_bias(MODEL, belief, amplitudes, **SHAPE)[:K]
     found = fit_fids(MODEL.fids(amplitudes[None], **SHAPE), belief).amplitudes[0] - own
     np.testing.assert_allclose(found[:K], predicted, atol=0.02 * np.abs(predicted).max())
     assert np.abs(predicted).max() > 5e-4
-    np.testing.assert_allclose(crlb.blind_bias(MODEL, MODEL, amplitudes, **SHAPE), 0, atol=1e-12)
+    np.testing.assert_allclose(crlb.misspecified_bias(MODEL, MODEL, amplitudes, **SHAPE), 0, atol=1e-12)
 
 
 def test_fit_takes_the_terms_and_attains_the_bound():
@@ -185,7 +187,7 @@ def test_front_end_aligns_by_metabolites_alone():
         fids = torch.tensor(MODEL.fids(np.tile(amplitudes, (6, 1)), shift, 0.0, rng.uniform(0, 6, 6), 4.0, 6.0))
         _, unit = front.align(front.project(fids.to(torch.complex64)))
         aligned = unit[:, 0].numpy()
-        # the unit is creatine's: deaf to lipids six times as large, at whatever shift
+        # the unit is creatine's: not misled by lipids six times as large, at whatever shift
         np.testing.assert_allclose(aligned, aligned[0], rtol=0.03)
         assert abs(aligned[0] - 1) < 0.35
 
@@ -204,7 +206,7 @@ def test_network_with_the_terms_comes_close_to_the_bound(snr):
 def test_blind_network_errs_as_the_projection_says():
     network = weights("h1_3t_metabolites")
     amplitudes = TYPICAL * np.where(MODEL.of_role("lipid"), 0.25, 1)
-    predicted = crlb.blind_bias(MODEL, BLIND, amplitudes, **SHAPE) / TYPICAL[:K]
+    predicted = crlb.misspecified_bias(MODEL, BLIND, amplitudes, **SHAPE) / TYPICAL[:K]
     found = network.amplitudes(MODEL.fids(amplitudes[None], **SHAPE), BLIND)[0] / TYPICAL[:K] - 1
     np.testing.assert_allclose(found, predicted, atol=0.06)
     assert (predicted > 0.1).all()

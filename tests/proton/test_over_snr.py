@@ -5,8 +5,9 @@ import pytest
 import xarray as xr
 
 from precise_lib.errors import InputError
-from precise_lib.proton import brain, denoised, over_snr, weights
+from precise_lib.proton import brain, denoised, over_snr
 from precise_lib.proton.brain import MAXIMUM_MM, METABOLITES
+from precise_lib.proton.weights import Denoiser
 
 WEAK = ("sI", "Glc", "Tau", "PE", "Asp", "Gly", "GABA", "Lac")
 
@@ -60,12 +61,12 @@ def test_the_average_hides_what_each_third_shows():
 @pytest.fixture(scope="module")
 def found():
     data = brain.draw(140, seed=40)
-    return data, denoised.quantified(data, {"1D": weights.load("unet1d_small")}, non_negative=False)
+    return data, denoised.quantified(data, {"1D": Denoiser.load("unet1d_small")}, non_negative=False)
 
 
 def test_bounds_are_the_error_of_the_free_fit(found):
     data, quantified = found
-    bound = over_snr.bounds(brain.brain_basis(), data, denoised.WINDOW)
+    bound = over_snr.bounds(brain.brain_basis(), data, brain.WINDOW)
     assert bound.dims == ("spectrum", "metabolite")
     z = (quantified.estimate.sel(source="noisy") - quantified.truth) / bound
     assert 0.9 < float(np.sqrt((z**2).mean())) < 1.1

@@ -1,7 +1,5 @@
 """Networks that quantify 1H spectra: layout, training, files, the estimate of least error, and what they do."""
 
-import json
-
 import numpy as np
 import pytest
 import torch
@@ -10,14 +8,22 @@ from typer.testing import CliRunner
 
 from precise_lib import cli
 from precise_lib.errors import InputError
+from precise_lib.evaluate import regression
 from precise_lib.io.shipped import data_path
-from precise_lib.proton import brain, quantification, quantifier_training, quantifiers, scores, weights
-from precise_lib.proton.brain import MAXIMUM_MM, METABOLITES, WATER_MM
-from precise_lib.proton.denoised import WINDOW, spectra_of
+from precise_lib.proton import brain, quantification, scores
+from precise_lib.proton.brain import MAXIMUM_MM, METABOLITES, WATER_MM, WINDOW, spectra_of
 from precise_lib.proton.fit import fit_spectra
-from precise_lib.proton.quantifier_training import QuantifyConfig, QuantifyTrainer, train
 from precise_lib.proton.quantifiers import InceptionConfig, ShallowCnnConfig
-from tests.helpers import share_of_first_loss, trained_in_parts
+from precise_lib.proton.training import QuantifyConfig, Trainer, examples, train
+from precise_lib.proton.weights import Denoiser, Quantifier
+from tests.helpers import (
+    TINY_TRAINING,
+    complex_noise,
+    share_of_first_loss,
+    trained_by_command,
+    trained_in_parts,
+    untrained,
+)
 
 TINY_CNN, TINY_INCEPTION = ShallowCnnConfig(width=0.02), InceptionConfig(width=0.02)
 TINY = [TINY_CNN, TINY_INCEPTION]
@@ -26,17 +32,7 @@ STRONG = [METABOLITES.index(name) for name in ("NAA", "tCr", "tCho")]
 
 
 def tiny(network=TINY_INCEPTION, **changes) -> QuantifyConfig:
-    settings = {"n_train": 60, "n_validation": 20, "batch_size": 16, "epochs": 2, "checkpoint_every": 3}
-    return QuantifyConfig(network, **(settings | {"learning_rate": 5e-3} | changes))
-
-
-def untrained(config, seed=0):
-    torch.manual_seed(seed)
-    return quantifiers.build(config).eval()
-
-
-def noise(*shape) -> torch.Tensor:
-    return torch.randn(*shape, dtype=torch.complex64, generator=torch.Generator().manual_seed(0))
+    return QuantifyConfig(network, **(TINY_TRAINING | changes))
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +53,7 @@ def test_shallow_network_has_the_papers_size():
     assert kinds == [*block, *block, "Dropout2d", *block, "Dropout2d", "Flatten", "Linear"]
     assert {m.p for m in network.modules() if isinstance(m, torch.nn.Dropout2d)} == {0.35}
     assert network.stack[-1].out_features == 17
-    assert network.represent(noise(1, 4096)).shape == (1, 2, 32, 128)
+    assert network.represent(complex_noise(1, 4096)).shape == (1, 2, 32, 128)
 
 
 def test_inception_net_has_the_papers_size():
@@ -68,7 +64,7 @@ def test_inception_net_has_the_papers_size():
         assert [m.kernel_size[0] for m in convolutions] == [9, 7, 5, 3, 1, 1]
         assert {m.out_channels for m in convolutions} == {width}
         assert sum(isinstance(m, torch.nn.AvgPool1d) for m in module.modules()) == 1
-    x = network.represent(noise(2, 1024))
+    x = network.represent(complex_noise(2, 1024))
     lengths = [(x := module(x)).shape[-1] for module in modules]
     assert lengths == [1024, 512, 256]
     assert network.stack[-1].out_features == 17
@@ -125,7 +121,7 @@ def test_the_unit_is_what_water_alone_gives():
 
 @pytest.mark.parametrize("network", TINY)
 def test_training_lowers_the_loss(network):
-    trainer = QuantifyTrainer(tiny(network, n_train=200, batch_size=10, epochs=3, schedule="one_cycle"))
+    trainer = Trainer(tiny(network, n_train=200, batch_size=10, epochs=3, schedule="one_cycle"))
     assert share_of_first_loss(trainer) < 0.6
 
 
@@ -138,10 +134,10 @@ def test_interrupted_training_ends_at_the_same_file(network, tmp_path):
 
 def test_inputs_and_targets_are_those_of_the_data_set():
     config = tiny(data={"maximum_mm": {"sI": 6.0}})
-    noisy, truth = quantifier_training.spectra(config, 3, 9, untrained(TINY_INCEPTION))
+    noisy, truth = examples(config, 3, 9, untrained(TINY_INCEPTION))
     data = brain.draw(3, 9, maximum_mm={"sI": 6.0})
     np.testing.assert_allclose(truth, data.concentration.values, rtol=1e-6)
-    np.testing.assert_allclose(noisy, brain.window(data.noisy.values.astype(complex)), rtol=1e-5, atol=1e-3)
+    np.testing.assert_allclose(noisy, brain.spectra_of(data.noisy.values), rtol=1e-5, atol=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -172,7 +168,7 @@ def test_shipped_settings_are_read_and_build(path):
 
 
 def test_files_that_do_not_fit_are_refused(trained):
-    network = quantifiers.load(trained)
+    network = Quantifier.load(trained)
     with pytest.raises(InputError, match="4096"):
         network.quantify(np.zeros((2, 1024), complex))
     with pytest.raises(InputError, match="1024"):
@@ -181,23 +177,17 @@ def test_files_that_do_not_fit_are_refused(trained):
         network.quantify_spectra(np.full((2, 1024), np.nan + 0j))
     assert network.quantify(np.zeros((0, 4096), complex)).shape == (0, 16)
     with pytest.raises(InputError, match="No quantification network 'nobody'"):
-        quantifiers.load("nobody")
+        Quantifier.load("nobody")
     with pytest.raises(InputError, match="kind 'cnn' or 'inception'"):
-        quantifiers.load(data_path("weights", "denoise", "unet1d_small.safetensors"))
+        Quantifier.load(data_path("weights", "denoise", "unet1d_small.safetensors"))
     with pytest.raises(InputError, match="kind '1d' or '2d'"):
-        weights.load(trained)
+        Denoiser.load(trained)
 
 
 def test_command_trains_and_writes_slopes_on_the_card(tmp_path):
-    settings = tmp_path / "settings.json"
-    settings.write_text(json.dumps(tiny(n_train=20, n_validation=4).to_dict()))
-    arguments = ["train-quantifier", "--config", str(settings), "--out", str(tmp_path / "out"), "--name", "mine"]
-    result = CliRunner().invoke(cli.app, [*arguments, "--epochs", "1"])
-    assert result.exit_code == 0, result.output
-    network = quantifiers.load(tmp_path / "out" / "mine.safetensors")
-    assert network.card["epochs"] == 1
-    assert network.card["sha256"] == network.hash
-    assert network.card["quantification"]["n_spectra"] == 600
+    network = Quantifier.load(trained_by_command("train-quantifier", tiny(n_train=20, n_validation=4), tmp_path))
+    assert network.card.epochs == 1
+    assert network.card.accuracy["n_spectra"] == 600
 
 
 def test_command_refuses_bad_settings_and_writes_nothing(tmp_path):
@@ -276,7 +266,7 @@ def test_nothing_errs_less_than_the_posterior_mean():
     assert ratios["unbounded"].sel(metabolite=["sI", "Gly", "Lac", "GABA"]).max() < 0.5
     assert ratios["unbounded"].max() < 1.05
     # an estimate of least error is at right angles to its error: slope on the truth = share of the variance kept
-    line = scores.regression(truth, mean, METABOLITES, n_draws=100)
+    line = regression.line(truth, mean, METABOLITES, n_draws=100)
     kept = mean.var(0) / truth.var(0)
     assert np.abs(line.slope.values - kept).max() < 0.06
     assert np.abs(line.slope.values - kept).mean() < 0.02
@@ -301,7 +291,7 @@ def test_least_error_refuses_other_ranges():
 
 
 def test_all_sources_are_compared_on_the_same_spectra(trained):
-    data, network = brain.draw(6, 41), quantifiers.load(trained)
+    data, network = brain.draw(6, 41), Quantifier.load(trained)
     found = quantification.compared(data, {"mine": network}, n_sweeps=5)
     assert list(found.source.values) == ["fit", "fit, not negative", "mine", "best linear", "posterior mean"]
     np.testing.assert_array_equal(found.truth, data.concentration)
@@ -315,25 +305,25 @@ def test_all_sources_are_compared_on_the_same_spectra(trained):
 # the shipped networks
 
 
-@pytest.mark.parametrize("name", quantifiers.shipped())
+@pytest.mark.parametrize("name", Quantifier.shipped())
 def test_shipped_networks_come_from_their_settings(name):
-    network = quantifiers.load(name)
-    assert network.card["sha256"] == network.hash
+    network = Quantifier.load(name)
+    assert network.card.sha256 == network.hash
     settings = cli.train.read_yaml(data_path("training", "quantify", f"{name}.yaml"))
-    assert QuantifyConfig.from_dict(network.card) == QuantifyConfig.from_dict(settings)
-    table = network.card["quantification"]
+    assert network.card.config == QuantifyConfig.from_dict(settings)
+    table = network.card.accuracy
     assert set(table["slope"]) == set(table["rmse"]) == set(METABOLITES)
     assert table["without_water"] == 0
-    assert network.card["wall_time_s"] > 0
+    assert network.card.wall_time_s > 0
     assert data_path("weights", "quantify", f"{name}.safetensors").stat().st_size < 4e6
 
 
-@pytest.mark.parametrize("name", quantifiers.shipped())
+@pytest.mark.parametrize("name", Quantifier.shipped())
 def test_shipped_networks_bend_what_the_data_leave_open(name):
     """The direction of M11 on spectra that the network has not seen."""
-    network, data = quantifiers.load(name), brain.draw(250, 31)
+    network, data = Quantifier.load(name), brain.draw(250, 31)
     estimate, truth = network.quantify(data.noisy.values), data.concentration.values
-    line = scores.regression(truth, estimate, METABOLITES, n_draws=100)
+    line = regression.line(truth, estimate, METABOLITES, n_draws=100)
     assert line.slope_high.sel(metabolite="sI") < 0.6
     assert (line.slope.values[STRONG] > 0.85).all()
     shares = scores.marginals(estimate, MAXIMUM, METABOLITES)

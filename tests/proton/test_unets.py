@@ -12,30 +12,28 @@ from typer.testing import CliRunner
 from precise_lib import cli
 from precise_lib.errors import InputError
 from precise_lib.estimate import catalog
+from precise_lib.evaluate import regression
 from precise_lib.io.shipped import data_path
-from precise_lib.proton import brain, denoised, scores, training, unets
-from precise_lib.proton import weights as denoiser
+from precise_lib.proton import brain, denoised, scores, training, unets, weights
 from precise_lib.proton.fit import fit_spectra
 from precise_lib.proton.stft import Spectrogram
 from precise_lib.proton.training import DenoiseConfig, Trainer, train
 from precise_lib.proton.unets import UNet1dConfig, UNet2dConfig
-from tests.helpers import share_of_first_loss, trained_in_parts
+from precise_lib.proton.weights import Denoiser
+from tests.helpers import (
+    TINY_TRAINING,
+    complex_noise,
+    share_of_first_loss,
+    trained_by_command,
+    trained_in_parts,
+    untrained,
+)
 
 TINY_1D, TINY_2D = UNet1dConfig(width=1 / 16), UNet2dConfig(width=2, levels=3, frames=32)
 
 
 def tiny(network=TINY_1D, **changes) -> DenoiseConfig:
-    settings = {"n_train": 60, "n_validation": 20, "batch_size": 16, "epochs": 2, "checkpoint_every": 3}
-    return DenoiseConfig(network, **(settings | {"learning_rate": 5e-3} | changes))
-
-
-def untrained(config, seed=0):
-    torch.manual_seed(seed)
-    return unets.build(config).eval()
-
-
-def noise(*shape, seed=0) -> torch.Tensor:
-    return torch.randn(*shape, dtype=torch.complex64, generator=torch.Generator().manual_seed(seed))
+    return DenoiseConfig(network, **(TINY_TRAINING | changes))
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +47,7 @@ def trained(tmp_path_factory):
 
 @pytest.mark.parametrize(("n", "window", "hop"), [(4096, 128, 31), (500, 32, 9), (64, 16, 16)])
 def test_spectrogram_has_an_exact_inverse_and_keeps_energy(n, window, hop):
-    transform, fids = Spectrogram(n, window, hop), noise(3, n)
+    transform, fids = Spectrogram(n, window, hop), complex_noise(3, n)
     there = transform(fids)
     assert there.shape == (3, window, transform.frames)
     if hop < window:
@@ -70,7 +68,7 @@ def test_the_first_sample_comes_back():
 def test_inverse_is_the_adjoint():
     """So a spectrogram that no FID has goes to the FID whose spectrogram is nearest."""
     transform = Spectrogram(4096)
-    fids, anything = noise(1, 4096), noise(1, 128, transform.frames, seed=1)
+    fids, anything = complex_noise(1, 4096), complex_noise(1, 128, transform.frames, seed=1)
     one = (transform(fids).conj() * anything).sum()
     other = (fids.conj() * transform.inverse(anything)).sum()
     assert abs(one - other) < 1e-4 * abs(one)
@@ -90,7 +88,7 @@ def test_white_noise_stays_white_along_frequency_and_even_in_time():
     full = transform.taper.square().sum(1)
     inside = slice(4, -4)
     assert full[inside].max() / full[inside].min() < 1.001
-    spectrogram = transform(noise(n, 512))[:, :, inside]
+    spectrogram = transform(complex_noise(n, 512))[:, :, inside]
     # frames that do not overlap are independent
     power = spectrogram[:, :, ::4].abs().square().mean((0, 2)) / (full[inside].mean() / 32)
     degrees = 2 * n * spectrogram[:, :, ::4].shape[2]
@@ -105,7 +103,7 @@ def test_white_noise_stays_white_along_frequency_and_even_in_time():
 @pytest.mark.parametrize("config", [TINY_1D, TINY_2D, UNet1dConfig(width=0.25)])
 def test_spectra_in_spectra_out_scaled_with_the_input(config):
     network = untrained(config)
-    noisy = noise(3, network.n_points)
+    noisy = complex_noise(3, network.n_points)
     with torch.no_grad():
         out = network(noisy)
         assert out.shape == noisy.shape
@@ -130,7 +128,7 @@ def test_1d_network_has_the_papers_size():
 
 def test_2d_network_has_the_papers_shape():
     network = untrained(UNet2dConfig())
-    seen = network.represent(noise(1, 4096))
+    seen = network.represent(complex_noise(1, 4096))
     assert seen.shape == (1, 2, 128, 128)
     assert [pair[0][0].out_channels for pair in network.down] == [16, 32, 64, 128, 256]
     assert sum(isinstance(m, torch.nn.Dropout) for m in network.modules()) == 2
@@ -138,7 +136,7 @@ def test_2d_network_has_the_papers_shape():
 
 def test_no_signal_lies_after_the_frames_taken():
     network, data = untrained(UNet2dConfig()), brain.draw(6, 3, shim_hz=(2.0, 2.0))
-    clean = torch.from_numpy(denoised.spectra_of(data.clean, network.points).astype(np.complex64))
+    clean = torch.from_numpy(brain.spectra_of(data.clean, network.points).astype(np.complex64))
     back = network.restore(network.represent(clean))
     assert ((back - clean).abs().square().sum(1) / clean.abs().square().sum(1)).max() < 1e-9
 
@@ -157,7 +155,7 @@ def test_training_lowers_the_loss(network):
 def test_interrupted_training_ends_at_the_same_file(network, tmp_path):
     config = tiny(network, n_train=26, epochs=2, batch_size=5)  # twelve steps; a batch of one at the end
     weights, _ = trained_in_parts(train, config, tmp_path)
-    assert sorted(p.name for p in weights.parent.iterdir()) == ["unet.json", "unet.safetensors"]
+    assert sorted(p.name for p in weights.parent.iterdir()) == ["network.json", "network.safetensors"]
 
 
 def test_seed_decides_and_the_global_generator_is_left_alone(trained, tmp_path):
@@ -180,14 +178,14 @@ def test_best_epoch_is_kept_and_patience_ends(monkeypatch, tmp_path):
         if len(trainer.history) == 2 and kept is None:
             kept = {k: v.clone() for k, v in trainer.network.state_dict().items()}
     assert len(trainer.history) == 4
-    assert all(torch.equal(v, kept[k]) for k, v in trainer.best.items())
+    assert all(torch.equal(v, kept[k]) for k, v in trainer.kept.items())
 
 
 def test_checkpoint_of_other_settings_is_refused(tmp_path):
     train(tiny(), tmp_path, progress=False, stop_after=1)
     with pytest.raises(InputError, match="other settings"):
         train(tiny(seed=3), tmp_path, progress=False)
-    (tmp_path / "unet.checkpoint.safetensors").write_bytes(b"nothing")
+    (tmp_path / "network.checkpoint.safetensors").write_bytes(b"nothing")
     with pytest.raises(InputError, match="damaged"):
         train(tiny(), tmp_path, progress=False)
 
@@ -195,7 +193,7 @@ def test_checkpoint_of_other_settings_is_refused(tmp_path):
 def test_settings_survive_their_card(trained):
     card = json.loads(trained.with_suffix(".json").read_text())
     assert DenoiseConfig.from_dict(card) == tiny()
-    config = DenoiseConfig.paper_2d(data={"maximum_mm": {"sI": 1.2}})
+    config = tiny(TINY_2D, loss="huber", data={"maximum_mm": {"sI": 1.2}})
     assert DenoiseConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
 
 
@@ -232,17 +230,17 @@ def test_shipped_settings_are_read_and_build(path):
 
 
 def test_denoiser_takes_fids_and_spectra_in_any_batches(trained, monkeypatch):
-    network, data = denoiser.load(trained), brain.draw(7, 4)
+    network, data = Denoiser.load(trained), brain.draw(7, 4)
     out = network.denoise(data.noisy.values)
     assert out.shape == (7, 1024)
-    np.testing.assert_array_equal(out, network.denoise_spectra(brain.window(data.noisy.values.astype(complex))))
-    monkeypatch.setattr(denoiser, "BATCH", 3)
+    np.testing.assert_array_equal(out, network.denoise_spectra(brain.spectra_of(data.noisy.values)))
+    monkeypatch.setattr(weights, "BATCH", 3)
     np.testing.assert_allclose(network.denoise(data.noisy.values), out, atol=1e-4 * np.abs(out).max())
     assert network.denoise(data.noisy.values[:0]).shape == (0, 1024)
 
 
 def test_denoiser_refuses_what_it_was_not_made_for(trained):
-    network = denoiser.load(trained)
+    network = Denoiser.load(trained)
     with pytest.raises(InputError, match="4096"):
         network.denoise(np.zeros((2, 1024), complex))
     with pytest.raises(InputError, match="1024"):
@@ -267,26 +265,26 @@ def test_damaged_weights_get_one_sentence(copied):
     content = copied.read_bytes()
     copied.write_bytes(content[: len(content) // 2])
     with pytest.raises(InputError, match="damaged"):
-        denoiser.load(copied)
+        Denoiser.load(copied)
     copied.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     change_card(copied, sha256="0" * 64)
     with pytest.raises(InputError, match="SHA-256"):
-        denoiser.load(copied)
+        Denoiser.load(copied)
 
 
 def test_cards_that_do_not_fit_are_refused(copied):
     config = tiny().to_dict()
     change_card(copied, config=config | {"network": unets.config_to_dict(UNet1dConfig(width=1 / 8))})
     with pytest.raises(InputError, match="of another network"):
-        denoiser.load(copied)
+        Denoiser.load(copied)
     change_card(copied, config={"bank": 3})
-    with pytest.raises(InputError, match="not that of a denoising network"):
-        denoiser.load(replace_name(copied, "b"))
+    with pytest.raises(InputError, match="not readable"):
+        Denoiser.load(replace_name(copied, "b"))
     copied.with_suffix(".json").unlink()
     with pytest.raises(InputError, match="no card"):
-        denoiser.load(copied.with_name("b.safetensors").rename(copied.with_name("c.safetensors")))
+        Denoiser.load(copied.with_name("b.safetensors").rename(copied.with_name("c.safetensors")))
     with pytest.raises(InputError, match="No denoising network 'nobody'"):
-        denoiser.load("nobody")
+        Denoiser.load("nobody")
 
 
 def replace_name(path, stem):
@@ -299,15 +297,9 @@ def replace_name(path, stem):
 
 
 def test_command_trains_and_writes_scores_on_the_card(tmp_path):
-    settings = tmp_path / "settings.json"
-    settings.write_text(json.dumps(tiny(n_train=20, n_validation=4).to_dict()))
-    arguments = ["train-denoiser", "--config", str(settings), "--out", str(tmp_path / "out"), "--name", "mine"]
-    result = CliRunner().invoke(cli.app, [*arguments, "--epochs", "1"])
-    assert result.exit_code == 0, result.output
-    network = denoiser.load(tmp_path / "out" / "mine.safetensors")
-    assert network.card["epochs"] == 1
-    assert network.card["sha256"] == network.hash
-    assert set(network.card["denoising"]["SNR 5-10"]) == set(denoised.VERSIONS)
+    network = Denoiser.load(trained_by_command("train-denoiser", tiny(n_train=20, n_validation=4), tmp_path))
+    assert network.card.epochs == 1
+    assert set(network.card.accuracy["SNR 5-10"]) == set(scores.VERSIONS)
 
 
 @pytest.mark.parametrize(("text", "words"), [("loss: l1", "mse or huber"), ("- 1", "mapping"), (None, "not readable")])
@@ -328,9 +320,9 @@ def test_command_refuses_bad_settings_and_writes_nothing(tmp_path, text, words):
 def test_the_true_model_leaves_the_noise_of_its_parameters():
     n = 40
     data, basis, points = brain.draw(n, 11, snr=(20, 40)), brain.brain_basis(), slice(-1024, None)
-    noisy, clean = (denoised.spectra_of(s.values, points) for s in (data.noisy, data.clean))
+    noisy, clean = (brain.spectra_of(s.values, points) for s in (data.noisy, data.clean))
     drawn = denoised.fitted_spectra(fit_spectra(noisy, basis, points), basis, points)
-    squared = denoised.score_table(drawn, clean, noisy, data.snr, points)["DS"].values ** 2
+    squared = scores.score_table(drawn, clean, noisy, data.snr, points)["DS"].values ** 2
     expected, k = 22 / 2048, 22
     assert abs(squared.mean() / expected - 1) < 4 * np.sqrt(2 / k / n)
 
@@ -339,7 +331,7 @@ def test_the_true_model_leaves_the_noise_of_its_parameters():
 def test_best_possible_has_the_right_limits(snr, slope):
     """Much data: the noise of the 18 free parameters remains, nothing is biased. No data: the middle of the range."""
     data, points = brain.draw(5, 12, snr=(snr, snr)), slice(-1024, None)
-    best = denoised.best_possible(brain.brain_basis(), data, points)
+    best = scores.best_possible(brain.brain_basis(), data, points)
     np.testing.assert_allclose(best.slope, slope, atol=1e-3)
     np.testing.assert_allclose(best.DS, np.sqrt(18 / 2048) * slope, atol=1e-3)
 
@@ -347,15 +339,15 @@ def test_best_possible_has_the_right_limits(snr, slope):
 def test_best_possible_is_the_best_linear_estimate():
     """Monte Carlo of the linear problem around one spectrum: random amplitudes, noise, ridge regression."""
     data, basis, points = brain.draw(1, 13, snr=(12, 12)), brain.brain_basis(), slice(-1024, None)
-    best, rng = denoised.best_possible(basis, data, points), np.random.default_rng(0)
+    best, rng = scores.best_possible(basis, data, points), np.random.default_rng(0)
     maximum, m = np.array(list(brain.MAXIMUM_MM.values())), len(brain.METABOLITES)
-    units = denoised.spectra_of(basis.signals(np.eye(len(basis.names))[: m + 1], float(data.shim_hz[0])), points)
+    units = brain.spectra_of(basis.signals(np.eye(len(basis.names))[: m + 1], float(data.shim_hz[0])), points)
     columns = units.view(float) / float(data.sigma[0]) / 64  # a point of the FFT has 64 times the noise of a sample
     spread = np.append(maximum, 0.66) / np.sqrt(12)
     drawn = rng.standard_normal((4000, m + 1)) * spread
     seen = drawn @ columns + rng.standard_normal((4000, columns.shape[1]))
     estimate = seen @ columns.T @ np.linalg.inv(columns @ columns.T + np.diag(1 / spread**2))
-    slopes = scores.regression(drawn, estimate, n_draws=2).slope.values[:m]
+    slopes = regression.line(drawn, estimate, n_draws=2).slope.values[:m]
     # here the shim is known, which can only help
     assert (slopes > best.slope.values - 0.03).all()
     assert np.abs(slopes - best.slope.values).max() < 0.06
@@ -363,29 +355,29 @@ def test_best_possible_is_the_best_linear_estimate():
 
 @pytest.fixture(scope="module", params=["unet1d_small", "unet2d_small"])
 def shipped(request):
-    return denoiser.load(request.param)
+    return Denoiser.load(request.param)
 
 
 def test_shipped_denoisers_are_apart_from_the_networks_that_quantify():
-    assert not {entry.path.stem for entry in catalog.available()} & set(denoiser.shipped())
+    assert not {entry.path.stem for entry in catalog.available()} & set(Denoiser.shipped())
 
 
-@pytest.mark.parametrize("name", denoiser.shipped())
+@pytest.mark.parametrize("name", Denoiser.shipped())
 def test_shipped_denoisers_come_from_their_settings(name):
-    network = denoiser.load(name)
-    assert network.card["sha256"] == network.hash
+    network = Denoiser.load(name)
+    assert network.card.sha256 == network.hash
     settings = cli.train.read_yaml(data_path("training", "denoise", f"{name}.yaml"))
-    assert DenoiseConfig.from_dict(network.card) == DenoiseConfig.from_dict(settings)
+    assert network.card.config == DenoiseConfig.from_dict(settings)
     assert data_path("weights", "denoise", f"{name}.safetensors").stat().st_size < 2e6
 
 
 def test_shipped_networks_denoise_the_look(shipped):
     """The direction of M1 and M3 at reduced size, on spectra that they have not seen; test_quantified has M5 and M6."""
     data, basis = brain.draw(120, 21), brain.brain_basis()
-    noisy, clean = (denoised.spectra_of(s.values, shipped.points) for s in (data.noisy, data.clean))
-    table = denoised.score_table(shipped.denoise_spectra(noisy), clean, noisy, data.snr, shipped.points)
-    low, high = denoised.medians(table), denoised.medians(table, denoised.HIGH_SNR)
-    least = denoised.best_possible(basis, data, shipped.points).DS.values
+    noisy, clean = (brain.spectra_of(s.values, shipped.points) for s in (data.noisy, data.clean))
+    table = scores.score_table(shipped.denoise_spectra(noisy), clean, noisy, data.snr, shipped.points)
+    low, high = scores.medians(table), scores.medians(table, scores.HIGH_SNR)
+    least = scores.best_possible(basis, data, shipped.points).DS.values
     knowing_the_model = np.sqrt(22 / (2 * shipped.network.n_points))
     assert np.median(least) < low["DS"] < 1.4 * knowing_the_model
     assert low["DS"] * 1.2 < high["DS"] < 0.5
@@ -394,13 +386,13 @@ def test_shipped_networks_denoise_the_look(shipped):
 
 def test_denoised_residual_is_not_white(shipped):
     data = brain.draw(60, 22)
-    noisy, clean = (denoised.spectra_of(s.values, shipped.points) for s in (data.noisy, data.clean))
+    noisy, clean = (brain.spectra_of(s.values, shipped.points) for s in (data.noisy, data.clean))
     assert np.median(scores.ljung_box(shipped.denoise_spectra(noisy) - clean)) < 1e-6
     assert (scores.ljung_box(noisy - clean) < 1e-3).mean() < 0.05
 
 
 def test_changed_settings_change_what_is_drawn():
-    wide = training.spectra(tiny(data={"maximum_mm": {"sI": 6.0}}), 3, 1, untrained(TINY_1D))
-    plain = training.spectra(tiny(), 3, 1, untrained(TINY_1D))
+    wide = training.examples(tiny(data={"maximum_mm": {"sI": 6.0}}), 3, 1, untrained(TINY_1D))
+    plain = training.examples(tiny(), 3, 1, untrained(TINY_1D))
     assert not torch.equal(wide[1], plain[1])
     assert replace(tiny(), seed=4).to_dict() != tiny().to_dict()

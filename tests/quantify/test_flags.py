@@ -11,15 +11,19 @@ from scipy.stats import binom, chi2, ncx2
 
 from precise_lib.estimate import noise
 from precise_lib.estimate.fit import fit_fids
-from precise_lib.estimate.prior import ExactSolver, edge_weights, prepare_mri
+from precise_lib.estimate.fourier import Fourier
+from precise_lib.estimate.precise import Precise
+from precise_lib.estimate.prior import ExactSolver, edge_weights
 from precise_lib.estimate.sampling import TrainConfig
-from precise_lib.estimate.sve import load_weights
+from precise_lib.estimate.sve import training_limits
+from precise_lib.estimate.weights import load_weights
 from precise_lib.io import nifti, nifti_mrs
-from precise_lib.quantify import flags as trust
-from precise_lib.quantify import lesions
+from precise_lib.quantify import flags, lesions
 from precise_lib.quantify.quantify import quantify
-from precise_lib.signal.model import Acquisition, add_noise, default_2h_model, dmi_3t, dmi_11t7, snr_to_sigma
+from precise_lib.signal.model import Acquisition
 from precise_lib.signal.mrsi import MRSI
+from precise_lib.signal.noise import add_noise, snr_to_sigma
+from precise_lib.signal.presets import default_2h_model, dmi_3t, dmi_11t7
 from precise_lib.simulate.phantoms import rings
 from tests.helpers import AMPLITUDES, SHIPPED, has_shipped_weights
 
@@ -38,8 +42,8 @@ def measured(n, snr, seed=0, model=MODEL, extra=0.0, **nuisance):
 
 
 def p_values(fids, sigma, model=MODEL, free=KNOWN, zero_filled=0):
-    rest = trust.remainder(fids, fit_fids(fids, model), model, zero_filled)
-    return trust.residual_p(rest, model, sigma, free, zero_filled), rest
+    rest = flags.residual(fids, fit_fids(fids, model), model, zero_filled)
+    return flags.residual_p(rest, model, sigma, free, zero_filled), rest
 
 
 def line(ppm, amplitude, t2star_s=0.02, power=1):
@@ -67,7 +71,7 @@ def test_energy_has_the_right_degrees_of_freedom(model, shift):
 def test_false_alarms_are_no_more_than_promised():
     fids, _ = measured(6000, 12, 5)
     estimated = noise.noise_sd(fids, MODEL)
-    p = p_values(fids, estimated, free=trust.free_samples(MODEL, len(fids)))[0]
+    p = p_values(fids, estimated, free=flags.free_samples(MODEL, len(fids)))[0]
     for level in (0.01, 0.1):
         found = (p < level).sum()
         # three tests that overlap, and a fit that takes some noise along: somewhat fewer than promised, never more
@@ -84,12 +88,12 @@ def test_a_noise_level_from_one_voxel_is_allowed_for():
     """Each of 1500 data sets of one voxel has its own estimate, 5 % uncertain: known exactly it would alarm often."""
     fids, _ = measured(1500, 12, 7)
     own = noise.noise_sd(fids, MODEL, per_voxel=True)
-    rest = trust.remainder(fids, fit_fids(fids, MODEL), MODEL)
-    free = trust.free_samples(MODEL, 1)
+    rest = flags.residual(fids, fit_fids(fids, MODEL), MODEL)
+    free = flags.free_samples(MODEL, 1)
     one = [slice(i, i + 1) for i in range(len(fids))]
-    parts = [trust.Remainder(rest.energy[i], rest.line[i], rest.frequency_hz[i]) for i in one]
+    parts = [flags.Residual(rest.energy[i], rest.line[i], rest.frequency_hz[i]) for i in one]
     fair, naive = (
-        np.mean([trust.residual_p(r, MODEL, s, f)[0] < 0.01 for r, s in zip(parts, own, strict=True)])
+        np.mean([flags.residual_p(r, MODEL, s, f)[0] < 0.01 for r, s in zip(parts, own, strict=True)])
         for f in (free, KNOWN)
     )
     assert fair < binom.ppf(0.9999, len(fids), 0.01) / len(fids)
@@ -99,17 +103,17 @@ def test_a_noise_level_from_one_voxel_is_allowed_for():
 def powers(extra, sigma):
     """How often each test raises the flag, from what a fit leaves without noise: energy, line, broad line."""
     clean = (MODEL.fids(AMPLITUDES) + extra)[None]
-    rest = trust.remainder(clean, fit_fids(clean, MODEL), MODEL)
+    rest = flags.residual(clean, fit_fids(clean, MODEL), MODEL)
     freedom = 2 * MODEL.acquisition.n_samples - 7
-    out = [ncx2.sf(chi2.isf(trust.FALSE_ALARM / 3, freedom), freedom, rest.energy[0] / sigma**2)]
-    for width, power in zip(trust.WIDTHS, rest.line[0], strict=True):
+    out = [ncx2.sf(chi2.isf(flags.FALSE_ALARM / 3, freedom), freedom, rest.energy[0] / sigma**2)]
+    for width, power in zip(flags.WIDTHS, rest.line[0], strict=True):
         t, share = MODEL.acquisition.time_s, np.exp(-2 * width * MODEL.acquisition.time_s / 0.02)
         share = share / share.sum()
         spread = np.sqrt(share @ t**2 - (share @ t) ** 2)
         rate = MODEL.acquisition.bandwidth_hz * np.sqrt(2 * np.pi) * spread
 
         def excess(u, rate=rate):
-            return 3 * np.exp(-u / 2) * (1 + rate * np.sqrt(u)) - trust.FALSE_ALARM
+            return 3 * np.exp(-u / 2) * (1 + rate * np.sqrt(u)) - flags.FALSE_ALARM
 
         out.append(ncx2.sf(brentq(excess, 5, 60), 2, power / sigma**2))
     return out
@@ -131,54 +135,58 @@ def test_what_the_model_lacks_is_found_as_often_as_theory_says(snr, extra, best)
     fids, sigma = measured(400, snr, 2, extra=extra, shift_hz=0.0, broadening_hz=0.0)
     p, rest = p_values(fids, sigma)
     expected = powers(extra, sigma)
-    found = (p < trust.FALSE_ALARM).mean()
+    found = (p < flags.FALSE_ALARM).mean()
     assert np.argmax(expected) == best or max(expected) > 0.99
     # one test alone at least, all three at most; 2.5 % standard error, and noise lifts the maximum of a scan
     assert max(expected) - 0.08 < found < min(sum(expected), 1) + 0.12
     assert max(expected) > 0.3
     # the energy alone would see less, or no more
     freedom = 2 * MODEL.acquisition.n_samples - 7
-    assert (chi2.sf(rest.energy / sigma**2, freedom) < trust.FALSE_ALARM).mean() <= found + 0.02
+    assert (chi2.sf(rest.energy / sigma**2, freedom) < flags.FALSE_ALARM).mean() <= found + 0.02
 
 
 def test_the_place_of_an_unknown_line_is_told():
     fids, _ = measured(200, 20, 2, extra=line(3.05, 0.3), shift_hz=0.0)
-    place = trust.remainder(fids, fit_fids(fids, MODEL), MODEL).frequency_hz[:, 0]
+    place = flags.residual(fids, fit_fids(fids, MODEL), MODEL).frequency_hz[:, 0]
     assert MODEL.carrier_ppm + np.median(place) / 76.7 == pytest.approx(3.05, abs=0.05)
 
 
 def test_noise_of_another_size_is_no_noise_of_the_set():
     fids, sigma = measured(300, 15, 4)
     p = p_values(fids + 0.5 * (fids - measured(300, 1e6, 4)[0]), sigma)[0]
-    assert (p < trust.FALSE_ALARM).all()
+    assert (p < flags.FALSE_ALARM).all()
 
 
 def test_the_sentence_states_numbers_and_chance():
     fids, sigma = measured(200, 30, 6)
     fids[:20] += line(3.05, 0.3).astype(np.complex64)
-    rest = trust.remainder(fids, fit_fids(fids, MODEL), MODEL)
-    flag = trust.residual_flag(rest, MODEL, sigma, KNOWN)
+    rest = flags.residual(fids, fit_fids(fids, MODEL), MODEL)
+    flag = flags.residual_flag(rest, MODEL, sigma, KNOWN)
     assert flag.hits[:20].mean() > 0.7  # the phase of the extra line is random against the others
     assert flag.hits[20:].sum() <= 2
     assert f"In {flag.hits.sum()} of 200 voxel(s)" in flag.sentence
     assert "0.2 expected by chance" in flag.sentence
     assert flag.worth_saying
     # one hit where one in ten sets has one is nothing to speak of
-    assert not trust.Flag("residual", np.eye(1, 1000, dtype=bool)[0], "", chance=1.0).worth_saying
-    assert trust.Flag("range", np.eye(1, 1000, dtype=bool)[0], "").worth_saying
+    assert not flags.Flag("residual", np.eye(1, 1000, dtype=bool)[0], "", chance=1.0).worth_saying
+    assert flags.Flag("range", np.eye(1, 1000, dtype=bool)[0], "").worth_saying
 
 
 # beyond the training
 
 
 def network(**changes):
-    """What `network_flags` asks of a network: its card."""
+    """What `training_limits` asks of a network: its card."""
     config = TrainConfig(**changes)
-    return SimpleNamespace(name="test", card={"config": config.to_dict()}, signal_model=config.signal_model)
+    return SimpleNamespace(name="test", card=SimpleNamespace(config=config), signal_model=config.signal_model)
 
 
-def hits(flags):
-    return {f.reason: np.flatnonzero(f.hits).tolist() for f in flags if f.hits.any()}
+def network_flags(network, amplitudes, fit, sigma):
+    return flags.limit_flags(network.signal_model, training_limits(network), amplitudes, fit, sigma)
+
+
+def hits(found):
+    return {f.reason: np.flatnonzero(f.hits).tolist() for f in found if f.hits.any()}
 
 
 def test_flags_of_a_network():
@@ -191,21 +199,21 @@ def test_flags_of_a_network():
     sigma = float(snr_to_sigma(MODEL, 50))
     fids = add_noise(MODEL.fids(amplitudes, shift, broad), sigma, np.random.default_rng(0)).astype(np.complex64)
     fit = fit_fids(fids, MODEL)
-    found = trust.network_flags(network(), amplitudes, fit, sigma)
+    found = network_flags(network(), amplitudes, fit, sigma)
     assert [f.reason for f in found] == ["range", "snr", "offset", "broadening"]
     assert hits(found) == {"range": [3, 4], "snr": [5], "offset": [1], "broadening": [2]}
     assert "Glc, Lac" in found[0].sentence
     assert "-3 to 12 mM" in found[0].sentence
     assert "-22 to 22 Hz" in found[2].sentence
     wide = network(shift_range_hz=(-30, 30), broadening_range_hz=(-5, 30), snr_range=(2, 100))
-    assert hits(trust.network_flags(wide, amplitudes, fit, sigma)) == {"range": [3, 4]}
+    assert hits(network_flags(wide, amplitudes, fit, sigma)) == {"range": [3, 4]}
     # the paper's network counts in the water of the data set, water included, from 0 to 2
-    plain = SimpleNamespace(name="p", card={"config": TrainConfig.plain().to_dict()}, signal_model=MODEL)
+    plain = SimpleNamespace(name="p", card=SimpleNamespace(config=TrainConfig.papers_recipe()), signal_model=MODEL)
     amplitudes[0, 0] = 2.5
-    assert hits(trust.network_flags(plain, amplitudes, fit, sigma))["range"] == [0, 4, 5]
+    assert hits(network_flags(plain, amplitudes, fit, sigma))["range"] == [0, 4, 5]
     # without water there is no unit to count in
     amplitudes[1, 0] = -0.1
-    assert hits(trust.network_flags(network(), amplitudes, fit, sigma))["range"] == [1, 3, 4]
+    assert hits(network_flags(network(), amplitudes, fit, sigma))["range"] == [1, 3, 4]
 
 
 def test_an_offset_at_the_edge_of_its_noise_is_no_offset_beyond_the_range():
@@ -213,7 +221,7 @@ def test_an_offset_at_the_edge_of_its_noise_is_no_offset_beyond_the_range():
     fids, _ = measured(400, 8, 1, shift_hz=21.5, broadening_hz=0.0)
     fit = fit_fids(fids, MODEL)
     assert (fit.shift_hz > 22).mean() > 0.1
-    found = trust.network_flags(network(), fit.amplitudes, fit, sigma)
+    found = network_flags(network(), fit.amplitudes, fit, sigma)
     # beyond two SD: 2.3 % of draws at 22 Hz, less at 21.5
     assert found[2].hits.mean() < 0.03
 
@@ -226,8 +234,8 @@ def test_no_offset_passes_unnoticed(shift):
     for snr, least in ((8, 0.93), (20, 1.0)):
         fids, sigma = measured(150, snr, 2, shift_hz=shift, broadening_hz=2.0)
         fit = fit_fids(fids, MODEL)
-        found = [trust.residual_flag(trust.remainder(fids, fit, MODEL), MODEL, sigma, KNOWN)]
-        found += trust.network_flags(network, network.amplitudes(fids), fit, sigma)
+        found = [flags.residual_flag(flags.residual(fids, fit, MODEL), MODEL, sigma, KNOWN)]
+        found += network_flags(network, network.amplitudes(fids), fit, sigma)
         assert np.any([flag.hits for flag in found], axis=0).mean() >= least
 
 
@@ -237,10 +245,14 @@ def test_flags_of_fit_and_fourier():
     amplitudes = np.tile(AMPLITUDES, (3, 1)) * [[1], [1], [0.05]]
     fids = add_noise(MODEL.fids(amplitudes, shift), sigma, np.random.default_rng(0)).astype(np.complex64)
     fit = fit_fids(fids, MODEL)
-    assert hits(trust.fourier_flags(MODEL, fit, sigma)) == {"snr": [2], "offset": [1]}
-    assert hits(trust.fit_flags(MODEL, fit, sigma))["snr"] == [2]
+    found = flags.limit_flags(MODEL, Fourier().limits(MODEL), fit.amplitudes, fit, sigma)
+    assert hits(found) == {
+        "snr": [2],
+        "offset": [1],
+    }
+    assert hits(flags.fit_flags(MODEL, fit, sigma))["snr"] == [2]
     edge = fit_fids(MODEL.fids(AMPLITUDES[None], 0.0, 400.0), MODEL)  # ten line widths: the end of the search
-    assert hits(trust.fit_flags(MODEL, edge, 1e-4))["fit"] == [0]
+    assert hits(flags.fit_flags(MODEL, edge, 1e-4))["fit"] == [0]
 
 
 # the false negative
@@ -279,11 +291,11 @@ def test_false_negative_of_the_ring_phantom(lam, kept):
     phantom = rings()
     data = phantom.measure(np.inf)
     water = phantom.amplitudes[phantom.mask][:, 0]
-    found = lesions.false_negative(edge_weights(prepare_mri(data)), data.usable, water, {"Glx": lam, "Lac": lam})
+    found = lesions.false_negative(Precise().smoother(data), water, {"Glx": lam, "Lac": lam})
     assert [found["kept"]["Lac"][size] for size in ("1", "2", "4")] == pytest.approx(kept, abs=0.03)
     assert found["kept"]["Glx"] == found["kept"]["Lac"]
     assert f"at lambda {lam:g} is left" in found["sentence"]
-    both = lesions.false_negative(edge_weights(prepare_mri(data)), data.usable, water, {"Glx": lam, "Lac": 0.0})
+    both = lesions.false_negative(Precise().smoother(data), water, {"Glx": lam, "Lac": 0.0})
     assert both["kept"]["Lac"] == {"1": 1.0, "2": 1.0, "4": 1.0}
     assert "(Lac)" in both["sentence"]
 

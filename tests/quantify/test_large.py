@@ -7,14 +7,15 @@ import pytest
 
 from precise_lib.errors import InputError
 from precise_lib.estimate import prior, smoother
-from precise_lib.estimate.conjugate import ConjugateGradients
-from precise_lib.estimate.prior import ExactSolver, edge_weights, laplacian
+from precise_lib.estimate.prior import ConjugateGradients, ExactSolver, edge_weights, laplacian
+from precise_lib.estimate.sve import Sve
 from precise_lib.evaluate import closed_form
 from precise_lib.io import nifti, nifti_mrs
-from precise_lib.quantify import errors as uncertainty
+from precise_lib.quantify.estimates import estimate
 from precise_lib.quantify.quantify import quantify
-from precise_lib.signal.model import add_noise, dmi_11t7, snr_to_sigma
 from precise_lib.signal.mrsi import MRSI, Series
+from precise_lib.signal.noise import add_noise, snr_to_sigma
+from precise_lib.signal.presets import dmi_11t7
 from tests.helpers import AMPLITUDES, tiny_network
 
 MODEL = dmi_11t7()
@@ -59,12 +60,10 @@ def test_tolerance_bounds_the_error(tolerance):
 
 def test_columns_do_not_wait_in_memory(monkeypatch):
     """Right-hand sides in blocks give the same."""
-    from precise_lib.estimate import conjugate
-
     weights = edge_weights(gray((5, 5, 5)))
     sve = np.random.default_rng(0).random((weights.shape[0], 7))
     whole = ExactSolver(weights, 0.02, direct=False)(sve)
-    monkeypatch.setattr(conjugate, "BLOCK", 2 * weights.shape[0])
+    monkeypatch.setattr(prior, "BLOCK", 2 * weights.shape[0])
     np.testing.assert_allclose(ExactSolver(weights, 0.02, direct=False)(sve), whole, rtol=1e-9)
 
 
@@ -151,14 +150,14 @@ def test_memory_does_not_hold_the_data_twice(monkeypatch):
     rng, peaks = np.random.default_rng(0), {}
     clean = MODEL.fids(np.tile(AMPLITUDES, (4096, 1)))
     fids = add_noise(clean, snr_to_sigma(MODEL, 15), rng).astype(np.complex64)
-    network = tiny_network()
+    network = Sve(tiny_network())
     for side in (8, 16):
         data = Series.of(MRSI(fids[: 16 * side**2].reshape(side, side, 16, -1), MODEL))
-        unsure = uncertainty.Uncertainty(data, network)
         tracemalloc.start()
-        _ = unsure.amplitudes, unsure.rest
+        kept_numbers = estimate(data, network)
         peaks[side] = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
+        del kept_numbers
     kept = 3072 * 8 * (2 * 4 + 10)  # two sets of amplitudes, nuisance and residual of each voxel
     usable = 3072 * 512 * 2  # a flag for each sample while usable voxels are looked for
     assert peaks[16] - peaks[8] < kept + usable + 1e6

@@ -1,7 +1,6 @@
 """The report on one data set: what it shows against the truth, whatever the grid, and the page it makes."""
 
 import json
-import os
 import re
 import shlex
 import sys
@@ -17,13 +16,15 @@ import typer
 from precise_lib import cli
 from precise_lib.errors import InputError
 from precise_lib.evaluate import crlb
-from precise_lib.io import nifti, nifti_mrs, shipped
+from precise_lib.io import measurements, nifti, nifti_mrs, shipped
 from precise_lib.quantify import figures, report
 from precise_lib.quantify import page as report_page
 from precise_lib.quantify.quantify import quantify
 from precise_lib.run import notebooks
-from precise_lib.signal.model import Acquisition, add_noise, default_2h_model, snr_to_sigma
+from precise_lib.signal.model import Acquisition
 from precise_lib.signal.mrsi import MRSI, Series
+from precise_lib.signal.noise import add_noise, snr_to_sigma
+from precise_lib.signal.presets import default_2h_model
 from precise_lib.simulate.phantoms import rings
 from tests.helpers import ROOT, has_shipped_weights, mean_bound, sd_bounds
 
@@ -94,7 +95,7 @@ def test_simulated_data_only_by_their_name(tmp_path, monkeypatch):
 def test_snr_and_shift_are_those_of_the_phantom(found, files):
     _, phantom = files
     inside, sigma = phantom.mask, snr_to_sigma(phantom.model, SNR)
-    error = found.on_grid(found.fit.shift_hz)[inside] - shift_of(phantom)[inside]
+    error = found.on_grid(found.fitted("shift_hz"))[inside] - shift_of(phantom)[inside]
     # the shift comes first after the amplitudes of the four lines
     bound = np.sqrt(crlb.covariance(phantom.model, phantom.amplitudes[inside], sigma)[:, 4, 4])
     low, high = sd_bounds(error.size)
@@ -213,12 +214,8 @@ def test_a_fid_too_short_to_tell_its_noise(tmp_path):
     assert draw_all(found) == {"spectra", "concentrations"}
 
 
-VOXEL = Path(os.environ.get("PRECISE_DATA") or ROOT.parent / "shared" / "data") / "in_vivo_2h_3t_voxel"
-
-
-@pytest.mark.skipif(not VOXEL.is_dir(), reason="needs the measurement: set PRECISE_DATA")
 def test_the_measured_voxel(tmp_path):
-    found = quantified(report.source(VOXEL / "in_vivo_2h_3t_voxel.nii.gz", out=tmp_path))
+    found = quantified(report.source(measurements.fetch("in_vivo_2h_3t_voxel"), out=tmp_path))
     assert draw_all(found) == {"spectra", "concentrations"}
     assert "the last 700 zero-filled" in found.about()
     # without a fit: the highest point of the spectrum over the noise where no line is (a third of it, up field)

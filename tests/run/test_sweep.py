@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import nbformat
@@ -107,9 +108,9 @@ def test_csv_and_yaml_hold_the_same(tmp_path):
         ("t.csv", "lam,lam\n1,2\n", "each column once"),
         ("t.csv", "lam,name\n1\n", "Line 2 .* has 1 cells"),
         ("t.csv", "lam\n", "no row"),
-        ("t.csv", "lam\n[1\n", "not readable as JSON"),
         ("t.yaml", "lam: 1\n", "list of mappings"),
-        ("t.yaml", "- {lam: !!set {a}}\n", "neither a number"),
+        ("t.yaml", "- {[1]: 2}\n", "not readable"),
+        ("t.yaml", "- {1: 2}\n", "where the name of a parameter belongs"),
         ("t.yaml", "- {lam: !!python/object/apply:os.getcwd []}\n", "not readable"),
         ("t.yaml", "- [", "not readable"),
         ("t.txt", "lam\n1\n", r"give a \.csv or \.yaml"),
@@ -118,6 +119,51 @@ def test_csv_and_yaml_hold_the_same(tmp_path):
 def test_tables_that_cannot_be_used(tmp_path, name, text, message):
     with pytest.raises(InputError, match=message):
         tables.read(write(tmp_path / name, text), DEFAULTS)
+
+
+BOMB = "&a [x, x, x, x, x, x, x, x, x]" + "".join(
+    f", &{this} [{', '.join([f'*{before}'] * 9)}]" for before, this in pairwise("abcdefgh")
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("t.csv", "lam\n[1\n", "not readable as JSON"),
+        ("t.csv", f"lam\n{'9' * 400}\n", "has 400 digits"),
+        ("t.csv", f"lam\n{'[' * 5000}\n", "not readable as JSON"),
+        ("t.csv", 'lam\n"""\\ud800"""\n', "half a character"),
+        ("t.yaml", '- {lam: "\\ud800"}\n', "half a character"),
+        ("t.yaml", "- {lam: !!set {a}}\n", "neither a number"),
+        ("t.yaml", "- {lam: &a [*a]}\n", "holds itself"),
+        ("t.yaml", "- {lam: &a {x: *a}}\n", "holds itself"),
+        ("t.yaml", f"- {{lam: [{BOMB}]}}\n", "more than 100000 entries"),
+    ],
+)
+def test_a_bad_cell_is_a_failed_row(toy, tmp_path, monkeypatch, name, text, message):
+    """And nothing more: the row after it is run."""
+    good = "3\n" if name.endswith("csv") else "- {lam: 3}\n"
+    ran = []
+    monkeypatch.setattr(notebooks, "execute", lambda *a: ran.append(a[2]))
+    runs = sweep.sweep(toy, write(tmp_path / name, text + good), tmp_path / "out", progress=False)
+    assert [run.state[0] for run in runs] == ["failed", "finished"]
+    assert message in runs[0].state[1]
+    assert runs[0].state[1].count("\n") == 0
+    assert ran == [{"lam": 3}]
+    assert message in table_of(tmp_path / "out")[1][-2]
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("odd"), UnicodeEncodeError("utf-8", "x", 0, 1, "no"), OSError(28, "Full")]
+)
+def test_whatever_a_run_raises_is_its_own(toy, tmp_path, monkeypatch, error):
+    def execute(*a):
+        raise error
+
+    monkeypatch.setattr(notebooks, "execute", execute)
+    (run,) = sweep.sweep(toy, write(tmp_path / "t.csv", "lam\n1\n"), tmp_path / "out", progress=False)
+    assert run.state[0] == "failed"
+    assert run.state[1]
 
 
 def test_missing_table_and_undecodable_table(tmp_path):
@@ -268,3 +314,62 @@ def test_what_cannot_be_swept_is_said_before_anything_runs(toy, tmp_path, precis
     # and on the command line: one sentence, exit code 2
     code, out, err = precise("sweep", toy, tmp_path / "no.csv", "--out", tmp_path / "x")
     assert (code, out, err.count("\n")) == (2, "", 1)
+
+
+# ---------------------------------------------------------------- whose code runs, and how long
+
+
+def test_no_python_file_of_the_folder_runs(tmp_path):
+    """A ``matplotlib.py`` beside somebody's data is data."""
+    for name in ("matplotlib", "papermill", "ipykernel_launcher", "json", "precise_lib", "sitecustomize"):
+        write(tmp_path / f"{name}.py", "open(__file__ + '.ran', 'w')\nraise SystemExit(3)\n")
+    source = "import json, os, sys, matplotlib\nprint(matplotlib.__file__)\nassert '' not in sys.path"
+    notebook = write_notebook(tmp_path / "n.ipynb", "x = 1", source)
+    assert notebooks.execute(notebook, tmp_path / "out" / "o.ipynb", {"x": 2}, folder=str(tmp_path)) is None
+    assert not list(tmp_path.rglob("*.ran"))
+
+
+def processes(text):
+    """Numbers of the living processes whose command line holds `text`."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            command, state = (
+                (folder / "cmdline").read_bytes(),
+                (folder / "stat").read_text().rpartition(")")[2].split()[0],
+            )
+        except OSError:
+            continue
+        if text.encode() in command and state != "Z":
+            found.append(int(folder.name))
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="looks for processes as Linux lists them")
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_kernels_end_with_a_killed_sweep(tmp_path, jobs):
+    """SIGKILL of the sweep; neither kernel nor what drives it lives on, and the next sweep cleans up."""
+    marker = tmp_path / "pids"
+    source = f"import os, time\nopen({str(marker)!r}, 'a').write(f'{{os.getpid()}}\\n')\ntime.sleep(wait)"
+    notebook = write_notebook(tmp_path / "n.ipynb", "wait = 0\nn = 0", source)
+    table = write(tmp_path / "t.csv", "wait,n\n100,1\n100,2\n")
+    command = [sys.executable, "-m", "precise_lib.cli", "sweep", notebook, table, "--out", tmp_path / "out"]
+    process = subprocess.Popen([*command, "--jobs", str(jobs)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while (not marker.is_file() or len(marker.read_text().split()) < jobs) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    kernels = [int(pid) for pid in marker.read_text().split()]
+    assert all(Path("/proc", str(pid)).exists() for pid in kernels)
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 30
+    alive = kernels
+    while alive and time.monotonic() < deadline:
+        time.sleep(0.2)
+        alive = [pid for pid in kernels if Path("/proc", str(pid)).exists()] + processes(str(tmp_path))
+    assert not alive
+    sweep.sweep(notebook, write(tmp_path / "s.csv", "wait,n\n0,1\n"), tmp_path / "out", progress=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(notebooks, "execute", lambda *a: None)
+        sweep.sweep(notebook, table, tmp_path / "out", progress=False)
+    assert not list((tmp_path / "out").rglob(".precise-*"))

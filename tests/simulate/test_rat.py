@@ -1,6 +1,7 @@
 """The simulated rat: anatomy, fields, truth after the point spread function, and how it is measured."""
 
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,9 @@ from precise_lib.errors import InputError
 from precise_lib.estimate.fit import fit_fids
 from precise_lib.estimate.noise import noise_correlation
 from precise_lib.estimate.prior import prepare_mri
-from precise_lib.signal.model import Acquisition, Resonance, SignalModel, default_2h_model, snr_to_sigma
+from precise_lib.signal.model import Acquisition, Resonance, SignalModel
+from precise_lib.signal.noise import snr_to_sigma
+from precise_lib.signal.presets import default_2h_model
 from precise_lib.simulate.phantoms import rings
 from precise_lib.simulate.rat import ANCHOR_SNR, COIL_CENTER_MM, NUMBER, TISSUES, b0, b1, rat, snr_of, tissues
 from tests.helpers import sd_bounds
@@ -41,7 +44,7 @@ def test_grids_of_the_paper(fig9, fig10):
         for affine, shape in ((phantom.affine, matrix), (phantom.mri_affine, phantom.mri.shape)):
             corners = np.stack([affine[:3] @ [-0.5, -0.5, -0.5, 1], affine[:3] @ [*(np.array(shape) - 0.5), 1]])
             np.testing.assert_allclose(corners, [[-view / 2] * 3, [view / 2] * 3])
-    acquisition = rat(sampling=None).model.acquisition
+    acquisition = rat((4, 4, 4)).model.acquisition
     assert acquisition.spectrometer_frequency_mhz == 76.7
     assert acquisition.bandwidth_hz == pytest.approx(5000)
 
@@ -132,16 +135,12 @@ def test_quantify_would_see_that_neighbors_share_noise(fig10):
     assert found == pytest.approx(fig10.noise.encoding.correlation([2.5, 0, 0]), abs=0.05)
 
 
-def test_without_encoding_voxels_are_boxes_with_independent_noise(model):
-    plain = rat(model=model, sampling=None)
-    assert plain.clean is None
-    assert plain.noise is None
+def test_without_an_encoding_the_fields_are_defaults(fig10, model):
+    plain = replace(fig10, clean=None, noise=None)
     expected = model.fids(plain.amplitudes * plain.b1[..., None], plain.b0_hz)
-    brighter = np.abs(plain.noiseless(broadening_hz=0.0) - expected)
-    assert brighter.max() < 1e-9
+    assert np.abs(plain.noiseless(broadening_hz=0.0) - expected).max() < 1e-9
     noise = plain.measure(8.0, 0).fids - plain.measure(np.inf).fids
     assert abs((noise[:-1].conj() * noise[1:]).real.mean()) < 0.02 * (np.abs(noise) ** 2).mean()
-    # the fields of the phantom are defaults: others may be given
     assert not np.allclose(plain.noiseless(), plain.noiseless(b0_hz=np.zeros(plain.mask.shape)))
     np.testing.assert_allclose(plain.noiseless(b0_hz=0 * plain.b0_hz, b1=0 * plain.b1), 0)
 
@@ -183,7 +182,7 @@ def test_measured_water_has_the_snr_of_the_anchor(fig9):
 
 
 @pytest.mark.parametrize("wrong", [
-    {"sampling": "spiral"}, {"matrix": (22, 11)}, {"field_of_view_mm": (22, 22, 0)},
+    {"matrix": (22, 11)}, {"field_of_view_mm": (22, 22, 0)},
     {"model": SignalModel(Acquisition(64, 1e-3, 76.7), (Resonance("water", 4.7, 0.02),))},
 ])  # fmt: skip
 def test_what_makes_no_sense_is_an_error(wrong):

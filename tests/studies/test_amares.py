@@ -5,7 +5,7 @@ import pytest
 
 from precise_lib.errors import InputError
 from precise_lib.estimate.fit import fit_fids
-from precise_lib.signal.model import dmi_11t7
+from precise_lib.signal.presets import dmi_11t7
 from precise_lib.studies import amares
 
 MODEL = dmi_11t7()

@@ -77,7 +77,7 @@ def test_no_average_gains_contrast_to_noise_for_what_varies_from_voxel_to_voxel(
 def test_a_blind_map_treats_shown_and_hidden_alike():
     """Without an edge in the MRI lesions shrink as the blocks do, and tissues more than with the edges."""
     scene = scenes[4]
-    blind, seeing = scene.linear_map(0.01, 30, blind=True), scene.linear_map(0.01, 30)
+    blind, seeing = scene.linear_map(0.01, 30, without_edges=True), scene.linear_map(0.01, 30)
     hidden, shown = (scene.slope(blind, view) for view in (contrasts.HIDDEN, contrasts.SHOWN))
     assert shown == pytest.approx(hidden, abs=0.06)
     assert scene.slope(seeing, contrasts.SHOWN) > shown + 0.2

@@ -11,10 +11,10 @@ from precise_lib.errors import InputError
 from precise_lib.evaluate import crlb
 from precise_lib.io import nifti, nifti_mrs
 from precise_lib.quantify.quantify import quantify
-from precise_lib.signal.model import snr_to_sigma
+from precise_lib.signal.noise import snr_to_sigma
 from precise_lib.studies import peer_cases, peer_settings
 from precise_lib.studies.peer_cases import load, rings_case
-from precise_lib.studies.peer_settings import PEERS, Peer, Shared, curves, markdown, oracle, shipped, total_rmse
+from precise_lib.studies.peer_settings import PEERS, Cached, Peer, curves, markdown, oracle, shipped, total_rmse
 from precise_lib.studies.peers import REGIONS, Case, study
 from tests.helpers import sd_bounds
 
@@ -194,7 +194,7 @@ def test_filters_share_one_fit(case):
         return fit(data)
 
     counting.name = "fit"
-    shared, data = Shared(counting), case.phantom.measure(case.snr, 0)
+    shared, data = Cached(counting), case.phantom.measure(case.snr, 0)
     made = [Peer("x", name).make(base=shared) for name in ("fit", "fit-diffusion", "fit-guided")]
     for estimator, name in zip(made, ("fit", "fit-diffusion", "fit-guided"), strict=True):
         xr.testing.assert_equal(estimator(data), estimate.make(name)(data))
@@ -237,19 +237,20 @@ def test_oracle_is_the_setting_of_least_error_of_each_estimator(table):
     np.testing.assert_allclose(errors, expected)
 
 
-def test_results_are_stored_and_found(tmp_path, monkeypatch, case):
+def test_results_are_stored_and_found(tmp_path, monkeypatch, case, precise):
     monkeypatch.setattr(peer_cases, "CASES", {"rings": (lambda: case, 5), "rat": (lambda: case, 5)})
     monkeypatch.setattr(peer_settings, "PEERS", (Peer("fit", "fit"), Peer("fourier", "fourier")))
     with pytest.raises(InputError, match="No results in"):
         load(tmp_path)
-    peer_cases.main(["--out", str(tmp_path), "--cases", "rings", "--repeats", "2"])
+    code, _, said = precise("peers", "--out", tmp_path, "--case", "rings", "--repeats", 2)
+    assert code == 0, said
     (name, table), *rest = load(tmp_path).items()
     assert (name, rest) == ("rings", [])
     assert table.attrs["n_repeats"] == 2
     assert table["setting"].values.tolist() == ["fit", "fourier"]
 
 
-def test_stored_results_that_moved_are_named(table, tmp_path, capsys):
+def test_stored_results_that_moved_are_named(table, tmp_path, precise):
     far = table.copy(deep=True)
     far["rmse"].loc[{"setting": "fit"}] *= 1.1
     far["contrast_low"].loc[{"setting": "fit-guided, eps 1.0"}] += 10
@@ -260,10 +261,10 @@ def test_stored_results_that_moved_are_named(table, tmp_path, capsys):
     for name, stored in {"kept": table, "far": far, "near": near}.items():
         (tmp_path / name).mkdir()
         stored.to_netcdf(tmp_path / name / "peers_rings.nc")
-    assert peer_cases.main(["--compare", str(tmp_path / "near"), str(tmp_path / "kept")]) == 0
-    assert capsys.readouterr().out == "Nothing moved.\n"
-    assert peer_cases.main(["--compare", str(tmp_path / "far"), str(tmp_path / "kept")]) == 1
-    said = capsys.readouterr().out.splitlines()
+    assert precise("peers", "--compare", tmp_path / "near", tmp_path / "kept") == (0, "Nothing moved.\n", "")
+    code, said, _ = precise("peers", "--compare", tmp_path / "far", tmp_path / "kept")
+    assert code == 1
+    said = said.splitlines()
     assert [line.split(":")[0] for line in said] == [
         "rings, fit-diffusion, threshold 5.0",
         "rings, fit",

@@ -89,7 +89,7 @@ def test_tissue_contrast_is_exact_on_mixed_voxels_and_blind_to_the_rest():
     contrast = regions.tissue_contrast(phantom, fractions, phantom.compartments == 2)
     truth = maps.values[:, phantom.mask].T
     np.testing.assert_allclose(contrast(truth)[1:], 1)
-    np.testing.assert_allclose(contrast.step[1:], [1.0, 1.0, 0.5])
+    np.testing.assert_allclose((contrast.full - contrast.baseline)[1:], [1.0, 1.0, 0.5])
     half = truth.mean(0) + (truth - truth.mean(0)) / 2
     np.testing.assert_allclose(contrast(half)[1:], 0.5)
     elsewhere = truth + 5.0 * (phantom.compartments[phantom.mask] == 1)[:, None]
@@ -103,7 +103,7 @@ def test_region_contrast_is_the_share_of_the_lesion(phantom, healthy):
     np.testing.assert_allclose(contrast(truth)[2:], 1)
     np.testing.assert_allclose(contrast(without)[2:], 0, atol=1e-12)
     np.testing.assert_allclose(contrast((truth + 3 * without) / 4)[2:], 0.25)
-    assert contrast.step[3] == pytest.approx(TUMOR_MM[3] - 1.0)
+    assert (contrast.full - contrast.baseline)[3] == pytest.approx(TUMOR_MM[3] - 1.0)
 
 
 def test_bias_under_a_sensitivity_is_that_of_the_amplitudes(phantom, setting):

@@ -54,7 +54,7 @@ def test_the_verdict_is_that_of_todays_tolerance(write):
 
 
 @pytest.fixture
-def compare(write, tmp_path, capsys):
+def compare(write, tmp_path, precise):
     """Compare results with `GOOD`, which are kept; returns exit code, what was said, and whether they were replaced."""
     kept, first = tmp_path / "data" / "results" / "claims.json", write("first", GOOD)
     kept.parent.mkdir(parents=True)
@@ -62,22 +62,22 @@ def compare(write, tmp_path, capsys):
     def compare(values, *options, **more):
         kept.write_bytes(first.read_bytes())
         new = values if isinstance(values, Path) else write("second", values, **more)
-        code = results.main([str(new), str(kept), *options])
+        code, said, complaint = precise("results", new, kept, *options)
         assert [path.name for path in kept.parent.iterdir()] == ["claims.json"]  # and nothing half-written
         replaced = kept.read_bytes() == new.read_bytes()
         assert replaced or kept.read_bytes() == first.read_bytes()
-        said = capsys.readouterr()
-        return code, said.out + said.err, replaced
+        return code, said + complaint, replaced
 
     compare.kept = kept
     return compare
 
 
-def test_the_first_results_are_kept(write, tmp_path, capsys):
+def test_the_first_results_are_kept(write, tmp_path, precise):
     kept = tmp_path / "data" / "claims.json"
-    assert results.main([str(write("first", GOOD)), str(kept)]) == 0
+    code, said, _ = precise("results", write("first", GOOD), kept)
+    assert code == 0
     assert len(results.read_results(kept)) == 3
-    assert capsys.readouterr().out.startswith("The first results")
+    assert said.startswith("The first results")
 
 
 def test_what_moved_within_its_spread_is_replaced(compare):
@@ -123,7 +123,7 @@ def test_a_time_of_another_machine_needs_no_decision_unless_it_turns_the_verdict
     assert [d.decide for d in results.differences(pair[1], old)] == [True]
 
 
-def test_damaged_results_are_neither_kept_nor_replaced_unasked(compare, write, tmp_path, capsys):
+def test_damaged_results_are_neither_kept_nor_replaced_unasked(compare, write, tmp_path, precise):
     damaged = tmp_path / "damaged.json"
     damaged.write_text('{"claims": [{"measured": [{"id": "P1"')
     for options in ((), ("--accept",)):
@@ -132,10 +132,11 @@ def test_damaged_results_are_neither_kept_nor_replaced_unasked(compare, write, t
         assert "holds no results" in said
     new = write("third", GOOD)
     compare.kept.write_text("{")
-    assert results.main([str(new), str(compare.kept)]) == 2
+    code, _, complaint = precise("results", new, compare.kept)
+    assert code == 2
     assert compare.kept.read_text() == "{"
-    assert "holds no results" in capsys.readouterr().err
-    assert results.main([str(new), str(compare.kept), "--accept"]) == 0
+    assert "holds no results" in complaint
+    assert precise("results", new, compare.kept, "--accept")[0] == 0
     assert compare.kept.read_bytes() == new.read_bytes()
 
 

@@ -2,16 +2,16 @@
 
 import numpy as np
 import pytest
-from scipy.stats import truncnorm
 
 from precise_lib.errors import InputError
+from precise_lib.estimate import truncated_normal
 from precise_lib.estimate.fit import fit_fids
-from precise_lib.estimate.sve import load_weights
-from precise_lib.evaluate import crlb
+from precise_lib.estimate.weights import load_weights
+from precise_lib.evaluate import crlb, regression
 from precise_lib.io.shipped import data_path
-from precise_lib.proton import brain, denoised
+from precise_lib.proton import brain
 from precise_lib.proton.fit import fit_spectra
-from precise_lib.signal.model import dmi_11t7
+from precise_lib.signal.presets import dmi_11t7
 from precise_lib.studies import shrinkage
 from precise_lib.studies.shrinkage_figures import table_of_tests
 from tests.helpers import SHIPPED
@@ -27,26 +27,6 @@ def brute_force(estimate, sd, low, high):
     return (weight @ a) / weight.sum(1)
 
 
-def test_cut_off_mean_is_that_of_the_truncated_normal():
-    x = np.linspace(-2.0, 3.0, 41)
-    for sd in SPREADS:
-        expected = truncnorm.mean((0 - x) / sd, (1 - x) / sd, loc=x, scale=sd)
-        inside = np.abs(x - 0.5) < 0.5 + 5 * sd  # scipy's own tails are no reference
-        np.testing.assert_allclose(shrinkage.cut_off_mean(x, sd, 0, 1)[inside], expected[inside], rtol=1e-6)
-
-
-def test_cut_off_mean_far_outside():
-    """Beyond an end by d, many SDs away, the posterior is an exponential of mean sd^2 / d inside the range."""
-    d = np.array([10.0, 100.0, 1e4])
-    np.testing.assert_allclose(shrinkage.cut_off_mean(-d, 0.1, 0, 1), 0.01 / d, rtol=1e-3)
-    np.testing.assert_allclose(1 - shrinkage.cut_off_mean(1 + d, 0.1, 0, 1), 0.01 / d, rtol=1e-3)
-    np.testing.assert_allclose(shrinkage.cut_off_mean([-1e30, 1e30], 0.1, 0, 1), [0, 1], atol=1e-6)
-    x = np.linspace(-50, 50, 2001)
-    mean = shrinkage.cut_off_mean(x, 0.3, 0, 1)
-    assert (np.diff(mean) >= 0).all()
-    assert 0 <= mean.min() < mean.max() <= 1
-
-
 @pytest.mark.parametrize("ratio", SPREADS)
 def test_predicted_slope_is_that_of_brute_force(ratio):
     """Truth and noise drawn, posterior mean summed on a grid: its line, and the law of total variance for its slope."""
@@ -54,59 +34,21 @@ def test_predicted_slope_is_that_of_brute_force(ratio):
     truth = rng.uniform(2, 4, 4000)
     noise = 2 * ratio * rng.standard_normal(4000)
     estimate = brute_force(truth + noise, 2 * ratio, 2, 4)
-    line = shrinkage.lines(truth[:, None], estimate[:, None], noise[:, None])
-    predicted = shrinkage.slope_of(truth[:, None], shrinkage.expected(truth, 2 * ratio, 2, 4)[:, None])[0]
+    line = regression.controlled_line(truth[:, None], estimate[:, None], noise[:, None])
+    predicted = regression.slope(truth[:, None], shrinkage.expected(truth, 2 * ratio, 2, 4)[:, None])[0]
     assert line.slope.item() == pytest.approx(predicted, abs=2 * (line.slope_high - line.slope).item())
     assert predicted == pytest.approx(1 - ((estimate - truth) ** 2).mean() / (4 / 12), abs=0.03)
     # the uniform range says more than its variance does, so the line is steeper than that of the best linear estimate
     even = np.linspace(2, 4, 2001)
-    steeper = shrinkage.slope_of(even[:, None], shrinkage.expected(even, 2 * ratio, 2, 4)[:, None])[0]
+    steeper = regression.slope(even[:, None], shrinkage.expected(even, 2 * ratio, 2, 4)[:, None])[0]
     assert 0 < steeper - shrinkage.linear_slope(2 * ratio, 2) < 0.02
 
 
 def test_slope_of_part_of_a_range_is_that_of_the_whole_far_from_the_ends():
     truth = np.linspace(4, 6, 101)[:, None]
-    assert shrinkage.slope_of(truth, shrinkage.expected(truth, 0.3, 0, 10)) == pytest.approx(1, abs=1e-6)
+    assert regression.slope(truth, shrinkage.expected(truth, 0.3, 0, 10)) == pytest.approx(1, abs=1e-6)
     near_zero = np.linspace(0, 1, 101)[:, None]
-    assert shrinkage.slope_of(near_zero, shrinkage.expected(near_zero, 0.3, 0, 10)) < 0.85
-
-
-def test_lines_of_identity_constant_and_shrinkage():
-    rng = np.random.default_rng(1)
-    truth, error = rng.uniform(0, 3, (500, 2)), rng.standard_normal((500, 2))
-    same = shrinkage.lines(truth, truth, error)
-    np.testing.assert_allclose([same.slope, same.intercept, same.spread, same.rmse], [[1, 1], [0, 0], [0, 0], [0, 0]],
-                               atol=1e-12)  # fmt: skip
-    flat = shrinkage.lines(truth, np.full_like(truth, 1.5), error)
-    np.testing.assert_allclose([flat.slope, flat.intercept], [[0, 0], [1.5, 1.5]], atol=1e-12)
-    pulled = shrinkage.lines(truth, 1.5 + 0.4 * (truth + error - 1.5), error, ["a", "b"])
-    np.testing.assert_allclose(pulled.slope, 0.4, atol=1e-12)  # the known error takes all chance out
-    np.testing.assert_allclose(pulled.intercept, 0.9, atol=1e-12)
-    np.testing.assert_allclose(pulled.spread, 0.4 * error.std(0), rtol=0.01)
-    assert list(pulled.metabolite) == ["a", "b"]
-
-
-def test_intervals_of_the_line_cover():
-    """Noise that grows with the truth: over many data sets the intervals hold the slope 95 % of the time."""
-    rng, held = np.random.default_rng(2), []
-    for _ in range(400):
-        truth = rng.uniform(0, 1, (60, 10))
-        line = shrinkage.lines(truth, 0.7 * truth + truth * rng.standard_normal((60, 10)))
-        held.append(((line.slope_low < 0.7) & (line.slope_high > 0.7)).mean().item())
-    assert 0.92 < np.mean(held) < 0.97
-
-
-def test_intervals_allow_for_what_rows_share():
-    """Chance that is common to five rows: intervals hold with `together`, and are far too narrow without."""
-    rng, held = np.random.default_rng(3), []
-    for _ in range(200):
-        truth, shared = rng.uniform(0, 1, (100, 1, 20)), rng.standard_normal((100, 1, 20))
-        rows = [(x * np.ones((1, 5, 1))).reshape(-1, 20) for x in (truth, truth + 0.3 * shared)]
-        line = [shrinkage.lines(*rows, together=k) for k in (5, 1)]
-        held.append([((x.slope_low < 1) & (x.slope_high > 1)).mean().item() for x in line])
-    right, wrong = np.mean(held, 0)
-    assert 0.92 < right < 0.97
-    assert wrong < 0.75
+    assert regression.slope(near_zero, shrinkage.expected(near_zero, 0.3, 0, 10)) < 0.85
 
 
 def test_error_as_regressor_narrows_and_does_not_move():
@@ -114,14 +56,14 @@ def test_error_as_regressor_narrows_and_does_not_move():
     model = dmi_11t7()
     data = shrinkage.draw(model, RANGES, 1500, 3, (9, 9))
     estimate = model.concentrations(fit_fids(data.fids, model).amplitudes)[:, 1:]
-    with_error = shrinkage.lines(data.truth[:, 1:], estimate, data.error[:, 1:])
-    without = shrinkage.lines(data.truth[:, 1:], estimate)
+    with_error = regression.controlled_line(data.truth[:, 1:], estimate, data.error[:, 1:])
+    without = regression.controlled_line(data.truth[:, 1:], estimate)
     assert ((with_error.slope_low > without.slope_low) & (with_error.slope_high < without.slope_high)).all()
     width = [(x.slope_high - x.slope_low).values for x in (with_error, without)]
     assert (width[0] < 0.4 * width[1]).all()
     # and it is so narrow that the second-order bias of a ratio shows: 1 + c^2, not 1
     truth = data.truth[:, 1:]
-    predicted = shrinkage.slope_of(truth, truth * data.slope_of_a_ratio[:, None])
+    predicted = regression.slope(truth, truth * data.slope_of_a_ratio[:, None])
     assert (predicted > 1.001).all()
     np.testing.assert_allclose(with_error.slope, predicted, atol=1.5 * width[0].max() / 2)
 
@@ -150,7 +92,7 @@ def test_nobody_who_sees_the_fid_alone_keeps_more_contrast_than_noise():
     truth, error = rng.uniform(0, 1, (40_000, 1)), rng.standard_normal((40_000, 1))
     gains = []
     for ratio in (0.002, 0.02, 0.1, 0.3, 1, 3, 10):
-        estimate = shrinkage.cut_off_mean(truth + ratio * error, ratio, 0, 1)
+        estimate = truncated_normal.mean(truth + ratio * error, ratio, 0, 1)
         gains.append(shrinkage.summary(truth, estimate, ratio * error, np.ones(1)).gain.item())
     assert max(gains) < shrinkage.FROM_THE_FID
     assert gains[0] == pytest.approx(1, abs=0.01)
@@ -209,8 +151,8 @@ def test_words(numbers, word):
 def test_errors_of_an_efficient_fit_of_proton_spectra():
     """At high SNR the fit errs by just that, strong and weak metabolites alike."""
     data = brain.draw(24, 9, snr=(300, 400))
-    error = shrinkage.efficient_errors_1h(data, denoised.WINDOW)
-    fit = fit_spectra(denoised.spectra_of(data.noisy.values, denoised.WINDOW), brain.brain_basis(), denoised.WINDOW)
+    error = shrinkage.efficient_errors_1h(data, brain.WINDOW)
+    fit = fit_spectra(brain.spectra_of(data.noisy.values, brain.WINDOW), brain.brain_basis(), brain.WINDOW)
     found = fit.amplitudes[:, : error.shape[1]] - data.concentration.values
     assert np.corrcoef(found.ravel() / error.std(), error.ravel() / error.std())[0, 1] > 0.98
     np.testing.assert_allclose(found.std(0), error.std(0), rtol=0.15)
@@ -239,10 +181,6 @@ def test_shipped_network_is_honest_and_squared_error_is_not():
         lambda: shrinkage.draw(dmi_11t7(), {"Glc": (0, 5)}, 10),
         lambda: shrinkage.draw(dmi_11t7(), RANGES | {"Lac": (3, 3)}, 10),
         lambda: shrinkage.draw(dmi_11t7(), RANGES, 0),
-        lambda: shrinkage.lines(np.ones((5, 2)), np.ones((5, 2))),
-        lambda: shrinkage.lines(np.eye(5), np.eye(5)[:4]),
-        lambda: shrinkage.lines(np.eye(5), np.full((5, 5), np.nan)),
-        lambda: shrinkage.lines(np.eye(6), np.eye(6), together=4),
     ],
 )
 def test_refuses(call):

@@ -3,7 +3,7 @@
 import numpy as np
 
 from precise_lib.estimate.fit import fit_fids
-from precise_lib.signal.model import dmi_11t7
+from precise_lib.signal.presets import dmi_11t7
 from precise_lib.studies import amares
 from precise_lib.studies.timing import cube, noisy_fids, per_voxel_fit, seconds, seconds_per_fid
 

@@ -1,17 +1,15 @@
 """Edge-preserving filters of finished maps: what a reader would try before PRECISE.
 
-`anisotropic_diffusion` (Perona and Malik, 1990, computed by ITK) looks for edges in the noisy map itself, which is
-how the paper compares in Fig. 10D. `guided_filter` (He, Sun and Tang, 2013) takes them from the MRI: inside each
-window the map is replaced by the straight line in the MRI's gray level that fits it best.
-
-Both work on concentrations, metabolite by metabolite; the reference is the same everywhere and stays so. Voxels that
-are NaN stay NaN and lend nothing to their neighbors.
+`anisotropic_diffusion` (Perona and Malik, 1990) looks for edges in the noisy map itself, as in the paper's Fig. 10D;
+`guided_filter` (He, Sun and Tang, 2013) takes them from the MRI. Both work on concentrations, metabolite by
+metabolite. Voxels that are NaN stay NaN and lend nothing to their neighbors.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import xarray as xr
@@ -23,97 +21,61 @@ from precise_lib.estimate.prior import prepare_mri
 from precise_lib.signal.mrsi import MRSI
 
 STEP = 0.125  # diffusion time of one iteration, in squared voxels: the largest that is stable in 2-D
-METHODS = {
-    "gradient": "GradientAnisotropicDiffusionImageFilter",
-    "curvature": "CurvatureAnisotropicDiffusionImageFilter",
-}
 
 
-def _simpleitk():
-    try:
-        import SimpleITK
-    except ImportError as error:
-        raise InputError(
-            "Anisotropic diffusion needs SimpleITK, which is not installed: run 'pip install precise-lib[studies]'."
-        ) from error
-    return SimpleITK
+def _between(values: np.ndarray, axis: int) -> np.ndarray:
+    """Means of neighbors along an axis: the values at the faces of the voxels."""
+    n = values.shape[axis]
+    return (values.take(range(1, n), axis) + values.take(range(n - 1), axis)) / 2
 
 
-def _mean_squared_gradient(image: np.ndarray) -> float:
-    """As ITK computes the average that its conductance is relative to: central differences, edges repeated."""
-    padded, total = np.pad(image, 1, mode="edge"), 0.0
-    inner = [slice(1, -1)] * image.ndim
-    for axis in range(image.ndim):
-        up, down = list(inner), list(inner)
-        up[axis], down[axis] = slice(2, None), slice(None, -2)
-        total += (((padded[tuple(up)] - padded[tuple(down)]) / 2) ** 2).mean()
-    return total
+def _diffuse(image: np.ndarray, threshold: float, iterations: int) -> np.ndarray:
+    """Diffusion of one map (x, y, z) with an absolute threshold; NaN marks what is outside.
 
-
-def _diffuse(image: np.ndarray, threshold: float, iterations: int, method: str) -> np.ndarray:
-    """Diffusion of one map (x, y, z) with an absolute threshold; NaN marks what is outside."""
-    sitk = _simpleitk()
-    finite = np.isfinite(image)
-    if not finite.any() or np.ptp(image[finite]) == 0:
+    Through each face of a voxel flows ``g exp(-(|gradient| / threshold)^2)``, g the difference across it.
+    """
+    known = np.isfinite(image)
+    if not known.any() or np.ptp(image[known]) == 0:
         return image.copy()
     flat = tuple(0 if n == 1 else slice(None) for n in image.shape)
-    known, values = finite[flat], np.where(finite, image, 0.0)[flat]
+    known, values = known[flat], np.where(known, image, 0.0)[flat]
     # Outside, the value of the nearest voxel inside, renewed at every step: nothing flows across the border.
     nearest = tuple(ndimage.distance_transform_edt(~known, return_distances=False, return_indices=True))
-    dimensions = known.ndim
-    # ITK's limits of stability: 2^-(d+1) for the gradient form; the curvature form wants half of it
-    limit = 0.5 ** (dimensions + 1) / (2 if method == "curvature" else 1)
-    parts = max(1, int(np.ceil(STEP / limit)))
-    filter_ = getattr(sitk, METHODS[method])()
-    filter_.SetNumberOfThreads(1)
-    filter_.SetNumberOfIterations(1)
-    filter_.SetTimeStep(STEP / parts)
+    axes = range(known.ndim)
+    parts = max(1, int(np.ceil(STEP * 2 ** (known.ndim + 1))))  # a longer step is not stable in so many dimensions
     for _ in range(iterations * parts):
         values = values[nearest]
-        mean_square = _mean_squared_gradient(values)
-        if mean_square == 0:
-            break
-        # ITK's conductance is exp(-|grad|^2 / (2 c^2 mean |grad|^2)); we want exp(-(|grad| / threshold)^2)
-        filter_.SetConductanceParameter(threshold / np.sqrt(2 * mean_square))
-        values = sitk.GetArrayFromImage(filter_.Execute(sitk.GetImageFromArray(values)))
+        padded, change = np.pad(values, 1, mode="edge"), np.zeros_like(values)
+        slopes = [np.gradient(padded, axis=axis) for axis in axes]
+        for axis in axes:
+            step = np.diff(padded, axis=axis)
+            square = step**2 + sum(_between(slopes[other], axis) ** 2 for other in axes if other != axis)
+            flow = step * np.exp(-square / threshold**2)
+            change += np.diff(flow[tuple(slice(None) if a == axis else slice(1, -1) for a in axes)], axis=axis)
+        values = values + STEP / parts * change
     out = image.copy()
     out[flat] = np.where(known, values, np.nan)
     return out
 
 
-def anisotropic_diffusion(
-    maps: xr.DataArray, threshold: float, iterations: int = 10, method: str = "gradient"
-) -> xr.DataArray:
+def anisotropic_diffusion(maps: xr.DataArray, threshold: float, iterations: int = 10) -> xr.DataArray:
     """Perona-Malik diffusion of each metabolite's map, conductance ``exp(-(gradient / K)^2)``.
 
     Parameters
     ----------
     maps : DataArray (metabolite, x, y, z), NaN outside; an axis of length one does not count as a dimension
     threshold : K per voxel, as a share of the range (maximum minus minimum) of the metabolite's voxel values
-    iterations : steps of `STEP`. The paper does not print a number; ten smooth a place without edges like a Gaussian
-        with an SD of 1.6 voxels
-    method : "gradient" (Perona and Malik) or "curvature" (modified curvature diffusion, which keeps edges longer)
-
-    Returns
-    -------
-    DataArray like `maps`
-
-    Raises
-    ------
-    InputError : SimpleITK is missing, or a threshold, number of iterations or method that makes no sense
+    iterations : steps of `STEP`, not printed in the paper; ten smooth like a Gaussian with an SD of 1.6 voxels
     """
     if not (np.isfinite(threshold) and threshold > 0):
         raise InputError(f"The threshold of anisotropic diffusion is {threshold}; it must be a positive share.")
     if iterations < 0 or int(iterations) != iterations:
         raise InputError(f"The number of iterations is {iterations}; it must be a whole number, zero or more.")
-    if method not in METHODS:
-        raise InputError(f"There is no anisotropic diffusion '{method}': choose {' or '.join(METHODS)}.")
-    _simpleitk()
     out = maps.copy(deep=True)
     for k, image in enumerate(maps.values):
         finite = image[np.isfinite(image)]
         if len(finite):
-            out.values[k] = _diffuse(image, threshold * np.ptp(finite), int(iterations), method)
+            out.values[k] = _diffuse(image, threshold * np.ptp(finite), int(iterations))
     return out
 
 
@@ -129,18 +91,14 @@ def _window_mean(values: np.ndarray, known: np.ndarray, radius: int) -> np.ndarr
 def guided_filter(maps: xr.DataArray, gray: np.ndarray, radius: int = 1, eps: float = 0.01) -> xr.DataArray:
     """He, Sun and Tang's guided filter: in each window ``map = a gray + b`` by least squares, then averaged.
 
-    Linear in the map, so its bias is what it does to the truth.
+    Linear in the map. Means go over the voxels of the window that are finite in map and MRI.
 
     Parameters
     ----------
     maps : DataArray (metabolite, x, y, z), NaN outside
-    gray : (x, y, z) MRI on the grid of the maps in [0, 1], NaN outside, see `edge_preserving.prepare_mri`
+    gray : (x, y, z) MRI on the grid of the maps in [0, 1], NaN outside, see `prior.prepare_mri`
     radius : of the windows, in voxels: 1 for 3x3(x3)
     eps : variance of the gray level below which a window counts as uniform and is averaged
-
-    Returns
-    -------
-    DataArray like `maps`; means go over the voxels of the window that are finite in map and MRI
     """
     if radius < 1 or int(radius) != radius:
         raise InputError(f"The radius of the guided filter is {radius}; it must be a whole number, one or more.")
@@ -154,10 +112,7 @@ def guided_filter(maps: xr.DataArray, gray: np.ndarray, radius: int = 1, eps: fl
         # centered, so that a uniform map stays what it is to the last digit
         offset = image[known].mean() if known.any() else 0.0
         p, g = np.where(known, image - offset, 0.0), np.where(known, gray, 0.0)
-
-        def mean(values, known=known):
-            return _window_mean(values, known, int(radius))
-
+        mean = partial(_window_mean, known=known, radius=int(radius))
         mean_g, mean_p = mean(g), mean(p)
         slope = (mean(g * p) - mean_g * mean_p) / (mean(g * g) - mean_g**2 + eps)
         fitted = mean(slope) * g + mean(mean_p - slope * mean_g) + offset
@@ -176,7 +131,6 @@ class Diffusion:
 
     threshold: float = 0.1
     iterations: int = 10
-    method: str = "gradient"
     base: str | Callable = "fit"
 
     @property
@@ -185,7 +139,7 @@ class Diffusion:
 
     def __call__(self, data: MRSI) -> xr.DataArray:
         maps = base_estimator(self.base)(data)
-        return anisotropic_diffusion(maps, self.threshold, self.iterations, self.method).rename(self.name)
+        return anisotropic_diffusion(maps, self.threshold, self.iterations).rename(self.name)
 
 
 @dataclass(frozen=True)

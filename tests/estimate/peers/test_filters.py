@@ -1,7 +1,5 @@
 """Anisotropic diffusion and the guided filter: what their equations say, and what the mask must not let through."""
 
-import builtins
-
 import numpy as np
 import pytest
 import xarray as xr
@@ -11,8 +9,6 @@ from precise_lib.errors import InputError
 from precise_lib.estimate.peers.filters import STEP, Diffusion, anisotropic_diffusion, guided_filter
 from precise_lib.estimate.prior import prepare_mri
 from precise_lib.simulate.phantoms import rings
-
-pytest.importorskip("SimpleITK")
 
 
 def as_maps(values) -> xr.DataArray:
@@ -119,24 +115,10 @@ def test_no_iterations_and_an_empty_map_change_nothing():
     ({"threshold": 0}, "threshold of anisotropic diffusion is 0"),
     ({"threshold": np.nan}, "threshold of anisotropic diffusion is nan"),
     ({"threshold": 0.1, "iterations": -1}, "number of iterations is -1"),
-    ({"threshold": 0.1, "method": "magic"}, "no anisotropic diffusion 'magic': choose gradient or curvature"),
 ])  # fmt: skip
 def test_diffusion_refuses_what_makes_no_sense(change, words):
     with pytest.raises(InputError, match=words):
         anisotropic_diffusion(as_maps(np.ones((3, 3, 1))), **change)
-
-
-def test_without_simpleitk_one_sentence_names_the_extra(monkeypatch):
-    real = builtins.__import__
-
-    def without(name, *rest, **more):
-        if name == "SimpleITK":
-            raise ImportError(name)
-        return real(name, *rest, **more)
-
-    monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(InputError, match=r"pip install precise-lib\[studies\]"):
-        anisotropic_diffusion(as_maps(np.ones((3, 3, 1))), 0.1)
 
 
 # the guided filter

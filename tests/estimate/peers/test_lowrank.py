@@ -14,7 +14,7 @@ from precise_lib.estimate.peers.lowrank import (
     truncate,
     windows,
 )
-from precise_lib.signal.model import snr_to_sigma
+from precise_lib.signal.noise import snr_to_sigma
 from precise_lib.simulate.phantoms import rings
 from tests.helpers import mean_bound
 

@@ -1,0 +1,209 @@
+"""What ``precise quantify`` is given: its options, checked before any file is read, and the files of one data set."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from precise_lib import estimate
+from precise_lib.errors import InputError, reason
+from precise_lib.estimate import catalog
+from precise_lib.estimate.prior import OMEGA_MAX
+from precise_lib.io import nifti_mrs, text
+from precise_lib.signal.model import Acquisition, SignalModel
+from precise_lib.signal.mrsi import LARGEST, SMALLEST, Series
+
+
+@dataclass(frozen=True)
+class Request:
+    """Options of `quantify`, checked: `lam` is None, a number or "auto"; `way` to estimate errors."""
+
+    estimator: str
+    lam: float | str | None
+    omega_max: float
+    way: str
+    forced: bool  # the way was asked for: its failure is an error
+    repeats: int
+    seed: int
+
+    @property
+    def uses(self) -> frozenset[str]:
+        return estimate.uses(self.estimator)
+
+    def options(self, network) -> dict:
+        """Options of the estimator's factory."""
+        out = {}
+        if network is not None and "network" in self.uses:
+            out["weights"] = network
+        elif "base" in self.uses:
+            out["base"] = "fit"
+        if "lambda" in self.uses:
+            out["omega_max"] = self.omega_max
+            out |= {} if self.lam == "auto" else {"lam": self.lam}
+        return out
+
+
+def checked(estimator, mri, lam, errors, repeats, seed, omega_max) -> Request:
+    """The options as a `Request`; raises `InputError` for those that make no sense."""
+    estimator = estimator or ("sve" if mri is None else "precise")
+    estimate.find(estimator)
+    method, uses = estimate.make(estimator), estimate.uses(estimator)
+    lam, cap = _parse_lambda(lam, method), OMEGA_MAX if omega_max is None else float(omega_max)
+    if not (np.isfinite(cap) and cap > 0):
+        raise InputError(f"The cap of the edge weights (omega_max) is {omega_max}; give a positive number.")
+    if errors not in (None, "closed", "montecarlo", "none"):
+        raise InputError(f"There is no way '{errors}' to estimate errors: choose closed, montecarlo or none.")
+    if repeats < 2:
+        raise InputError(f"The number of repeats is {repeats}: an SD needs at least 2.")
+    known = hasattr(method, "smoother") or (hasattr(method, "amplitudes") and getattr(method, "unbiased", True))
+    if errors == "closed" and not known:
+        raise InputError(f"'{estimator}' has no errors in closed form: choose montecarlo, or none.")
+    if "mri" in uses and mri is None:
+        alone = "sve" if "network" in uses else "fit"
+        raise InputError(f"The estimator '{estimator}' needs an MRI: give --mri, or use the estimator '{alone}'.")
+    if lam is None and "lambda" in uses:
+        lam = 0.01
+    way = errors or ("closed" if known else "none")
+    return Request(estimator, lam, cap, way, errors is not None, repeats, seed)
+
+
+def _parse_lambda(lam, method):
+    """None, a number, or "auto" for an estimator with a linear map."""
+    if lam is None:
+        return None
+    if lam == "auto":
+        if not (hasattr(method, "smoother") and hasattr(method, "values")):
+            raise InputError(
+                f"lambda can be chosen for estimators with a linear map, such as 'precise' with an MRI, not for "
+                f"'{method.name}'."
+            )
+        return lam
+    try:
+        value = float(lam)
+    except ValueError:
+        value = np.nan
+    if not (np.isfinite(value) and value >= 0):
+        raise InputError(f"lambda is {lam}: give zero, a positive number, or auto.")
+    return value
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What was read, with the network (`SveModel`) or None, voxels counted and sentences of caution."""
+
+    series: Series
+    network: object | None
+    zero_filled: int
+    counts: dict
+    warnings: list[str]
+
+
+def read(dmi, mri, mask, model: str | None, estimator: str) -> Measurement:
+    """Read a NIfTI-MRS file with its MRI and mask; raises `InputError`, also where no voxel can be quantified."""
+    stored = nifti_mrs.open_mrsi(dmi)
+    signal_model, network, warnings = resolve_model(model, estimator, stored.acquisition, dmi)
+    series = nifti_mrs.read_series(stored, mri, mask, signal_model)
+    counts = count_voxels(series)
+    if not counts["estimated"]:
+        raise InputError(
+            f"No voxel of {dmi} can be quantified ({counts['masked_out']} are outside the mask, "
+            f"{counts['not_finite']} not finite and {counts['zero']} zero throughout): check file and mask."
+        )
+    filled = nifti_mrs.zero_filled(series.chunks())
+    return Measurement(series, network, filled, counts, [*warnings, *series.notes])
+
+
+def read_signal_model(path, acquisition: Acquisition) -> SignalModel:
+    """A `SignalModel` from a YAML or JSON file; without ``acquisition`` it takes that of the data.
+
+    Example of a file: ``resonances: [{name: water, ppm: 4.7, t2star_s: 0.03}, {name: Glc, ppm: 3.7, t2star_s: 0.03}]``.
+    Raises `InputError` where it is not readable, lacks a field or has an unknown one, or a value is not a number.
+    """
+    values = text.read_yaml(path, "The signal model")
+    if not isinstance(values, dict):
+        raise InputError(f"The signal model {path} must be a mapping with 'resonances'.")
+    try:
+        model = SignalModel.from_dict({"acquisition": asdict(acquisition), **values})
+        if not np.isfinite(model.basis()).all() or not model.reference_concentration_mm > 0:
+            raise ValueError("a number is out of range")
+    except (InputError, TypeError, ValueError) as error:
+        raise InputError(f"The signal model {path} cannot be used: {reason(error)}.") from error
+    return model
+
+
+def resolve_model(choice: str | None, estimator: str, acquisition: Acquisition, dmi="FILE"):
+    """Signal model, network (or None) and warnings for ``--model`` and an estimator; `dmi` is the file, for messages.
+
+    `choice` is the name or hash of weights (`estimate.catalog`), a .safetensors file, a YAML or JSON signal model
+    (for estimators that can do without a network), or None: the first weights that fit the acquisition, or the default
+    2H model.
+    """
+    uses = estimate.uses(estimator)
+    is_file = choice is not None and Path(choice).suffix.lower() in (".yaml", ".yml", ".json")
+    if is_file and "network" in uses and "base" not in uses:
+        raise InputError(
+            f"The estimator '{estimator}' needs trained weights, and {choice} is a signal model: "
+            f"train them with 'precise train --like {dmi}', or use the estimator 'fit'."
+        )
+    notes = []
+    if "network" in uses and choice is None:
+        nifti_mrs.assumed_model(dmi, acquisition)  # another nucleus is a matter of the data, not of a missing network
+    if "base" in uses and (is_file or (choice is None and not catalog.fitting(acquisition))):
+        why = "A signal model was given" if is_file else "No network fits this acquisition"
+        notes.append(
+            f"{why}: '{estimator}' works on the model fit of each voxel, which needs no training "
+            f"('precise train --like {dmi}' makes a network)."
+        )
+    elif not is_file and ("network" in uses or choice is not None):
+        from precise_lib.estimate import sve
+
+        network = sve.load_weights(sve.find_weights(acquisition, dmi) if choice is None else choice)
+        others = [entry.name for entry in catalog.fitting(acquisition)[1:]] if choice is None else []
+        said = f"The network '{network.name}' was used; --model names another: {', '.join(others)}."
+        return network.signal_model, network, [said] if others else []
+    if is_file:
+        return read_signal_model(choice, acquisition), None, notes
+    model = nifti_mrs.assumed_model(dmi, acquisition)
+    lines = ", ".join(f"{r.name} {r.ppm} ppm" for r in model.resonances)
+    said = f"No signal model was given: {lines} with T2* {1e3 * model.t2star_s[0]:.0f} ms were assumed."
+    return model, None, [*notes, said]
+
+
+def count_voxels(series: Series) -> dict:
+    """How many voxels all frames have, and why some are not estimated."""
+    largest = np.stack([series[i].largest for i in range(len(series))])
+    finite, zero = largest <= LARGEST, largest < SMALLEST
+    inside = np.ones(finite.shape, bool) if series.mask is None else np.broadcast_to(series.mask, finite.shape)
+    return {
+        "voxels": int(inside.size),
+        "masked_out": int((~inside).sum()),
+        "not_finite": int((inside & ~finite).sum()),
+        "zero": int((inside & zero).sum()),
+        "estimated": int(series.usable.sum()),
+    }
+
+
+def remarks(data: Measurement, counts: dict, estimator: str, mri, lam) -> list[str]:
+    """What the user should know of the voxels and options, in sentences."""
+    notes, uses = [], estimate.uses(estimator)
+    if counts["not_finite"]:
+        notes.append(
+            f"{counts['not_finite']} voxel(s) hold values that are not finite or above {LARGEST:g}; they are NaN."
+        )
+    if counts["zero"]:
+        notes.append(f"{counts['zero']} voxel(s) are zero at every time point (below {SMALLEST:g}); they are NaN.")
+    if counts["without_result"]:
+        reference = data.series.model.reference
+        notes.append(f"In {counts['without_result']} voxel(s) {reference} is not positive; they are NaN in the maps.")
+    if data.zero_filled:
+        n = data.series.model.acquisition.n_samples
+        notes.append(
+            f"The last {data.zero_filled} of {n} time points are zero-filled; they do not count for the noise level."
+        )
+    if mri is not None and "mri" not in uses:
+        notes.append(f"The estimator '{estimator}' does not use the MRI.")
+    if lam is not None and lam != "auto" and "lambda" not in uses:
+        notes.append(f"The estimator '{estimator}' does not use lambda.")
+    return notes

@@ -1,0 +1,115 @@
+"""The result of one data set as one Dataset, written beside NIfTI maps and a summary.
+
+Over (x, y, z[, frame]): ``concentration``, ``sd``, ``bias`` (absolute) in mM and ``amplitude`` of the fit for each
+`metabolite`; ``flags`` for each `reason`, 1 where it holds; ``snr`` of the reference, ``shift_hz``, ``broadening_hz``,
+``phase_rad``. Attributes: ``noise_sd``, ``n_measured``, and ``summary``, the text of ``summary.json``.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import netCDF4
+import numpy as np
+import xarray as xr
+
+from precise_lib.evaluate.closed_form import ErrorMaps
+from precise_lib.io import nifti
+from precise_lib.quantify.errors import ErrorModel, number
+from precise_lib.quantify.flags import Flag
+from precise_lib.signal.noise import peak_height
+
+FILE = "result.nc"
+KINDS = {"conc": "concentration", "sd": "sd", "bias": "bias"}  # prefix of the NIfTI maps -> variable
+
+
+def assemble(maps: xr.DataArray, errors: ErrorModel, found: ErrorMaps | None, flags: list[Flag]) -> xr.Dataset:
+    """The result without its summary, from maps (metabolite, x, y, z[, frame]) in mM and errors `found` (N, M)."""
+    series, known, model = errors.series, errors.estimates, errors.model
+    n = model.acquisition.n_samples - known.zero_filled
+    dims, sigma = maps.dims[1:], errors.sigma_or_residual
+    height = known.fit.amplitudes[:, model.index(model.reference)] * peak_height(model, known.fit.broadening_hz)
+    out = xr.Dataset({"concentration": maps, "amplitude": series.to_maps(known.fit.amplitudes, "amplitude")})
+    if found is not None:
+        out["sd"] = series.to_maps(found.sd, "sd")
+        if found.bias is not None:
+            out["bias"] = series.to_maps(np.abs(found.bias), "bias")
+    with np.errstate(divide="ignore", invalid="ignore"):
+        snr = height / np.float64(sigma * np.sqrt(n))
+    for name, values in {"snr": snr, **known.distortions}.items():
+        out[name] = dims, series.on_grid(values)
+    if flags:
+        hits = np.stack([series.on_grid(flag.hits, False) for flag in flags])
+        out = out.assign(flags=(("reason", *dims), hits.astype(np.uint8)))
+        out = out.assign_coords(reason=[flag.reason for flag in flags])
+    return out.assign_attrs(units=maps.attrs["units"], noise_sd=sigma, n_measured=n)
+
+
+def write(folder, result: xr.Dataset, affine) -> dict[str, list[str]]:
+    """Write ``result.nc`` and NIfTI maps, ``<prefix>_<metabolite>`` and ``flag_<reason>``; names by prefix."""
+    files = {"conc": [], "sd": [], "bias": [], "flag": []}
+    for prefix, variable in KINDS.items():
+        if variable in result:
+            files[prefix] = [p.name for p in nifti.write_maps(folder, prefix, result[variable], affine)]
+    for reason in result["reason"].values if "flags" in result else ():
+        name = nifti.map_file("flag", str(reason))
+        nifti.write_image(Path(folder) / name, result["flags"].sel(reason=reason).values > 0, affine, str(reason))
+        files["flag"].append(name)
+    packed = {name: {"zlib": True} for name in result.data_vars}
+    packed |= {name: {"zlib": True, "dtype": "float32"} for name in KINDS.values() if name in result}
+    result.to_netcdf(Path(folder) / FILE, engine="netcdf4", encoding=packed)
+    return files
+
+
+def write_summary(folder, summary: dict) -> None:
+    """Write ``summary.json``, and the same text into ``result.nc``."""
+    said = json.dumps(summary, indent=2, allow_nan=False) + "\n"
+    (Path(folder) / "summary.json").write_text(said)
+    with netCDF4.Dataset(Path(folder) / FILE, "a") as stored:
+        stored.summary = said
+
+
+def read(folder) -> xr.Dataset:
+    """What `write` and `write_summary` wrote."""
+    with xr.open_dataset(Path(folder) / FILE, engine="netcdf4") as stored:
+        return stored.load()
+
+
+def medians(maps: ErrorMaps, names: list[str], skip: int) -> dict:
+    """Medians of the error maps in mM for the summary, and how much of the bias map noise alone would show."""
+
+    def named(values):
+        return {n: number(v) for k, (n, v) in enumerate(zip(names, values, strict=True)) if k != skip}
+
+    with np.errstate(invalid="ignore"):
+        out = {"median_sd_mm": named(np.nanmedian(maps.sd, 0))}
+        if maps.bias is not None:
+            out["median_bias_mm"] = named(np.nanmedian(np.abs(maps.bias), 0))
+        if maps.bias_noise is not None:
+            square = np.nanmean(maps.bias**2 - maps.bias_noise**2, 0)
+            out["median_bias_of_noise_alone_mm"] = named(0.6745 * np.nanmedian(maps.bias_noise, 0))
+            out["rms_bias_without_noise_mm"] = named(np.sqrt(np.maximum(square, 0)))
+            out["rms_sd_mm"] = named(np.sqrt(np.nanmean(maps.sd**2, 0)))
+    return out
+
+
+def explained(maps: ErrorMaps, errors: ErrorModel, name: str, repeats: int | None) -> str:
+    """How the errors came about, in a sentence; `repeats` is None for the closed form."""
+    single = errors.estimates.single
+    mean = "their mean" if repeats else f"'{name}'"
+    moved = "" if maps.bias is None else f"; bias = |{mean} - '{single.name}'|, noise of '{single.name}' included"
+    if repeats:
+        said = f"SD of {repeats} repetitions of the whole chain on the FIDs that '{single.name}' describes"
+        return f"{said}, with new noise{moved}"
+    said = "SD to first order from the Cramer-Rao bound at the estimated noise and line width"
+    said += "" if getattr(single, "efficient", False) else f", times what '{single.name}' is above it"
+    said += f", through the linear map of the prior{moved}" if moved else ""
+    if errors.smoothing and errors.smoothing.iterated:
+        said += "; Eq. 4 was solved by conjugate gradients, to ten digits"
+    if maps.probing_error:
+        said += (
+            "; the rows of the map were probed, at a relative error of the SD of "
+            f"{100 * maps.probing_error:.1g} % on rows computed in full"
+        )
+    return said

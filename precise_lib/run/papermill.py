@@ -1,0 +1,27 @@
+"""Papermill that ends, with its kernel, when the process that started it has ended, by whatever end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+
+GRACE_S = 10
+
+
+def _follow(parent: int) -> None:
+    """End this process once it has another parent."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os.kill(os.getpid(), signal.SIGTERM)  # the executor then ends its kernel
+    time.sleep(GRACE_S)
+    os._exit(1)  # the kernel sees it within a second
+
+
+if __name__ == "__main__":
+    threading.Thread(target=_follow, args=(int(os.environ.pop("PRECISE_PARENT")),), daemon=True).start()
+
+    from papermill.__main__ import papermill
+
+    papermill()

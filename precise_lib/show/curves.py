@@ -1,0 +1,55 @@
+"""Spectra over ppm, and curves over SNR or a setting, in the colors of the methods."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from precise_lib.show.style import color, marker
+
+
+def snr_axes(ax):
+    """Logarithmic axes of SD (%) over SNR with plain numbers."""
+    ax.set(xscale="log", yscale="log", xticks=[5, 10, 20, 35], yticks=[2, 5, 10, 20, 50])
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter("")
+
+
+def ppm_axis(model) -> np.ndarray:
+    """Chemical shift of each point of `signal.model.spectrum`."""
+    return model.carrier_ppm + model.acquisition.frequency_axis_hz / model.acquisition.spectrometer_frequency_mhz
+
+
+def plot_spectra(ax, model, spectra: Mapping[str, np.ndarray], window_ppm=(7.0, -1.0), lines: bool = True):
+    """Real parts over ppm, high shift to the left; (mean, sd) tuples are drawn with a band of one SD."""
+    ppm = ppm_axis(model)
+    for name, values in spectra.items():
+        mean, sd = values if isinstance(values, tuple) else (values, None)
+        ax.plot(ppm, np.real(mean), label=name, color=color(name), lw=1.2)
+        if sd is not None:
+            ax.fill_between(ppm, np.real(mean) - sd, np.real(mean) + sd, color=color(name), alpha=0.25, lw=0)
+    above = {"transform": ax.get_xaxis_transform(), "ha": "center", "va": "bottom", "fontsize": 8}
+    if lines:
+        for resonance in model.resonances:
+            ax.axvline(resonance.ppm, color="0.8", lw=0.8, zorder=0)
+            ax.text(resonance.ppm, 1.0, resonance.name, **above)
+    ax.set_xlim(*window_ppm)
+    ax.set_xlabel("chemical shift (ppm)")
+    ax.set_yticks([])
+    return ax
+
+
+def plot_curves(ax, curves: Mapping[str, tuple], xlabel: str, ylabel: str, intervals: Mapping | None = None):
+    """Lines name -> (x, y) in the estimators' colors; `intervals` name -> (low, high) as bands."""
+    for name, (x, y) in curves.items():
+        if name == "bound" or name.startswith("bound"):
+            ax.plot(x, y, color="black", ls="--" if name == "bound" else ":", label=name)
+            continue
+        ax.plot(x, y, marker=marker(name), color=color(name), label=name)
+        if intervals and name in intervals:
+            ax.fill_between(x, *intervals[name], color=color(name), alpha=0.2, lw=0)
+    ax.set_xlabel(xlabel)
+    ax.set_ylabel(ylabel)
+    return ax

@@ -1,0 +1,92 @@
+"""Maps that share a color scale with their truth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from precise_lib.show.curves import plot_curves, snr_axes
+
+
+def show_map(ax, values, **settings):
+    """One slice, x to the right and y up."""
+    image = ax.imshow(np.asarray(values).T, origin="lower", **settings)
+    ax.set(xticks=[], yticks=[])
+    ax.grid(False)
+    for spine in ax.spines.values():
+        spine.set_visible(False)
+    return image
+
+
+def map_rows(rows: Mapping[str, Iterable], columns: Iterable[str], units: str = "mM", limits=None, cmaps=None):
+    """A table of maps with one color scale per row.
+
+    Parameters
+    ----------
+    rows : row title -> maps (x, y), one per column; None leaves a cell empty
+    columns : column titles
+    limits : row title -> (low, high); the row's own 1st and 99th percentile where absent
+    cmaps : row title -> colormap
+
+    Returns
+    -------
+    Figure
+    """
+    columns = list(columns)
+    fig, axes = plt.subplots(
+        len(rows), len(columns), figsize=(1.75 * len(columns) + 1.1, 1.75 * len(rows) + 0.3), squeeze=False
+    )
+    for ax, column in zip(axes[0], columns, strict=True):
+        ax.set_title(column, fontsize=9)
+    for (title, maps), line in zip(rows.items(), axes, strict=True):
+        maps, image = list(maps), None
+        shown = np.concatenate([np.ravel(m)[np.isfinite(np.ravel(m))] for m in maps if m is not None])
+        low, high = (limits or {}).get(title, np.percentile(shown, [1, 99]))
+        for ax, values in zip(line, maps, strict=True):
+            filled = np.full((1, 1), np.nan) if values is None else values
+            mapped = show_map(ax, filled, vmin=low, vmax=high, cmap=(cmaps or {}).get(title, "viridis"))
+            image = image if values is None else mapped
+        line[0].set_ylabel(title, fontsize=9)
+        fig.colorbar(image, ax=list(line), label=units, shrink=0.85, pad=0.02)
+    return fig
+
+
+def overview(maps: Mapping[str, np.ndarray], curves: Mapping[str, tuple], units: str = "mM"):
+    """The main result at a glance: maps of one measurement in two rows, and SD over SNR beside them.
+
+    Parameters
+    ----------
+    maps : title -> map (x, y), four of them on one color scale that starts at zero
+    curves : as in `plot_curves`, x the SNR of water, y the SD in percent
+    """
+    fig = plt.figure(figsize=(11, 4.4))
+    left, right = fig.subfigures(1, 2, width_ratios=[1.15, 1])
+    axes = left.subplots(2, 2)
+    top = 1.15 * np.nanmax(next(iter(maps.values())))
+    for ax, (title, values) in zip(axes.flat, maps.items(), strict=True):
+        image = show_map(ax, values, vmin=0, vmax=top)
+        ax.set_title(title, fontsize=9)
+    left.colorbar(image, ax=list(axes.flat), label=units, shrink=0.8)
+    ax = plot_curves(right.subplots(), curves, "SNR of water", "SD of Glx / water (%)")
+    snr_axes(ax)
+    ax.legend()
+    return fig
+
+
+def plot_phantom(phantom):
+    """Compartments with tumor sites, MRI, and the true map of each metabolite."""
+    fig, axes = plt.subplots(1, 5, figsize=(11.5, 2.6))
+    show_map(axes[0], phantom.compartments[..., 0], cmap="Greys", vmin=0, vmax=6)
+    axes[0].set_title("compartments 1-3, sites A-D", fontsize=9)
+    for site, mask in phantom.tumors.items():
+        x, y = np.argwhere(mask[..., 0]).mean(0)
+        axes[0].text(x, y, site, ha="center", va="center", color="white", fontweight="bold")
+    show_map(axes[1], phantom.mri[..., 0], cmap="gray")
+    axes[1].set_title("MRI (gray level)", fontsize=9)
+    for ax, name in zip(axes[2:], ("Glc", "Glx", "Lac"), strict=True):
+        image = show_map(ax, phantom.concentrations.sel(metabolite=name)[..., 0], vmin=0)
+        ax.set_title(f"{name}, truth", fontsize=9)
+        fig.colorbar(image, ax=ax, label="mM", shrink=0.8)
+    return fig

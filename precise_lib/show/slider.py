@@ -1,0 +1,42 @@
+"""A slider without a kernel."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from collections.abc import Callable, Iterable, Mapping
+
+import matplotlib.pyplot as plt
+
+
+def slider(draw: Callable, values: Iterable, label: str, alt: str = ""):
+    """A slider over figures drawn now, alive in JupyterLab and on the static page alike.
+
+    Parameters
+    ----------
+    draw : value -> Figure
+    values : mapping of slider label -> value, or an iterable
+    label : name of the slider
+    alt : what the pictures show, for readers who do not see them
+    """
+    import ipywidgets as widgets
+
+    values = values if isinstance(values, Mapping) else {str(v): v for v in values}
+    pictures = []
+    for text, value in values.items():
+        figure, buffer = draw(value), io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=100)
+        plt.close(figure)
+        data, described = base64.b64encode(buffer.getvalue()).decode(), html.escape(f"{alt or label}, {text}")
+        pictures.append(
+            widgets.HTML(f'<img alt="{described}" style="max-width:100%" src="data:image/png;base64,{data}">')
+        )
+    control = widgets.SelectionSlider(
+        options=[(text, i) for i, text in enumerate(values)], description=label, style={"description_width": "initial"}
+    )
+    stack = widgets.Stack(pictures, selected_index=0)
+    play = widgets.Play(min=0, max=len(pictures) - 1, interval=700, show_repeat=False)
+    widgets.jslink((play, "value"), (control, "index"))
+    widgets.jslink((control, "index"), (stack, "selected_index"))
+    return widgets.VBox([widgets.HBox([play, control]), stack])

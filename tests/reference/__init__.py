@@ -1,0 +1,1 @@
+"""Stored results of the package, which no change of its structure may move."""
