@@ -1,10 +1,10 @@
 r"""How sure the maps of the adaptive prior are.
 
 A prior errs in two ways: noise passes through it, and it smooths away what the data hardly show. The first and much
-of the second show when the estimate is repeated on fresh noise over a stand-in for the truth. That is the maps with some
-of their smoothing taken back (what they left of the data is smoothed once more and added: Tukey's twicing), so that
-repetitions have something to lose. What is lost already in the maps, repetitions cannot show; there the maps change
-with tau, so their change at half of it counts, too:
+of the second show when the estimate is repeated on fresh noise over a stand-in for the truth. That is the maps with
+some of their smoothing taken back (what they left of the data is smoothed once more and added: Tukey's twicing), so
+that repetitions have something to lose. What is lost already in the maps, repetitions cannot show; there the maps
+change with tau, so their change at half of it counts, too:
 
     SD^2 = 0.8 mean (repeated - stand-in)^2 + 0.5 (maps at tau / 2 - maps)^2
 

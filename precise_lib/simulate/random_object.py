@@ -11,7 +11,8 @@ import numpy as np
 import xarray as xr
 from scipy import ndimage
 
-from precise_lib.signal.model import SignalModel, dmi_11t7
+from precise_lib.signal.model import SignalModel
+from precise_lib.signal.presets import dmi_11t7
 from precise_lib.simulate.encoding import grid_affine
 from precise_lib.simulate.phantoms import METABOLITES, Phantom
 

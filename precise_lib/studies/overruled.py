@@ -123,7 +123,7 @@ def _one(case: Case, data: MRSI, amplitudes: Callable, slack: float) -> dict:
 
     out = {"covered": array(covered, "metabolite", "region")}
     for name, maps in (("", field.maps), ("_single", single.ratios)):
-        full = np.full(case.truth.shape, np.nan)
+        full = np.where(usable, case.truth, np.nan)
         for k, place in enumerate(which):
             full[place][usable] = maps[:, k]
         out[f"kept{name}"] = array(case.contrast(full)[which], "metabolite", "tumor")
