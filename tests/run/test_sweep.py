@@ -257,7 +257,10 @@ def test_interrupted_sweep_resumes_to_the_identical_table(whole, tmp_path, preci
     """
     toy, table, _, _, expected = whole
     command = ["sweep", toy, table, "--out", tmp_path]
-    process = subprocess.Popen([PRECISE, *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    # what a shell starts in the background ignores the signal, and so would its children
+    listen = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+    process = subprocess.Popen([PRECISE, *command], **pipes, **listen)
     deadline = time.monotonic() + 120
     while not list(tmp_path.glob("runs/*/run.json")) and time.monotonic() < deadline:
         time.sleep(0.02)
