@@ -31,6 +31,12 @@ def _field(rng, shape, smooth) -> np.ndarray:
     return (values - values.mean()) / values.std()
 
 
+def _mean(values) -> np.ndarray:
+    """Values (X, Y, Z, ...) of the fine grid, averaged over each voxel of the DMI."""
+    pairs = (size for n in values.shape[:3] for size in (n // FINE, FINE))
+    return values.reshape(*pairs, *values.shape[3:]).mean((1, 3, 5))
+
+
 def random_object(seed: int, matrix=(20, 20, 8), voxel_mm: float = 8.0, model: SignalModel | None = None) -> Phantom:
     """An object of random tissues in an ellipsoid.
 
@@ -67,15 +73,11 @@ def random_object(seed: int, matrix=(20, 20, 8), voxel_mm: float = 8.0, model: S
     grays = np.where(tumors["shown"], 1.0, grays)
     grays = (grays + NOISE * rng.standard_normal(fine)) * (1 + SHADING * _field(rng, fine, 8 * FINE)) * inside
 
-    def mean(values):
-        blocks = values.reshape(*(s for n in shape for s in (n, FINE)), *values.shape[3:])
-        return blocks.mean((1, 3, 5))
-
-    share = mean(inside.astype(float))
+    share = _mean(inside.astype(float))
     mask = share >= 0.5
-    amounts = mean(levels * inside[..., None]) / np.where(mask, share, np.nan)[..., None]
+    amounts = _mean(levels * inside[..., None]) / np.where(mask, share, np.nan)[..., None]
     mm = np.concatenate([np.where(mask, 10.0, np.nan)[..., None], amounts], -1)
-    compartment = np.stack([mean((tissue == i) & inside) for i in range(1, 5)]).argmax(0) + 1
+    compartment = np.stack([_mean((tissue == i) & inside) for i in range(1, 5)]).argmax(0) + 1
     maps = xr.DataArray(
         np.moveaxis(mm, -1, 0),
         dims=("metabolite", "x", "y", "z"),
@@ -87,7 +89,7 @@ def random_object(seed: int, matrix=(20, 20, 8), voxel_mm: float = 8.0, model: S
     return Phantom(
         maps,
         np.where(mask, compartment, 0),
-        {name: mask & (mean(where.astype(float)) >= 0.5) for name, where in tumors.items()},
+        {name: mask & (_mean(where.astype(float)) >= 0.5) for name, where in tumors.items()},
         grays,
         grid_affine(fine, size),
         grid_affine(shape, size),
