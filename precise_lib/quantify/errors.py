@@ -12,10 +12,13 @@ import numpy as np
 
 from precise_lib.errors import InputError
 from precise_lib.estimate import choose, noise, smoother
+from precise_lib.estimate.registry import Adapted
+from precise_lib.estimate.single_voxels import SingleVoxels, excess_over_bound
 from precise_lib.evaluate import closed_form
 from precise_lib.evaluate.closed_form import ErrorMaps
 from precise_lib.quantify import flags
 from precise_lib.quantify.estimates import Estimates, Smoothing
+from precise_lib.signal.information import sve_covariance
 from precise_lib.signal.model import SignalModel
 from precise_lib.signal.mrsi import MRSI, Series
 
@@ -57,15 +60,22 @@ class ErrorModel:
         known, single, model = self.estimates, self.estimates.single, self.model
         if getattr(single, "efficient", False):
             return np.ones(len(model.names))
-        return closed_form.excess_over_bound(
+        return excess_over_bound(
             lambda fids: single.amplitudes(fids, model), model, known.amplitudes, self.sigma, **known.distortions
         )
 
     @cached_property
     def covariance(self) -> np.ndarray:
         known = self.estimates
-        bound = closed_form.sve_covariance(self.model, known.amplitudes, self.sigma, known.fit.broadening_hz)
+        bound = sve_covariance(self.model, known.amplitudes, self.sigma, known.fit.broadening_hz)
         return bound * self.excess * self.excess[:, None]
+
+    @property
+    def single_voxels(self) -> SingleVoxels:
+        """What an estimator gets that adapts to the data set."""
+        known = self.estimates
+        given = known.series, known.amplitudes, self.covariance, self.sigma, known.fit.phase_rad, known.zero_filled
+        return SingleVoxels(*given)
 
     def closed_form(self, settings=None) -> ErrorMaps:
         """Errors of the single-voxel estimate, or of the prior with a setting (lambda) for each metabolite."""
@@ -81,6 +91,14 @@ class ErrorModel:
             return np.stack([found.sd, found.bias, found.bias_noise], -1)
 
         return ErrorMaps(*np.moveaxis(smoothing.collect(maps), -1, 0), max(probed))
+
+    def of_adapted(self, found: Adapted) -> ErrorMaps:
+        """Errors as the estimator states them, and how far its maps are from the single-voxel results."""
+        if found.sd is None:
+            raise InputError("the estimator states none")
+        return ErrorMaps(
+            found.sd, found.concentrations - self.model.concentrations(self.estimates.amplitudes), found.moved
+        )
 
     def repeated(self, method, n_repeats: int, seed: int, settings=None, biased: bool = True) -> ErrorMaps:
         """Errors of the whole chain by repetition: `method` is any callable `MRSI` -> maps, `settings` replace it."""
