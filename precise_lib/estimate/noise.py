@@ -20,7 +20,12 @@ def noise_sd(fids, model: SignalModel, zero_filled: int = 0, per_voxel: bool = F
     points at the end do not count. `method`: "late" (after six T2*), "subspace" (what no FID of the model can be, over
     its shifts and widths), or "auto", late where enough samples are. `InputError` where too few are left.
     """
-    free = signal_free(fids, model, zero_filled, method)
+    fids = np.asarray(fids)[..., : fids.shape[-1] - zero_filled]
+    first = _first_late(model)
+    if method == "late" or (method == "auto" and fids.shape[-1] - first >= LATE_ENOUGH):
+        free = fids[..., first:]
+    else:
+        free = fids @ _outside(model, fids.shape[-1])
     if free.shape[-1] < FEWEST:
         raise InputError("The noise level cannot be estimated: too few time points are free of signal.")
     parts = np.stack([free.real, free.imag], -2)
@@ -29,15 +34,6 @@ def noise_sd(fids, model: SignalModel, zero_filled: int = 0, per_voxel: bool = F
     # deviations from a median of n are too small by about 1 / n (Croux and Rousseeuw 1992); measured at n = 8 to 212
     small = 1.06 + 2 / n
     return 1.4826 * n / (n - small) * (np.median(parts, (-2, -1)) if per_voxel else float(np.median(parts)))
-
-
-def signal_free(fids, model: SignalModel, zero_filled: int = 0, method: str = "auto") -> np.ndarray:
-    """Complex samples (V, S) of FIDs (V, t) that hold no signal, all of one noise level; `method` of `noise_sd`."""
-    fids = np.asarray(fids)[..., : fids.shape[-1] - zero_filled]
-    first = _first_late(model)
-    if method == "late" or (method == "auto" and fids.shape[-1] - first >= LATE_ENOUGH):
-        return fids[..., first:]
-    return fids @ _outside(model, fids.shape[-1])
 
 
 def _first_late(model: SignalModel) -> int:

@@ -22,8 +22,11 @@ from precise_lib.errors import InputError
 from precise_lib.estimate.fit import FitResult
 from precise_lib.estimate.smoother import leverage_and_variance, probing_error
 from precise_lib.evaluate.montecarlo import RunningMoments
+from precise_lib.signal.information import LineMoments, inverse
 from precise_lib.signal.model import SignalModel
 from precise_lib.signal.noise import add_noise
+
+CHUNK = 512  # voxels whose Jacobians are in memory together: about 30 MB
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,45 @@ class ErrorMaps:
     def corrected_bias(self) -> np.ndarray:
         """Absolute bias without the part that noise alone would show on average."""
         return np.sqrt(np.maximum(self.bias**2 - self.bias_noise**2, 0))
+
+
+def sve_covariance(model: SignalModel, amplitudes, sigma, broadening_hz=0.0) -> np.ndarray:
+    """Covariance (V, M, M) of unbiased, efficient amplitudes at (V, M): the numeric bound, for noise sigma (V,)."""
+    amplitudes = np.asarray(amplitudes, float)
+    n, m = amplitudes.shape
+    sigma, broadening_hz = (np.broadcast_to(np.asarray(x, float), n) for x in (sigma, broadening_hz))
+    moments, out = LineMoments(model), np.empty((n, m, m))
+    for i in range(0, n, CHUNK):
+        part = slice(i, i + CHUNK)
+        fisher = moments.fisher(moments.gram(broadening_hz[part]), amplitudes[part])
+        out[part] = inverse(fisher)[:, :m, :m] * sigma[part, None, None] ** 2
+    return out
+
+
+def excess_over_bound(
+    amplitudes_of: Callable, model: SignalModel, amplitudes, sigma, n_draws: int = 20_000, seed: int = 0, **distorted
+) -> np.ndarray:
+    """SD of an estimator over the bound, (M,), on `n_draws` simulated FIDs of up to 1000 of the voxels (V, M) at hand.
+
+    `sve_covariance` is too small by the outer product of this. 20,000 draws tell it to 0.5 %.
+
+    Parameters
+    ----------
+    amplitudes_of : (V, t) -> (V, M)
+    distorted : shift_hz, broadening_hz, phase_rad of the voxels, see `distortions`
+    """
+    rng = np.random.default_rng(seed)
+    n = len(amplitudes)
+    voxels = np.tile(rng.permutation(n)[:1000], max(1, 1000 // n))
+    a, sigma = np.asarray(amplitudes)[voxels], np.broadcast_to(sigma, n)[voxels]
+    distorted = {name: np.broadcast_to(x, n)[voxels] for name, x in distorted.items()}
+    cov = sve_covariance(model, a, sigma, distorted.get("broadening_hz", 0.0))
+    bound, clean = np.sqrt(np.einsum("vkk->vk", cov)), model.fids(a, **distorted)
+    moments = RunningMoments()
+    for _ in range(-(-n_draws // len(a))):
+        error = amplitudes_of(add_noise(clean, sigma, rng).astype(np.complex64)) - a
+        moments.add(error / bound)
+    return moments.sd
 
 
 def _ratio_variance(variances, ratio, water: int):

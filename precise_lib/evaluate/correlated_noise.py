@@ -34,7 +34,7 @@ def correlation_matrix(encoding: Encoding, mask: np.ndarray) -> np.ndarray:
 def closed_form_sd(model: SignalModel, amplitudes, covariance, correlation, solver=None) -> np.ndarray:
     """SD (V, M) in mM of SVE, or of the exact minimizer of Eq. 4 by its `ExactSolver`.
 
-    Amplitudes (V, M) by SVE or true, `information.sve_covariance` (V, M, M), correlation (V, V).
+    Amplitudes (V, M) by SVE or true, `closed_form.sve_covariance` (V, M, M), correlation (V, V).
     """
     s, cov, w = np.asarray(amplitudes, float), np.asarray(covariance, float), model.index(model.reference)
     n, m = s.shape

@@ -60,7 +60,7 @@ def repeat_until(
     n_measured : samples that hold a measurement; later ones are zero-filled and carry no noise
     batch, most : realizations that are drawn together, and at most in all
     widened : name -> (M,) factors on the stated interval of an estimator that stays above the bound
-        (`single_voxels.excess_over_bound`)
+        (`closed_form.excess_over_bound`)
     """
     if not largest_error > 0:
         raise InputError(f"largest_error is {largest_error}; it must be positive.")

@@ -13,12 +13,11 @@ import numpy as np
 from precise_lib.errors import InputError
 from precise_lib.estimate import choose, noise, smoother
 from precise_lib.estimate.registry import Adapted
-from precise_lib.estimate.single_voxels import SingleVoxels, excess_over_bound
+from precise_lib.estimate.single_voxels import SingleVoxels
 from precise_lib.evaluate import closed_form
 from precise_lib.evaluate.closed_form import ErrorMaps
 from precise_lib.quantify import flags
 from precise_lib.quantify.estimates import Estimates, Smoothing
-from precise_lib.signal.information import sve_covariance
 from precise_lib.signal.model import SignalModel
 from precise_lib.signal.mrsi import MRSI, Series
 
@@ -60,14 +59,14 @@ class ErrorModel:
         known, single, model = self.estimates, self.estimates.single, self.model
         if getattr(single, "efficient", False):
             return np.ones(len(model.names))
-        return excess_over_bound(
+        return closed_form.excess_over_bound(
             lambda fids: single.amplitudes(fids, model), model, known.amplitudes, self.sigma, **known.distortions
         )
 
     @cached_property
     def covariance(self) -> np.ndarray:
         known = self.estimates
-        bound = sve_covariance(self.model, known.amplitudes, self.sigma, known.fit.broadening_hz)
+        bound = closed_form.sve_covariance(self.model, known.amplitudes, self.sigma, known.fit.broadening_hz)
         return bound * self.excess * self.excess[:, None]
 
     @property
@@ -96,9 +95,8 @@ class ErrorModel:
         """Errors as the estimator states them, and how far its maps are from the single-voxel results."""
         if found.sd is None:
             raise InputError("the estimator states none")
-        return ErrorMaps(
-            found.sd, found.concentrations - self.model.concentrations(self.estimates.amplitudes), found.moved
-        )
+        moved = found.concentrations - self.model.concentrations(self.estimates.amplitudes)
+        return ErrorMaps(found.sd, moved, found.moved)
 
     def repeated(self, method, n_repeats: int, seed: int, settings=None, biased: bool = True) -> ErrorMaps:
         """Errors of the whole chain by repetition: `method` is any callable `MRSI` -> maps, `settings` replace it."""

@@ -89,19 +89,3 @@ class LineMoments:
         out[:, m + 2, m + 2] = aca[:, 0]
         out[:, m, m + 2] = out[:, m + 2, m] = 2 * np.pi * aca[:, 1]
         return out
-
-
-CHUNK = 512  # voxels whose Fisher matrices are in memory together
-
-
-def sve_covariance(model: SignalModel, amplitudes, sigma, broadening_hz=0.0) -> np.ndarray:
-    """Covariance (V, M, M) of unbiased, efficient amplitudes at (V, M): the numeric bound, for noise sigma (V,)."""
-    amplitudes = np.asarray(amplitudes, float)
-    n, m = amplitudes.shape
-    sigma, broadening_hz = (np.broadcast_to(np.asarray(x, float), n) for x in (sigma, broadening_hz))
-    moments, out = LineMoments(model), np.empty((n, m, m))
-    for i in range(0, n, CHUNK):
-        part = slice(i, i + CHUNK)
-        fisher = moments.fisher(moments.gram(broadening_hz[part]), amplitudes[part])
-        out[part] = inverse(fisher)[:, :m, :m] * sigma[part, None, None] ** 2
-    return out

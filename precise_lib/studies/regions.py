@@ -16,7 +16,6 @@ from precise_lib.estimate.prior import OMEGA_MAX, ExactSolver, edge_weights
 from precise_lib.evaluate import closed_form
 from precise_lib.evaluate.montecarlo import RunningMoments
 from precise_lib.evaluate.regression import kept
-from precise_lib.signal.information import sve_covariance
 from precise_lib.signal.noise import add_noise, snr_to_sigma
 from precise_lib.simulate.fields import gradient_broadening
 from precise_lib.simulate.phantoms import Phantom
@@ -117,7 +116,7 @@ def predicted(
     """
     (amplitudes, distorted), mask = signal(phantom), phantom.mask
     sigma = snr_to_sigma(phantom.model, snr)
-    covariance = sve_covariance(phantom.model, amplitudes, sigma, distorted["broadening_hz"])
+    covariance = closed_form.sve_covariance(phantom.model, amplitudes, sigma, distorted["broadening_hz"])
     truth = phantom.concentrations.values[:, mask].T
     inside = np.stack([r[mask] / r.sum() for r in regions.values()])
     out = {name: [] for name in ("rmse", "bias", "sd", "kept")}

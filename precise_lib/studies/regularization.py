@@ -14,9 +14,9 @@ from precise_lib import __version__
 from precise_lib.errors import InputError
 from precise_lib.estimate.prior import OMEGA_MAX, ExactSolver, edge_weights, prepare_mri
 from precise_lib.evaluate.closed_form import closed_form as errors_of_the_minimizer
+from precise_lib.evaluate.closed_form import sve_covariance
 from precise_lib.evaluate.montecarlo import RunningMoments
 from precise_lib.evaluate.regression import kept
-from precise_lib.signal.information import sve_covariance
 from precise_lib.signal.noise import add_noise, snr_to_sigma
 from precise_lib.simulate.phantoms import RING_MM, TUMOR_MM, Phantom
 

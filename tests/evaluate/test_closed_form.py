@@ -8,9 +8,7 @@ from precise_lib.estimate import noise, smoother
 from precise_lib.estimate.choose import ratios
 from precise_lib.estimate.fit import fit_fids
 from precise_lib.estimate.prior import ExactSolver, edge_weights
-from precise_lib.estimate.single_voxels import excess_over_bound
 from precise_lib.evaluate import closed_form, crlb
-from precise_lib.signal.information import sve_covariance
 from precise_lib.signal.noise import add_noise, snr_to_sigma
 from precise_lib.signal.presets import dmi_3t, dmi_11t7
 from tests.helpers import AMPLITUDES, noisy_fids
@@ -37,7 +35,7 @@ def truth():
 
 def normal_draws(n, sigma=0.03, seed=0):
     """Efficient, unbiased amplitudes (n, V, 4) and their covariance."""
-    covariance = sve_covariance(MODEL, truth(), sigma)
+    covariance = closed_form.sve_covariance(MODEL, truth(), sigma)
     root = np.linalg.cholesky(covariance)
     draws = np.random.default_rng(seed).standard_normal((n, *truth().shape))
     return truth() + np.einsum("vkl,nvl->nvk", root, draws), covariance
@@ -93,7 +91,7 @@ def test_noise_is_taken_out_of_the_squared_bias_on_average():
 def test_a_voxel_without_water_has_no_error():
     amplitudes = truth()
     amplitudes[5, 0] = -0.1
-    maps = closed_form.closed_form(MODEL, amplitudes, sve_covariance(MODEL, amplitudes, 0.03))
+    maps = closed_form.closed_form(MODEL, amplitudes, closed_form.sve_covariance(MODEL, amplitudes, 0.03))
     assert np.isnan(maps.sd[5]).all()
     assert np.isfinite(np.delete(maps.sd, 5, 0)).all()
 
@@ -109,7 +107,7 @@ def test_the_papers_way_converges_to_the_closed_form():
         return 10 * ratios([solver] * 4, fit_fids(fids, MODEL).amplitudes, 0)
 
     moments = closed_form.repeated(clean, sigma, chain, n_repeats=150, seed=2)
-    closed = closed_form.closed_form(MODEL, truth(), sve_covariance(MODEL, truth(), sigma, 4.0), solver)
+    closed = closed_form.closed_form(MODEL, truth(), closed_form.sve_covariance(MODEL, truth(), sigma, 4.0), solver)
     ratio = np.sqrt((moments.sd**2).mean(0)[1:] / (closed.sd**2).mean(0)[1:])
     assert ratio == pytest.approx(1, abs=0.04)
     z = (moments.mean - 10 * truth() / truth()[:, [0]] - closed.bias)[:, 1:] / closed.sd[:, 1:] * np.sqrt(150)
@@ -126,7 +124,7 @@ def test_covariance_by_moments_is_that_of_the_fisher_matrix(model):
     a, sigma, broad = rng.uniform(0.1, 1, (700, 4)), rng.uniform(0.01, 0.1, 700), rng.uniform(-3, 15, 700)
     nuisance = {"shift_hz": rng.uniform(-20, 20, 700), "phase_rad": rng.uniform(-3, 3, 700)}
     full = crlb.covariance(model, a, sigma, broadening_hz=broad, **nuisance)[:, :4, :4]
-    np.testing.assert_allclose(sve_covariance(model, a, sigma, broad), full, rtol=1e-6, atol=1e-12)
+    np.testing.assert_allclose(closed_form.sve_covariance(model, a, sigma, broad), full, rtol=1e-6, atol=1e-12)
 
 
 def test_excess_over_the_bound():
@@ -135,11 +133,11 @@ def test_excess_over_the_bound():
     def clumsy(fids):
         """A fit with half as much noise again on Lac."""
         found = fit_fids(fids, MODEL).amplitudes
-        sd = np.sqrt(sve_covariance(MODEL, amplitudes[:1], 0.05)[0, 3, 3])
+        sd = np.sqrt(closed_form.sve_covariance(MODEL, amplitudes[:1], 0.05)[0, 3, 3])
         found[:, 3] += np.sqrt(1.25) * sd * rng.standard_normal(len(found))
         return found
 
-    excess = excess_over_bound(clumsy, MODEL, amplitudes, 0.05, n_draws=3000)
+    excess = closed_form.excess_over_bound(clumsy, MODEL, amplitudes, 0.05, n_draws=3000)
     assert excess == pytest.approx([1, 1, 1, 1.5], rel=0.06)
 
 

@@ -13,7 +13,6 @@ from precise_lib.evaluate import closed_form
 from precise_lib.io import nifti, nifti_mrs
 from precise_lib.quantify.estimates import estimate
 from precise_lib.quantify.quantify import quantify
-from precise_lib.signal.information import sve_covariance
 from precise_lib.signal.mrsi import MRSI, Series
 from precise_lib.signal.noise import add_noise, snr_to_sigma
 from precise_lib.signal.presets import dmi_11t7
@@ -94,7 +93,7 @@ def test_probed_errors_are_those_of_all_rows(lam, off, monkeypatch):
     n = weights.shape[0]
     profile = np.linspace(0.5, 1.5, level.shape[0])[:, None, None] * np.ones(level.shape)
     amplitudes = AMPLITUDES * profile[usable][:, None] * rng.uniform(0.9, 1.1, (n, 4))
-    covariance = sve_covariance(MODEL, amplitudes, 0.05)
+    covariance = closed_form.sve_covariance(MODEL, amplitudes, 0.05)
     exact = closed_form.closed_form(MODEL, amplitudes, covariance, ExactSolver(weights, lam))
     monkeypatch.setattr(smoother, "EXACT_UP_TO", 100)
     found = closed_form.closed_form(

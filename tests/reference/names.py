@@ -9,7 +9,6 @@ from precise_lib.estimate.network import NetworkConfig
 from precise_lib.estimate.noise import noise_correlation, noise_sd
 from precise_lib.estimate.prior import ExactSolver, edge_weights, prepare_mri
 from precise_lib.estimate.sampling import Sampler, TrainConfig
-from precise_lib.estimate.single_voxels import excess_over_bound
 from precise_lib.estimate.smoother import Smoother, lattices
 from precise_lib.estimate.smoother import leverage_and_variance as diagonal_and_squares
 from precise_lib.estimate.truncated_normal import quantile as cut_normal
@@ -43,7 +42,7 @@ from precise_lib.proton.weights import Denoiser, Quantifier
 from precise_lib.quantify import lesions
 from precise_lib.quantify.quantify import quantify
 from precise_lib.signal.align import mask_on_grid, sampled
-from precise_lib.signal.information import covariance, jacobian, sve_covariance
+from precise_lib.signal.information import covariance, jacobian
 from precise_lib.signal.model import Acquisition
 from precise_lib.signal.mrsi import Series
 from precise_lib.signal.noise import snr_to_sigma
@@ -79,7 +78,7 @@ quantified, best_possible, medians, WINDOW = (
     scores.medians,
     brain1h.WINDOW,
 )
-closed_form = errors.closed_form
+sve_covariance, closed_form, excess_over_bound = errors.sve_covariance, errors.closed_form, errors.excess_over_bound
 compared, crlb_to_water, helped = quantification.compared, quantification.crlb_to_water, quantification.helped
 predicted, measured = regions.predicted, regions.measured
 regularization_closed_form, regularization_study = regularization.closed_form, regularization.regularization_study

@@ -7,7 +7,6 @@ from precise_lib.errors import InputError
 from precise_lib.estimate.fit import fit_fids
 from precise_lib.estimate.prior import ExactSolver, edge_weights
 from precise_lib.evaluate import closed_form, correlated_noise
-from precise_lib.signal.information import sve_covariance
 from precise_lib.signal.model import Acquisition
 from precise_lib.signal.noise import snr_to_sigma
 from precise_lib.signal.presets import default_2h_model
@@ -167,7 +166,7 @@ def test_sd_under_shared_noise_is_as_counted():
 
     noise = EncodedNoise(encoding)
     repeated = closed_form.repeated(clean, sigma, chain, 60, 0, lambda rng: noise(rng, 64)[mask])
-    covariance = sve_covariance(model, amplitudes, sigma)
+    covariance = closed_form.sve_covariance(model, amplitudes, sigma)
     shared = correlated_noise.correlation_matrix(encoding, mask)
     for i, solve in enumerate((None, solver)):
         sd = correlated_noise.closed_form_sd(model, amplitudes, covariance, shared, solve)
