@@ -9,7 +9,6 @@ from precise_lib.errors import InputError
 from precise_lib.estimate import catalog
 from precise_lib.estimate.fit import Fit, fit_fids
 from precise_lib.estimate.fourier import Fourier, integration_weights
-from precise_lib.estimate.posterior import TrainingPrior, posterior
 from precise_lib.estimate.sampling import Sampler
 from precise_lib.estimate.training import train
 from precise_lib.estimate.weights import check_match, load_weights
@@ -20,6 +19,7 @@ from precise_lib.quantify.measurement import resolve_model
 from precise_lib.signal.model import Acquisition, Resonance, SignalModel
 from precise_lib.signal.noise import add_noise, snr_to_sigma
 from precise_lib.signal.presets import dmi_11t7
+from precise_lib.studies.posterior import TrainingPrior, posterior
 from tests.helpers import AMPLITUDES, mean_bound, minute_config, sd_bounds
 
 MS = 1e-3
