@@ -274,7 +274,7 @@ def test_damaged_weights_get_one_sentence(copied):
 
 def test_cards_that_do_not_fit_are_refused(copied):
     config = tiny().to_dict()
-    change_card(copied, config=config | {"network": unets.config_to_dict(UNet1dConfig(width=1 / 8))})
+    change_card(copied, config=config | {"network": UNet1dConfig(width=1 / 8).to_dict()})
     with pytest.raises(InputError, match="of another network"):
         Denoiser.load(copied)
     change_card(copied, config={"bank": 3})
