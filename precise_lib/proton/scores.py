@@ -68,7 +68,7 @@ def _compared(name, statistic, truth, before, after, names, n_draws, seed) -> xr
 
 
 def slope_change(truth, before, after, names=None, n_draws: int = 400, seed: int = 0) -> xr.Dataset:
-    """`change` of slope, after minus before, by metabolite, and `change_low`, `change_high` (95 %, paired bootstrap)."""
+    """`change` of slope, after minus before (metabolite), its ends `change_low`, `change_high` (95 %, bootstrap)."""
 
     def change(draws):
         truth, before, after = np.moveaxis(draws, 1, 0)
@@ -78,7 +78,7 @@ def slope_change(truth, before, after, names=None, n_draws: int = 400, seed: int
 
 
 def rmse_ratio(truth, before, after, names=None, n_draws: int = 400, seed: int = 0) -> xr.Dataset:
-    """`ratio` of RMSE, after over before, by metabolite, and `ratio_low`, `ratio_high` (95 %, paired bootstrap)."""
+    """`ratio` of RMSE, after over before, by metabolite, its ends `ratio_low`, `ratio_high` (95 %, bootstrap)."""
 
     def ratio(draws):
         squared = ((draws[:, 1:] - draws[:, :1]) ** 2).sum(0)
