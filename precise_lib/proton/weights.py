@@ -43,7 +43,7 @@ class Trained(card.Trained):
         return self.network.points
 
     def of_fids(self, fids) -> np.ndarray:
-        """What the network makes of FIDs (V, 4096) at 4 kHz, a row each; `InputError` for others and not finite ones."""
+        """What the network makes of FIDs (V, 4096) at 4 kHz, a row each; `InputError` for other or not finite ones."""
         fids, expected = np.atleast_2d(fids), acquisition_3t().n_samples
         if fids.ndim != 2 or fids.shape[-1] != expected:
             raise InputError(f"The FIDs have shape {fids.shape}; '{self.name}' takes rows of {expected} samples.")

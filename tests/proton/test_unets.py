@@ -14,7 +14,7 @@ from precise_lib.errors import InputError
 from precise_lib.estimate import catalog
 from precise_lib.evaluate import regression
 from precise_lib.io.shipped import data_path
-from precise_lib.proton import brain, denoised, scores, training, unets, weights
+from precise_lib.proton import brain, denoised, scores, training, weights
 from precise_lib.proton.fit import fit_spectra
 from precise_lib.proton.stft import Spectrogram
 from precise_lib.proton.training import DenoiseConfig, Trainer, train
