@@ -1,11 +1,7 @@
-"""What single voxels say, each by itself, with its covariance: what an estimator gets that adapts to a data set.
-
-The covariance of an estimator is the bound times what its SD is above it on simulated FIDs like these.
-"""
+"""What single voxels say, each by itself, with its covariance: what an estimator gets that adapts to a data set."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -13,36 +9,11 @@ import numpy as np
 
 from precise_lib.estimate import noise, stein
 from precise_lib.estimate.fit import fit_fids
-from precise_lib.signal.information import sve_covariance
-from precise_lib.signal.model import SignalModel
+from precise_lib.signal.information import covariance
 from precise_lib.signal.mrsi import Series
-from precise_lib.signal.noise import add_noise
 
+CHUNK = 512  # voxels whose Jacobians are in memory together
 MOST_FREE = 96  # signal-free real samples of a FID that are kept: more are not needed, and memory stays bounded
-
-
-def excess_over_bound(
-    amplitudes_of: Callable, model: SignalModel, amplitudes, sigma, n_draws: int = 20_000, seed: int = 0, **distorted
-) -> np.ndarray:
-    """SD of an estimator over the bound, (M,), on `n_draws` simulated FIDs of up to 1000 of the voxels (V, M) at hand.
-
-    `sve_covariance` is too small by the outer product of this. 20,000 draws tell it to 0.5 %.
-
-    Parameters
-    ----------
-    amplitudes_of : (V, t) -> (V, M)
-    distorted : shift_hz, broadening_hz, phase_rad of the voxels, see `closed_form.distortions`
-    """
-    rng = np.random.default_rng(seed)
-    n = len(amplitudes)
-    voxels = np.tile(rng.permutation(n)[:1000], max(1, 1000 // n))
-    a, sigma = np.asarray(amplitudes)[voxels], np.broadcast_to(sigma, n)[voxels]
-    distorted = {name: np.broadcast_to(x, n)[voxels] for name, x in distorted.items()}
-    cov = sve_covariance(model, a, sigma, distorted.get("broadening_hz", 0.0))
-    bound, clean = np.sqrt(np.einsum("vkk->vk", cov)), model.fids(a, **distorted)
-    repeats = range(-(-n_draws // len(a)))
-    noisy = (add_noise(clean, sigma, rng).astype(np.complex64) for _ in repeats)
-    return np.concatenate([(amplitudes_of(fids) - a) / bound for fids in noisy]).std(0, ddof=1)
 
 
 @dataclass(frozen=True)
@@ -68,17 +39,18 @@ class SingleVoxels:
 
     @classmethod
     def of(cls, series: Series, single) -> SingleVoxels:
-        """By a single-voxel estimator, and a fit for line width and phase."""
+        """By a single-voxel estimator that counts as efficient under white noise, and a fit."""
         model, fids = series.model, np.concatenate(list(series.chunks()))
         fit = single.fit(fids, model) if hasattr(single, "fit") else fit_fids(fids, model)
         amplitudes = fit.amplitudes if hasattr(single, "fit") else single.amplitudes(fids, model)
-        sigma = noise.noise_sd(series.sample(), model)
-        scale = np.ones(len(model.names))
-        if not getattr(single, "efficient", False):
-            of = {name: getattr(fit, name) for name in ("shift_hz", "broadening_hz", "phase_rad")}
-            scale = excess_over_bound(lambda x: single.amplitudes(x, model), model, amplitudes, sigma, **of)
-        bound = sve_covariance(model, amplitudes, sigma, fit.broadening_hz)
-        return cls(series, amplitudes, bound * scale * scale[:, None], sigma, fit.phase_rad)
+        sigma, nuisance, bound, m = noise.levels(series), fit.nuisance(model), [], len(model.names)
+        for i in range(0, len(fids), CHUNK):
+            part = slice(i, i + CHUNK)
+            of = {name: x[part] for name, x in nuisance.items()}
+            bound.append(
+                covariance(model, amplitudes[part], sigma[part], **of)[:, : len(model.names), : len(model.names)]
+            )
+        return cls(series, amplitudes, np.concatenate(bound), sigma, fit.phase_rad)
 
     @property
     def water(self) -> int:
@@ -118,10 +90,11 @@ class SingleVoxels:
     def free(self) -> np.ndarray:
         """(N, S) real samples free of signal, over their SD and in phase with the signal of their voxel."""
         model, parts, start = self.series.model, [], 0
+        space = noise.free_space(model, model.acquisition.n_samples - self.zero_filled)
         sigma = np.broadcast_to(np.asarray(self.sigma, float), len(self.amplitudes))
         for fids in self.series.chunks():
             part = slice(start, start := start + len(fids))
-            free = noise.signal_free(fids, model, self.zero_filled)[:, : MOST_FREE // 2]
+            free = noise.free_samples(fids, space)[:, : MOST_FREE // 2]
             free = free * (np.exp(-1j * self.phase_rad[part]) / sigma[part])[:, None]
             parts.append(np.concatenate([free.real, free.imag], 1).astype(np.float32))
         return np.concatenate(parts)

@@ -16,6 +16,7 @@ import netCDF4
 import numpy as np
 import xarray as xr
 
+from precise_lib.errors import InputError, reason
 from precise_lib.estimate.registry import Adapted
 from precise_lib.evaluate.closed_form import ErrorMaps
 from precise_lib.io import nifti
@@ -51,14 +52,14 @@ def assemble(
     for name, (values, description) in own.items():
         out[name] = dims, series.on_grid(values), {"description": description}
     with np.errstate(divide="ignore", invalid="ignore"):
-        snr = height / np.float64(sigma * np.sqrt(n))
+        snr = height / (sigma * np.sqrt(n))
     for name, values in {"snr": snr, **known.distortions}.items():
         out[name] = dims, series.on_grid(values)
     if flags:
         hits = np.stack([series.on_grid(flag.hits, False) for flag in flags])
         out = out.assign(flags=(("reason", *dims), hits.astype(np.uint8)))
         out = out.assign_coords(reason=[flag.reason for flag in flags])
-    return out.assign_attrs(units=maps.attrs["units"], noise_sd=sigma, n_measured=n)
+    return out.assign_attrs(units=maps.attrs["units"], noise_sd=float(np.median(sigma)), n_measured=n)
 
 
 def write(folder, result: xr.Dataset, affine) -> dict[str, list[str]]:
@@ -68,9 +69,9 @@ def write(folder, result: xr.Dataset, affine) -> dict[str, list[str]]:
     for prefix, variable in KINDS.items():
         if variable in result:
             files[prefix] = [p.name for p in nifti.write_maps(folder, prefix, result[variable], affine)]
-    for reason in result["reason"].values if "flags" in result else ():
-        name = nifti.map_file("flag", str(reason))
-        nifti.write_image(Path(folder) / name, result["flags"].sel(reason=reason).values > 0, affine, str(reason))
+    for about in result["reason"].values if "flags" in result else ():
+        name = nifti.map_file("flag", str(about))
+        nifti.write_image(Path(folder) / name, result["flags"].sel(reason=about).values > 0, affine, str(about))
         files["flag"].append(name)
     for own in (x for x in result.data_vars.values() if "description" in x.attrs):
         name = nifti.map_file("map", own.name)
@@ -91,9 +92,23 @@ def write_summary(folder, summary: dict) -> None:
 
 
 def read(folder) -> xr.Dataset:
-    """What `write` and `write_summary` wrote."""
-    with xr.open_dataset(Path(folder) / FILE, engine="netcdf4") as stored:
-        return stored.load()
+    """What `write` and `write_summary` wrote; `InputError` where ``summary.json``, the last, is missing or another."""
+    try:
+        said = (Path(folder) / "summary.json").read_text()
+        with xr.open_dataset(Path(folder) / FILE, engine="netcdf4") as stored:
+            found = stored.load()
+    except OSError as error:
+        raise InputError(f"The results in {folder} are not complete ({reason(error)}): quantify again.") from error
+    if found.attrs.get("summary") != said:
+        raise InputError(f"{FILE} and summary.json in {folder} are not of one run: quantify again.")
+    return found
+
+
+def files(summary: dict) -> list[str]:
+    """Names of all NIfTI maps of a run, sorted."""
+    return sorted(
+        [*summary["files"], *summary["errors"].get("files", ()), *(f["file"] for f in summary["flags"].values())]
+    )
 
 
 def medians(maps: ErrorMaps, names: list[str], skip: int) -> dict:

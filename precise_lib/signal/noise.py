@@ -15,7 +15,7 @@ def add_noise(fids, sigma, rng: np.random.Generator) -> np.ndarray:
 
 
 def peak_height(model: SignalModel, broadening_hz=0.0) -> np.ndarray:
-    """Spectral peak height of the reference line at unit amplitude: the sum of its FID envelope."""
+    """Spectral peak height of the reference line at unit amplitude: the sum of its FID envelope as sampled."""
     t2 = model.t2star_s[model.index(model.reference)]
     rate = 1 / t2 + np.pi * np.asarray(broadening_hz, float)
     return np.exp(-rate[..., None] * model.acquisition.time_s).sum(-1)
@@ -25,3 +25,9 @@ def snr_to_sigma(model: SignalModel, snr, amplitude=1.0, broadening_hz=0.0):
     """Time-domain noise SD for an SNR; spectral noise is ``sigma * sqrt(n_samples)``, `amplitude` is that of water."""
     snr = np.asarray(snr, float)
     return amplitude * peak_height(model, broadening_hz) / (snr * np.sqrt(model.acquisition.n_samples))
+
+
+def water_snr(model: SignalModel, amplitudes, sigma) -> np.ndarray:
+    """SNR (...) of the undistorted reference line of amplitudes (..., M), as the paper and the training count it."""
+    water = np.asarray(amplitudes, float)[..., model.index(model.reference)]
+    return water * peak_height(model) / (np.asarray(sigma) * np.sqrt(model.acquisition.n_samples))
