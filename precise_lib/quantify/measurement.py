@@ -157,9 +157,9 @@ def resolve_model(choice: str | None, estimator: str, acquisition: Acquisition, 
             f"('precise train --like {dmi}' makes a network)."
         )
     elif not is_file and ("network" in uses or choice is not None):
-        from precise_lib.estimate import sve
+        from precise_lib.estimate import weights
 
-        network = sve.load_weights(sve.find_weights(acquisition, dmi) if choice is None else choice)
+        network = weights.load_weights(weights.find_weights(acquisition, dmi) if choice is None else choice)
         others = [entry.name for entry in catalog.fitting(acquisition)[1:]] if choice is None else []
         said = f"The network '{network.name}' was used; --model names another: {', '.join(others)}."
         return network.signal_model, network, [said] if others else []

@@ -25,7 +25,7 @@ def lipid_error(network, assumed, phantom: Phantom, clear: Phantom, regions, lam
     Parameters
     ----------
     network, assumed : `SveModel`, and the `SignalModel` it was trained on
-    phantom, clear : `proton.head.head` with and without lipids
+    phantom, clear : `proton.mrsi.head` with and without lipids
     regions : of that head
     lam : lambda of Eq. 4
 
@@ -66,6 +66,6 @@ def under(estimator, model):
     Parameters
     ----------
     estimator : callable `MRSI` -> DataArray (metabolite, x, y, z)
-    model : `SignalModel` of the same acquisition, such as ``mrsi_model.mrsi_3t(terms=False)``
+    model : `SignalModel` of the same acquisition, such as ``mrsi.mrsi_3t(terms=False)``
     """
     return lambda data: estimator(data.replace(model=model)).reindex(metabolite=data.model.names)
