@@ -72,9 +72,10 @@ def find_weights(acquisition: Acquisition, like="FILE") -> str:
     for entry in catalog.fitting(acquisition):
         return entry.path.stem if entry.origin == "shipped" else str(entry.path)
     a = acquisition
+    delay = f", {1e3 * a.dead_time_s:.3g} ms after the excitation" if a.dead_time_s else ""
     raise InputError(
         f"No network fits {a.n_samples} points at {a.dwell_time_s * 1e6:.4g} us and "
-        f"{a.spectrometer_frequency_mhz:.4g} MHz of {a.nucleus}: train one with 'precise train --like {like}', "
+        f"{a.spectrometer_frequency_mhz:.4g} MHz of {a.nucleus}{delay}: train one with 'precise train --like {like}', "
         "or use the estimator 'fit'."
     )
 
