@@ -48,7 +48,7 @@ class Header:
         return replace(acquisition, **{name: value for name, value in known.items() if value is not None})
 
 
-def plausible(what: str, value, remedy: str) -> float:
+def plausible(what: str, value, remedy: str = "") -> float:
     """A number within `LIMITS`; raises `InputError` for any other, with `remedy` ("--tr sets it") as the way out."""
     low, high, unit, meant = LIMITS[what]
     number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else np.nan

@@ -6,7 +6,7 @@ conjugate, so everything in this package sees that FID.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import nibabel as nib
@@ -19,7 +19,6 @@ from precise_lib.signal.model import Acquisition, SignalModel
 from precise_lib.signal.mrsi import MRSI, Series
 from precise_lib.signal.presets import default_2h_model
 
-
 REPEATS = ("DIM_COIL", "DIM_DYN", "DIM_MEAS")  # axes of a file after time, in the order of `Stored.fids`
 
 
@@ -31,7 +30,7 @@ class Stored:
     fids: np.ndarray
     acquisition: Acquisition
     affine: np.ndarray
-    header: header.Header = field(default_factory=header.Header)
+    header: header.Header
 
     @property
     def coils(self) -> int:
@@ -172,8 +171,8 @@ def read_series(path, mri=None, mask=None, model: SignalModel | None = None) -> 
         DIM_DYN or DIM_MEAS is the time course
     mri : NIfTI image, three dimensions, on any grid that overlaps the MRSI
     mask : NIfTI image, zero outside; on another grid than the MRSI it is brought there by its affine
-    model : `SignalModel` the data were acquired under; default `default_2h_model` of the header's acquisition. Where the
-        header says that the receiver was elsewhere than at the model's carrier, the FIDs are turned to that
+    model : `SignalModel` the data were acquired under; default `default_2h_model` of the header's acquisition. FIDs
+        that were received at another carrier than the model's, by the header, are turned to that
 
     Raises
     ------
