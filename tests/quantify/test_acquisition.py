@@ -84,7 +84,7 @@ def test_a_dead_time_of_the_header_or_by_hand(tmp_path, keys, scan):
 
 
 def test_what_was_assumed_has_its_worth(tmp_path):
-    """Measured on this object: .3 ms moves the maps by -10 / -7 / +1 %, .6 ms by -20 / -21 / -17 %; .5 ms lies between."""
+    """On this object .3 ms moves the maps by -10 / -7 / +1 %, .6 ms by -20 / -21 / -17 %; .5 ms lies between."""
     path = write(tmp_path / "d.nii.gz", amplitudes=np.array([1.0, 0.25, 0.35, 0.2]))
     summary = quantify(path, tmp_path / "o", estimator="fit")
     about = json.loads((tmp_path / "o" / "summary.json").read_text())["acquisition"]
