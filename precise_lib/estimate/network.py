@@ -1,10 +1,10 @@
-"""The network of Fig. 1 of PRECISE-DMI, and a variant whose first kernels are as long as the FID.
+"""The CNN of Fig. 1 of PRECISE-DMI, and a network without convolutions behind a matched filter.
 
 ``front="cnn"`` is the paper's: real and imaginary part of every sample go into convolutions of kernel 3, PReLU and max
 pooling, then through two fully connected (FC) layers; each FID is first brought to one energy. ``front="fid"`` is the
-same with one scale for a whole data set, as the paper's text has it. ``front="matched"`` puts fixed linear algebra first
-(`MatchedFront`), then trained filters as long as its output, PReLU and the FC layers; its output has no order in time,
-so kernels of length 3 would have no meaning there.
+same with one scale for a whole data set, as the paper's text has it. ``front="matched"``, our matched network, puts
+fixed linear algebra first (`MatchedFront`), then trained filters as long as its output, PReLU and the FC layers; its
+output has no order in time, so kernels of length 3 would have no meaning there.
 """
 
 from __future__ import annotations
