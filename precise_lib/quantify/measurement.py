@@ -155,7 +155,7 @@ def read(dmi, mri, mask, model: str | None, request: Request, scan: Scan | None 
             f"The water of {dmi} was suppressed (key WaterSuppressed of the header), so it is no reference for "
             "concentrations: give data without water suppression."
         )
-    request, warnings = possible(request, stored.acquisition, model)
+    request, warnings = possible(request, stored, model)
     resolved = resolve_model(model, request.estimator, stored.acquisition, dmi, stored.header.carrier_ppm)
     signal_model, network, said = resolved
     carrier = stored.header.carrier_ppm
@@ -176,12 +176,16 @@ def read(dmi, mri, mask, model: str | None, request: Request, scan: Scan | None 
     return Measurement(request, stored, series, network, filled, counts, [*warnings, *said, *series.notes])
 
 
-def possible(request: Request, acquisition: Acquisition, model: str | None) -> tuple[Request, list[str]]:
+def possible(request: Request, stored: Stored, model: str | None) -> tuple[Request, list[str]]:
     """The request, by the fit where nobody asked for a network and none fits; and a sentence that says so."""
+    acquisition = stored.acquisition
     if request.asked or model is not None or request.estimator != "sve" or catalog.fitting(acquisition):
         return request, []
-    nifti_mrs.assumed_model("The file", acquisition)
-    said = f"{why_none_fits(acquisition)}: the model fit ('fit') was used, which needs no training."
+    nifti_mrs.assumed_model(stored.path, acquisition)
+    said = (
+        f"{why_none_fits(acquisition)}: the model fit ('fit') was used, which needs no training "
+        f"('precise train --like {stored.path}' makes a network)."
+    )
     return replace(request, estimator="fit"), [said]
 
 

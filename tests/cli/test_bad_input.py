@@ -464,7 +464,7 @@ def test_no_network_fits(refused, tmp_path):
     """The sentence is the command that helps, with the name of the file."""
     model = SignalModel(Acquisition(333, 1e-3, 30.0), MODEL.resonances)
     dmi = write_dmi(tmp_path / "rare.nii.gz", model)
-    sentence = refused("quantify", dmi, "--out", tmp_path / "out")
+    sentence = refused("quantify", dmi, "--out", tmp_path / "out", "--estimator", "sve")
     assert f"'precise train --like {dmi}'" in sentence
     (tmp_path / "model.yaml").write_text(json.dumps(model.to_dict()))
     sentence = refused("quantify", dmi, "--out", tmp_path / "out", "--model", tmp_path / "model.yaml")
