@@ -186,6 +186,10 @@ class Report:
         }
         if self.summary["adapted"]:
             rows["prior"] = self.summary["adapted"]["sentence"]
+        about = self.summary["acquisition"]
+        rows |= {f"header: {key}": text for key, text in about["header"].items()}
+        rows |= {f"given: {key}": str(value) for key, value in about["given"].items()}
+        rows |= {f"assumed: {each['what']}": each["sentence"] for each in about["assumed"]}
         if len(self.series) == 1:
             del rows["frames"]
         return "\n".join(["| | |", "|---|---|", *(f"| {name} | {plain(text)} |" for name, text in rows.items())])
