@@ -1,0 +1,100 @@
+"""What the residuals of all voxels say together: one voxel at an SNR of 12 cannot tell, four hundred can.
+
+The residual of each voxel's fit is turned back by the shift and phase of that voxel, so that what the signal model lacks
+adds up, and averaged; noise falls by the root of the number of voxels. The average is tested as the residual of a single
+voxel is (`flags.residual_p`): energy, and the strongest line of two widths. Its noise level comes from its own
+signal-free samples, so that noise which voxels share does not count as signal.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.stats import chi2
+
+from precise_lib.errors import InputError
+from precise_lib.estimate import noise
+from precise_lib.estimate.fit import FitResult
+from precise_lib.quantify import flags
+from precise_lib.signal.model import SignalModel
+
+ALARM = 1e-3  # chance that noise alone makes the pooled residual significant
+FEWEST = 8  # voxels; of fewer the average tells little that they do not tell themselves
+MOST = 512  # voxels that are pooled: enough to see what moves a map by a percent, and a bounded time
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """Mean residual (t,) of `voxels` fits, noise SD of its real part, p value, and its strongest line.
+
+    `power` is that of the strongest line in units of the noise: chi-square with two degrees of freedom at a frequency.
+    `offset`: whether the FIDs have a constant offset, seen in the average that was not turned back.
+    """
+
+    residual: np.ndarray
+    sigma: float
+    voxels: int
+    p: float
+    power: float
+    ppm: float
+    offset: bool = False
+
+    @property
+    def is_noise(self) -> bool:
+        return self.p >= ALARM and not self.offset
+
+
+def _rest(fids, fit: FitResult, model: SignalModel, which=slice(None)) -> np.ndarray:
+    """What fits leave of the samples `which` of their FIDs."""
+    described = model.fids(fit.amplitudes, fit.shift_hz, fit.broadening_hz, fit.phase_rad)
+    return np.asarray(fids) - described[:, which]
+
+
+def turned_back(fids, fit: FitResult, model: SignalModel) -> np.ndarray:
+    """Residuals (V, t) of FIDs (V, t) under their fit, as if every voxel had no shift and no phase."""
+    return _rest(fids, fit, model) * model.envelope(-fit.shift_hz, 0.0, -fit.phase_rad)
+
+
+def has_offset(fids, fit: FitResult, model: SignalModel, sigma: float, zero_filled: int = 0) -> bool:
+    """Whether the late samples, averaged over voxels as they are, have a mean; `sigma`: noise SD of that average."""
+    late = model.acquisition.time_s >= noise.DIED * model.t2star_s.max()
+    late[len(late) - zero_filled :] = False
+    mean = _rest(fids[:, late], fit, model, late).mean(0)
+    return bool(late.any() and np.abs(mean.sum()) ** 2 / late.sum() / sigma**2 > chi2.isf(ALARM, 2))
+
+
+def pool(fids, fit: FitResult, model: SignalModel, zero_filled: int = 0) -> Pooled:
+    """The `Pooled` residual of FIDs (V, t) under their fit; the last `zero_filled` points do not count."""
+    mean = turned_back(fids, fit, model).mean(0)
+    sigma = noise.noise_sd(mean[None], model, zero_filled)
+    none = FitResult(np.zeros((1, len(model.names))), *np.zeros((4, 1)), np.ones(1, bool))
+    rest = flags.residual(mean[None], none, model, zero_filled)
+    p = flags.residual_p(rest, model, sigma, flags.free_samples(model, 1, zero_filled), zero_filled)
+    k = int(rest.line[0].argmax())
+    ppm = model.carrier_ppm + rest.frequency_hz[0, k] / model.acquisition.spectrometer_frequency_mhz
+    offset = has_offset(fids, fit, model, sigma, zero_filled)
+    return Pooled(mean, sigma, len(fids), float(p[0]), float(rest.line[0, k] / sigma**2), float(ppm), offset)
+
+
+def representative(fids, fit: FitResult, model: SignalModel, zero_filled: int = 0) -> np.ndarray:
+    """(V,) bool: voxels fit to teach the data set's model.
+
+    Their fit converged, water stands out of the noise, and no artifact of their own is in them, unless most voxels have
+    one: then it is the signal model that lacks something.
+    """
+    sigma = noise.noise_sd(fids, model, zero_filled)
+    snr, failed = (flag.hits for flag in flags.fit_flags(model, fit, sigma))
+    good = ~snr & ~failed
+    rest = flags.residual(fids, fit, model, zero_filled)
+    free = flags.free_samples(model, len(fids), zero_filled)
+    odd = flags.residual_p(rest, model, sigma, free, zero_filled) < flags.FALSE_ALARM
+    good = good & ~odd if (good & ~odd).sum() >= good.sum() / 2 else good
+    if good.sum() < FEWEST:
+        raise InputError(f"{int(good.sum())} voxel(s) have enough signal; a data set teaches its model from {FEWEST} on.")
+    return good
+
+
+def chosen(fit: FitResult, rows) -> FitResult:
+    """The rows of a fit."""
+    return replace(fit, **{name: values[rows] for name, values in vars(fit).items()})
