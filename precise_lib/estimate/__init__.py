@@ -27,7 +27,7 @@ def _later(module: str, attribute: str) -> Callable:
 
 register("fourier", _later("fourier", "Fourier"))
 register("fit", _later("fit", "Fit"))
-register("sve", _later("sve", "Sve"), uses=("network",))
+register("sve", _later("weights", "Sve"), uses=("network",))
 _PRECISE = ("network", "mri", "lambda", "neighbors")
 register("precise", _later("precise", "Precise"), uses=(*_PRECISE, "base"))
 register("precise-finetune", _later("precise", "FineTuned"), uses=_PRECISE)

@@ -24,6 +24,8 @@ from precise_lib.io.atomic import staged
 from precise_lib.io.shipped import data_path
 from precise_lib.signal.model import Acquisition, SignalModel
 
+SAME_DEAD_TIME_S = 5e-6  # turns lines 1 kHz apart by less than 2 degrees
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -124,12 +126,17 @@ def table(snr: float) -> str:
 
 
 def same_acquisition(a: Acquisition, b: Acquisition) -> bool:
-    """Whether FIDs of `a` look like FIDs of `b` to a network: length, dwell time, nucleus, field within 1 %."""
+    """Whether FIDs of `a` look like FIDs of `b` to a network: length, dwell time, nucleus, field within 1 %, dead time.
+
+    A network's layers know the FID from its first sample on, with the noise white there: no linear map brings FIDs that
+    start later back without coloring it.
+    """
     return (
         a.n_samples == b.n_samples
         and a.nucleus == b.nucleus
         and abs(a.dwell_time_s / b.dwell_time_s - 1) < 1e-4
         and abs(a.spectrometer_frequency_mhz / b.spectrometer_frequency_mhz - 1) < 0.01
+        and abs(a.dead_time_s - b.dead_time_s) < SAME_DEAD_TIME_S
     )
 
 

@@ -7,7 +7,7 @@ import torch
 from scipy import sparse
 
 from precise_lib.errors import InputError
-from precise_lib.estimate.sve import SveModel
+from precise_lib.estimate.weights import SveModel
 
 LEARNING_RATE = 1e-3
 VOXELS_PER_STEP = 16

@@ -38,7 +38,8 @@ def noise_sd(fids, model: SignalModel, zero_filled: int = 0, per_voxel: bool = F
 
 def _first_late(model: SignalModel) -> int:
     """First time point at which every line is gone."""
-    return int(np.ceil(DIED * model.t2star_s.max() / model.acquisition.dwell_time_s))
+    a = model.acquisition
+    return max(0, int(np.ceil((DIED * model.t2star_s.max() - a.dead_time_s) / a.dwell_time_s)))
 
 
 def free_per_fid(model: SignalModel, n: int) -> int:
@@ -64,7 +65,7 @@ def noise_correlation(fids, model: SignalModel, usable, zero_filled: int = 0) ->
     `fids` (V, t) are those of `usable` (x, y, z). The largest of the three axes; zero without neighbors.
     """
     stop = fids.shape[-1] - zero_filled
-    first = max(0, min(int(DIED * model.t2star_s.max() / model.acquisition.dwell_time_s), stop - LATE_ENOUGH))
+    first = max(0, min(_first_late(model), stop - LATE_ENOUGH))
     late = fids[:, first:stop]
     late = late - late.mean(-1, keepdims=True)
     late /= np.sqrt((np.abs(late) ** 2).mean(-1, keepdims=True)) + np.finfo(np.float32).tiny

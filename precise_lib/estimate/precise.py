@@ -14,7 +14,7 @@ from precise_lib.estimate.finetune import finetune
 from precise_lib.estimate.prior import OMEGA_MAX, ExactSolver, edge_weights, prepare_mri
 from precise_lib.estimate.registry import single_voxel
 from precise_lib.estimate.smoother import Smoother
-from precise_lib.estimate.sve import Sve, SveModel, resolve
+from precise_lib.estimate.weights import Sve, SveModel, resolve
 from precise_lib.signal.model import SignalModel
 from precise_lib.signal.mrsi import MRSI
 
@@ -34,7 +34,7 @@ class Precise:
     network that fits the acquisition, or the fit where there is none; the maps' attribute ``base`` says which.
     """
 
-    weights: str | SveModel | None = None  # trained network, see `sve.resolve`
+    weights: str | SveModel | None = None  # trained network, see `weights.resolve`
     lam: float = 0.01  # of Eq. 4; 0 gives the single-voxel result
     omega_max: float = OMEGA_MAX  # cap of Eq. 5
     base: str | Callable | None = None

@@ -1,8 +1,10 @@
-"""Trained networks of the SVE: which one fits an acquisition, and its amplitudes and features."""
+"""Single-voxel estimation (SVE): trained networks, which one fits an acquisition, and the estimator that uses them."""
 
 from __future__ import annotations
 
 import copy
+from contextlib import suppress
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -10,8 +12,10 @@ import torch
 from precise_lib.errors import InputError
 from precise_lib.estimate import card, catalog
 from precise_lib.estimate.network import Network
+from precise_lib.estimate.registry import Limits
 from precise_lib.estimate.sampling import TrainConfig
 from precise_lib.signal.model import Acquisition, SignalModel
+from precise_lib.signal.mrsi import MRSI
 
 BATCH = 8192  # FIDs that pass the network together: bounds the memory
 
@@ -68,9 +72,10 @@ def find_weights(acquisition: Acquisition, like="FILE") -> str:
     for entry in catalog.fitting(acquisition):
         return entry.path.stem if entry.origin == "shipped" else str(entry.path)
     a = acquisition
+    delay = f", {1e3 * a.dead_time_s:.3g} ms after the excitation" if a.dead_time_s else ""
     raise InputError(
         f"No network fits {a.n_samples} points at {a.dwell_time_s * 1e6:.4g} us and "
-        f"{a.spectrometer_frequency_mhz:.4g} MHz of {a.nucleus}: train one with 'precise train --like {like}', "
+        f"{a.spectrometer_frequency_mhz:.4g} MHz of {a.nucleus}{delay}: train one with 'precise train --like {like}', "
         "or use the estimator 'fit'."
     )
 
@@ -87,3 +92,48 @@ def check_match(network: SveModel | catalog.Entry, model: SignalModel):
     moved = np.abs(own.frequencies_hz - model.frequencies_hz).max()
     if moved > 1.0 or not np.allclose(own.t2star_s, model.t2star_s, rtol=0.05):
         raise InputError(f"{what} was trained with other frequencies or T2* than asked for.")
+
+
+def resolve(weights, model: SignalModel) -> SveModel:
+    """The network for `model`: given as such, by name or path, or (None) the first that was trained on its lines."""
+    if weights is None:
+        weights = find_weights(model.acquisition)
+        for entry in catalog.fitting(model.acquisition):
+            with suppress(InputError):
+                check_match(entry, model)
+                weights = entry.path
+                break
+    network = weights if isinstance(weights, SveModel) else load_weights(weights)
+    check_match(network, model)
+    return network
+
+
+def training_limits(network: SveModel) -> Limits:
+    """The ranges that a network was trained on."""
+    c, why = network.card.config, f"the network '{network.name}' was not trained for this"
+    ranges = (c.shift_range_hz, c.broadening_range_hz, c.ranges())
+    return Limits(c.snr_range[0], why, why, *ranges, c.network.front == "fid", network.name)
+
+
+@dataclass(frozen=True)
+class Sve:
+    """CNN estimate of every voxel on its own; callable `MRSI` -> DataArray (metabolite, x, y, z) in mM."""
+
+    weights: str | SveModel | None = None
+    name: str = "sve"
+
+    def amplitudes(self, fids: np.ndarray, model: SignalModel) -> np.ndarray:
+        """Amplitudes (V, M) of FIDs (V, t)."""
+        return resolve(self.weights, model).amplitudes(fids)
+
+    def limits(self, model: SignalModel) -> Limits:
+        """What the network was trained on."""
+        return training_limits(resolve(self.weights, model))
+
+    @property
+    def whole(self) -> bool:
+        """Whether the network wants the FIDs of a data set together: the paper's knows one scale for all."""
+        return isinstance(self.weights, SveModel) and hasattr(self.weights.network.front, "dataset_unit")
+
+    def __call__(self, data: MRSI):
+        return data.map_usable(lambda fids: self.amplitudes(fids, data.model), self.name)

@@ -18,6 +18,9 @@ from precise_lib.signal.model import SignalModel
 def eq6(model: SignalModel, amplitudes, sigma, broadening_hz=0.0) -> np.ndarray:
     """Closed bound (..., M) of Eq. 6: ``sqrt(2 dt / T) sigma R_k``, ``R_k^2 = 1 + A_k^2 / sum_j A_j^2``.
 
+    With a dead time t0 it is ``exp(t0 / T)`` times that with ``R_k^2 = 1 + (1 + 2 t0 / T)^2 A_k^2 / sum_j A_j^2``: what
+    the width is not known by is carried back to the excitation.
+
     Holds for dt << T << n_samples dt and lines that do not overlap. `sigma` is the SD of the real part of one time
     sample. Raises `ValueError` where the lines have different T2*.
     """
@@ -26,7 +29,8 @@ def eq6(model: SignalModel, amplitudes, sigma, broadening_hz=0.0) -> np.ndarray:
         raise ValueError("Eq. 6 needs one T2* common to all lines; use `numeric`.")
     a = np.asarray(amplitudes, float)
     t_eff = 1 / (1 / t2[0] + np.pi * np.asarray(broadening_hz, float))[..., None]
-    r = np.sqrt(1 + a**2 / (a**2).sum(-1, keepdims=True))
+    late = model.acquisition.dead_time_s / t_eff
+    r = np.exp(late) * np.sqrt(1 + (1 + 2 * late) ** 2 * a**2 / (a**2).sum(-1, keepdims=True))
     return np.sqrt(2 * model.acquisition.dwell_time_s / t_eff) * np.asarray(sigma, float)[..., None] * r
 
 

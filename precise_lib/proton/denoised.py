@@ -1,4 +1,9 @@
-"""Denoised 1H spectra, and the concentrations that one and the same fit finds in noisy and in denoised ones."""
+"""Denoised 1H spectra, and what one and the same fit finds in noisy and in denoised ones; tests that need no truth.
+
+Whatever a measured spectrum holds, the estimates with and without a known amount that is added have to differ by that
+amount. Those of an unbounded fit of the noisy spectrum do, to first order exactly, under the same noise. A denoiser
+that pulls toward what it was trained on gives back a part of it: the slope of its estimate on the truth.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +18,7 @@ from precise_lib.proton.brain import WINDOW, BasisSet, gaussian_decay, spectra_o
 from precise_lib.proton.fit import SpectrumFit, fit_spectra
 from precise_lib.proton.spectrum_model import CHUNK, SpectrumModel
 from precise_lib.proton.weights import Denoiser
+from precise_lib.signal.noise import add_noise
 
 
 def fitted_spectra(fit: SpectrumFit, basis: BasisSet, points: slice) -> np.ndarray:
@@ -23,9 +29,8 @@ def fitted_spectra(fit: SpectrumFit, basis: BasisSet, points: slice) -> np.ndarr
 
 
 def denoised_spectra(denoiser: Denoiser, fids, points: slice = WINDOW) -> np.ndarray:
-    """Spectra (V, n), `points` of the plain FFT, that a denoiser makes of noisy FIDs (V, t).
-
-    Raises `InputError` where the denoiser does not give all of these points.
+    """Spectra (V, n), `points` of the plain FFT, that a denoiser makes of noisy FIDs (V, t); `InputError` where the
+    denoiser does not give all of these points.
     """
     fids = np.atleast_2d(fids)
     numbers = np.arange(fids.shape[-1])
@@ -38,22 +43,16 @@ def denoised_spectra(denoiser: Denoiser, fids, points: slice = WINDOW) -> np.nda
 def quantified(
     data: xr.Dataset, denoisers: Mapping[str, Denoiser], points: slice = WINDOW, non_negative: bool = True
 ) -> xr.Dataset:
-    """Concentrations from fits of noisy and of denoised spectra, the same fit of the same points each time.
+    """Concentrations from fits of noisy and of denoised spectra of `brain.draw`, the same fit of the same points each
+    time.
 
     The paper's fits cannot be negative. That bound changes slopes by itself, so it holds for the noisy spectra too.
+    Denoisers are by label: whatever has `denoise` and `points` as `Denoiser` has them. Raises `InputError` for one
+    called "noisy", or one that does not give the `points`.
 
-    Raises `InputError` for a denoiser called "noisy", or one that does not give the `points`.
-
-    Parameters
-    ----------
-    data : as `brain.draw` gives it
-    denoisers : by label; whatever has `denoise` and `points` as `Denoiser` has them
-
-    Returns
-    -------
-    Dataset : `estimate` and `crlb` (source, spectrum, metabolite) in mM, `converged` (source, spectrum), `truth`
-        (spectrum, metabolite) in mM, `snr` (spectrum,); sources are "noisy" and the labels. `crlb` is what the fit
-        reports from its residual: for a denoised spectrum that is not how large the error is.
+    Returns `estimate` and `crlb` (source, spectrum, metabolite) in mM, `converged` (source, spectrum), `truth`
+    (spectrum, metabolite) in mM, `snr` (spectrum,); sources are "noisy" and the labels. `crlb` is what the fit reports
+    from its residual: for a denoised spectrum that is not how large the error is.
     """
     if "noisy" in denoisers:
         raise InputError("The fit of the noisy spectra is called 'noisy'; give the denoiser another label.")
@@ -74,10 +73,9 @@ def quantified(
 
 
 def linearized(model: SpectrumModel, data: xr.Dataset):
-    """Yield the problem to first order around the truth of spectra of `brain.draw`, `CHUNK` spectra at a time.
-
-    Yields Fisher matrices (v, M + 4, M + 4) of the amplitudes, shift, broadening, squared shim and phase, and what the
-    noise of these very data adds to the gradient of the log likelihood there (v, M + 4).
+    """Yield the problem to first order around the truth of spectra of `brain.draw`, `CHUNK` spectra at a time: Fisher
+    matrices (v, M + 4, M + 4) of the amplitudes, shift, broadening, squared shim and phase, and what the noise of these
+    very data adds to the gradient of the log likelihood there (v, M + 4).
     """
     amplitudes = brain.true_amplitudes(data)
     for i in range(0, len(amplitudes), CHUNK):
@@ -87,3 +85,67 @@ def linearized(model: SpectrumModel, data: xr.Dataset):
         state = model.evaluate(model.observe(data.noisy.values[k].astype(complex)), theta, False, amplitudes[k])
         precision = 1 / data.sigma.values[k, None] ** 2
         yield state.normal * precision[:, None], state.gradient * precision
+
+
+NOTHING = "nothing"
+MAX_SHIFT_HZ = 4.0
+UPRIGHT = ("NAA", "tCr", "tCho")  # what tells the phase: no spectrum of a brain has their sum below zero
+
+
+def repeated_estimates(
+    fid,
+    added: Mapping[str, np.ndarray],
+    basis: BasisSet,
+    points: slice,
+    denoisers: Mapping[str, Denoiser],
+    sigma: float,
+    n_repeats: int = 20,
+    seed: int = 0,
+) -> xr.Dataset:
+    """Estimates from one FID (t,), aligned and with its own noise, under added noise: as it is and with each signal
+    added.
+
+    Signals `added` (t,) are by label; `sigma` is the SD of one channel of one sample of the added noise, which is new
+    in every repetition and the same for all signals and sources. All fits are of the `points`, without bounds.
+
+    Returns `estimate` and `crlb` (source, added, repeat, metabolite), the bound as each fit reports it; `converged`
+    (source, added, repeat). Sources are "noisy" and the labels; "nothing" is the first of `added`. Raises `InputError`
+    for a label that is taken, FIDs of another length, no repetition, a denoiser without `points`.
+    """
+    if "noisy" in denoisers or NOTHING in added:
+        raise InputError(f"'noisy' and '{NOTHING}' have a meaning here; give the denoiser or the signal another label.")
+    fid, n = np.asarray(fid), basis.acquisition.n_samples
+    if any(np.shape(f) != (n,) for f in (fid, *added.values())) or n_repeats < 1:
+        raise InputError(f"One FID of {n} samples, signals of the same length and at least one repetition are needed.")
+    rng = np.random.default_rng(seed)
+    noisy = np.array([add_noise(fid, sigma, rng) for _ in range(n_repeats)])
+    columns = {"amplitudes": [], "crlb": [], "converged": []}
+    for signal in (np.zeros(n), *added.values()):
+        spectra = [spectra_of(noisy + signal, points)]
+        spectra += [denoised_spectra(d, noisy + signal, points) for d in denoisers.values()]
+        fits = [fit_spectra(s, basis, points, max_shift_hz=MAX_SHIFT_HZ, upright=UPRIGHT) for s in spectra]
+        for name, column in columns.items():
+            column.append([getattr(f, name) for f in fits])
+    dims = ("source", "added", "repeat", "metabolite")
+    coords = {"source": ["noisy", *denoisers], "added": [NOTHING, *added], "metabolite": list(basis.names)}
+    arrays = {name: np.swapaxes(values, 0, 1) for name, values in columns.items()}
+    found = xr.Dataset({name: (dims[: a.ndim], a) for name, a in arrays.items()}, coords)
+    return found.rename(amplitudes="estimate")
+
+
+def recovered(estimates: xr.Dataset, amounts: Mapping[str, float]) -> xr.Dataset:
+    """Share of each added amount that comes back, and what others take up of it; `amounts` are by label, as the
+    estimates.
+
+    Returns `share` (source, added, metabolite), the mean change of the estimate over the amount added, and `se`, its
+    standard error over the repetitions; NaN with a single one.
+    """
+    labels = list(amounts)
+    if unknown := set(labels) - set(estimates.added.values[1:]):
+        raise InputError(f"There is no added {', '.join(sorted(unknown))} in these estimates.")
+    base = estimates.estimate.sel(added=NOTHING, drop=True)
+    amount = xr.DataArray([float(a) for a in amounts.values()], dims="added", coords={"added": labels})
+    change = (estimates.estimate.sel(added=labels) - base) / amount
+    n = change.sizes["repeat"]
+    se = change.std("repeat", ddof=1) / np.sqrt(n) if n > 1 else change.isel(repeat=0, drop=True) * np.nan
+    return xr.Dataset({"share": change.mean("repeat"), "se": se})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -151,15 +151,15 @@ def resolve_model(choice: str | None, estimator: str, acquisition: Acquisition, 
     if "network" in uses and choice is None:
         nifti_mrs.assumed_model(dmi, acquisition)  # another nucleus is a matter of the data, not of a missing network
     if "base" in uses and (is_file or (choice is None and not catalog.fitting(acquisition))):
-        why = "A signal model was given" if is_file else "No network fits this acquisition"
+        why = "A signal model was given" if is_file else why_none_fits(acquisition)
         notes.append(
             f"{why}: '{estimator}' works on the model fit of each voxel, which needs no training "
             f"('precise train --like {dmi}' makes a network)."
         )
     elif not is_file and ("network" in uses or choice is not None):
-        from precise_lib.estimate import sve
+        from precise_lib.estimate import weights
 
-        network = sve.load_weights(sve.find_weights(acquisition, dmi) if choice is None else choice)
+        network = weights.load_weights(weights.find_weights(acquisition, dmi) if choice is None else choice)
         others = [entry.name for entry in catalog.fitting(acquisition)[1:]] if choice is None else []
         said = f"The network '{network.name}' was used; --model names another: {', '.join(others)}."
         return network.signal_model, network, [said] if others else []
@@ -169,6 +169,13 @@ def resolve_model(choice: str | None, estimator: str, acquisition: Acquisition, 
     lines = ", ".join(f"{r.name} {r.ppm} ppm" for r in model.resonances)
     said = f"No signal model was given: {lines} with T2* {1e3 * model.t2star_s[0]:.0f} ms were assumed."
     return model, None, [*notes, said]
+
+
+def why_none_fits(acquisition: Acquisition) -> str:
+    """In words: why the model fit has to serve."""
+    if acquisition.dead_time_s and catalog.fitting(replace(acquisition, dead_time_s=0.0)):
+        return f"No network was trained for a dead time of {1e3 * acquisition.dead_time_s:.3g} ms"
+    return "No network fits this acquisition"
 
 
 def count_voxels(series: Series) -> dict:

@@ -14,6 +14,7 @@ import netCDF4
 import numpy as np
 import xarray as xr
 
+from precise_lib.errors import InputError, reason
 from precise_lib.evaluate.closed_form import ErrorMaps
 from precise_lib.io import nifti
 from precise_lib.quantify.errors import ErrorModel, number
@@ -52,9 +53,9 @@ def write(folder, result: xr.Dataset, affine) -> dict[str, list[str]]:
     for prefix, variable in KINDS.items():
         if variable in result:
             files[prefix] = [p.name for p in nifti.write_maps(folder, prefix, result[variable], affine)]
-    for reason in result["reason"].values if "flags" in result else ():
-        name = nifti.map_file("flag", str(reason))
-        nifti.write_image(Path(folder) / name, result["flags"].sel(reason=reason).values > 0, affine, str(reason))
+    for about in result["reason"].values if "flags" in result else ():
+        name = nifti.map_file("flag", str(about))
+        nifti.write_image(Path(folder) / name, result["flags"].sel(reason=about).values > 0, affine, str(about))
         files["flag"].append(name)
     packed = {name: {"zlib": True} for name in result.data_vars}
     packed |= {name: {"zlib": True, "dtype": "float32"} for name in KINDS.values() if name in result}
@@ -71,9 +72,23 @@ def write_summary(folder, summary: dict) -> None:
 
 
 def read(folder) -> xr.Dataset:
-    """What `write` and `write_summary` wrote."""
-    with xr.open_dataset(Path(folder) / FILE, engine="netcdf4") as stored:
-        return stored.load()
+    """What `write` and `write_summary` wrote; `InputError` where ``summary.json``, the last, is missing or another."""
+    try:
+        said = (Path(folder) / "summary.json").read_text()
+        with xr.open_dataset(Path(folder) / FILE, engine="netcdf4") as stored:
+            found = stored.load()
+    except OSError as error:
+        raise InputError(f"The results in {folder} are not complete ({reason(error)}): quantify again.") from error
+    if found.attrs.get("summary") != said:
+        raise InputError(f"{FILE} and summary.json in {folder} are not of one run: quantify again.")
+    return found
+
+
+def files(summary: dict) -> list[str]:
+    """Names of all NIfTI maps of a run, sorted."""
+    return sorted(
+        [*summary["files"], *summary["errors"].get("files", ()), *(f["file"] for f in summary["flags"].values())]
+    )
 
 
 def medians(maps: ErrorMaps, names: list[str], skip: int) -> dict:

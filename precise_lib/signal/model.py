@@ -2,6 +2,7 @@
 
 ``S(t) = exp(i phi + (2 pi i shift - pi broadening) t - GAUSSIAN (g t)^2) sum_m a_m B_m(t) exp(2 pi i o_m t)``
 
+Time counts from the excitation, so amplitudes and phase are those there; the first sample is one dead time later.
 Higher ppm is a positive frequency under a plain ``numpy.fft.fft``; broadening is an extra Lorentzian full width common
 to all lines. For proton spectra: role "baseline" (macromolecules, fitted but not of interest), role "lipid" (scalp, one
 offset o of their own) and lineshape "voigt" (an unknown common Gaussian width g).
@@ -23,6 +24,9 @@ MOST_SAMPLES = 2**20  # a header or card that claims more is wrong, and would fi
 _MHZ_PER_T = {"2H": DEUTERIUM_MHZ_PER_T, "1H": 42.577}
 # rad^2: the Gaussian of full width g at half maximum decays as exp(-GAUSSIAN (g t)^2)
 GAUSSIAN = np.pi**2 / (4 * np.log(2))
+# what `SignalModel.to_dict` leaves out
+_ACQUISITION = {"dead_time_s": 0.0, "repetition_time_s": None, "flip_angle_deg": None}
+_RESONANCE = {"role": "metabolite", "lines": [], "t1_s": None, "t1_sd_s": None, "nuclei": None}
 ROLES = ("metabolite", "baseline", "lipid")
 LINESHAPES = ("lorentzian", "voigt")
 
@@ -31,13 +35,23 @@ LINESHAPES = ("lorentzian", "voigt")
 class Acquisition:
     """How the FID was sampled: complex samples, their distance in s, Larmor frequency in MHz, "2H" or "1H".
 
-    Raises `InputError` for a number that is not positive, or fewer than two samples.
+    Parameters
+    ----------
+    dead_time_s : from the (middle of the) excitation to the first sample
+    repetition_time_s, flip_angle_deg : of the excitations, None where not known; for saturation by T1 alone
+
+    Raises
+    ------
+    InputError : a number that is not positive, a dead time that is negative, fewer than two samples
     """
 
     n_samples: int
     dwell_time_s: float
     spectrometer_frequency_mhz: float
     nucleus: str = "2H"
+    dead_time_s: float = 0.0
+    repetition_time_s: float | None = None
+    flip_angle_deg: float | None = None
 
     def __post_init__(self):
         if not 2 <= self.n_samples <= MOST_SAMPLES:
@@ -47,11 +61,13 @@ class Acquisition:
             value = getattr(self, field)
             if not (np.isfinite(value) and value > 0):
                 raise InputError(f"{field} is {value}; it must be a positive number.")
+        if not (np.isfinite(self.dead_time_s) and self.dead_time_s >= 0):
+            raise InputError(f"dead_time_s is {self.dead_time_s}; it must be zero or a positive number.")
 
     @cached_property
     def time_s(self) -> np.ndarray:
-        """Sampling times, (n_samples,), s."""
-        return np.arange(self.n_samples) * self.dwell_time_s
+        """Sampling times from the excitation, (n_samples,), s."""
+        return self.dead_time_s + np.arange(self.n_samples) * self.dwell_time_s
 
     @property
     def bandwidth_hz(self) -> float:
@@ -79,10 +95,13 @@ class Resonance:
     ppm : of the main line
     role : "metabolite", "baseline" or "lipid"
     lines : rows (ppm, Re c_l, Im c_l, g_l in Hz); none for a single line of weight one at `ppm`
+    t1_s, t1_sd_s, nuclei : longitudinal relaxation time and its SD, nuclei per molecule that give the signal; what
+        turns an amplitude into a concentration, None where not known
 
     Raises
     ------
-    InputError : a T2* that is not positive, an unknown role, a line that is not four finite numbers
+    InputError : a T2*, T1 or number of nuclei that is not positive, an unknown role, a line that is not four finite
+        numbers
     """
 
     name: str
@@ -90,8 +109,15 @@ class Resonance:
     t2star_s: float
     role: str = "metabolite"
     lines: tuple[tuple[float, float, float, float], ...] = ()
+    t1_s: float | None = None
+    t1_sd_s: float | None = None
+    nuclei: float | None = None
 
     def __post_init__(self):
+        for field in ("t1_s", "t1_sd_s", "nuclei"):
+            value = getattr(self, field)
+            if value is not None and not (np.isfinite(value) and value > 0):
+                raise InputError(f"{field} of {self.name} is {value}; it must be a positive number.")
         if not (np.isfinite(self.t2star_s) and self.t2star_s > 0):
             raise InputError(f"T2* of {self.name} is {self.t2star_s} s; it must be a positive number.")
         if self.role not in ROLES:
@@ -211,7 +237,8 @@ class SignalModel:
     def to_dict(self) -> dict:
         """Plain values; terms that the model does not have are left out, so that names (`hash`) of others last."""
         values = json.loads(json.dumps(asdict(self)))
-        values["resonances"] = [_without(r, role="metabolite", lines=[]) for r in values["resonances"]]
+        values["resonances"] = [_without(r, **_RESONANCE) for r in values["resonances"]]
+        values["acquisition"] = _without(values["acquisition"], **_ACQUISITION)
         return _without(values, lineshape="lorentzian")
 
     @classmethod

@@ -15,7 +15,7 @@ def add_noise(fids, sigma, rng: np.random.Generator) -> np.ndarray:
 
 
 def peak_height(model: SignalModel, broadening_hz=0.0) -> np.ndarray:
-    """Spectral peak height of the reference line at unit amplitude: the sum of its FID envelope."""
+    """Spectral peak height of the reference line at unit amplitude: the sum of its FID envelope as sampled."""
     t2 = model.t2star_s[model.index(model.reference)]
     rate = 1 / t2 + np.pi * np.asarray(broadening_hz, float)
     return np.exp(-rate[..., None] * model.acquisition.time_s).sum(-1)

@@ -186,7 +186,7 @@ def encode_fids(encoding: Encoding, model: SignalModel, amplitudes, b0_hz, broad
     out = np.empty((*encoding.matrix, len(time_s)), np.complex64)
     fine = np.zeros((*inside.shape, TIMES), np.complex64)
     # within a batch the envelope is that of its first point times one and the same table
-    table = np.exp(rate * time_s[:TIMES]).astype(np.complex64)
+    table = np.exp(rate * (time_s[:TIMES] - time_s[0])).astype(np.complex64)
     for start in range(0, len(time_s), TIMES):
         n = min(TIMES, len(time_s) - start)
         envelope = np.exp(rate * time_s[start]).astype(np.complex64) * table[:, :n]

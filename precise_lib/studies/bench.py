@@ -11,8 +11,8 @@ import numpy as np
 
 from precise_lib import estimate
 from precise_lib.estimate.sampling import TrainConfig
-from precise_lib.estimate.sve import resolve
 from precise_lib.estimate.training import SveTrainer
+from precise_lib.estimate.weights import resolve
 from precise_lib.evaluate.crlb import ratio_sd
 from precise_lib.evaluate.montecarlo import phantom_study
 from precise_lib.signal.noise import snr_to_sigma

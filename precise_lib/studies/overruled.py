@@ -13,7 +13,7 @@ import xarray as xr
 from scipy import ndimage
 
 from precise_lib import __version__
-from precise_lib.estimate import noise, stein, sve
+from precise_lib.estimate import noise, stein, weights
 from precise_lib.estimate.adaptive import adaptive
 from precise_lib.estimate.coupling import Neighbors
 from precise_lib.estimate.fit import fit_fids
@@ -83,7 +83,7 @@ def study(case: Case, n_repeats: int, seed: int = 0, slack: float = stein.SLACK,
     `neighbors`, `mri`. Where `case.hiding` is given, what concerns the hidden tumor comes from that MRI.
     """
     model = case.phantom.model
-    amplitudes = sve.resolve(case.weights, model).amplitudes
+    amplitudes = weights.resolve(case.weights, model).amplitudes
     rows = []
     for repeat in progress(range(n_repeats)):
         row = {}

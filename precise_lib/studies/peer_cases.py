@@ -12,7 +12,7 @@ import xarray as xr
 from scipy import ndimage
 
 from precise_lib.errors import InputError
-from precise_lib.estimate import sve
+from precise_lib.estimate import weights
 from precise_lib.io import atomic
 from precise_lib.studies.peer_settings import curves, total_rmse
 from precise_lib.studies.peers import Case
@@ -104,7 +104,7 @@ def store(name: str, folder, repeats: int | None = None, seed: int = 0) -> str:
         case = build()
         table = curves(case, repeats or usual, seed, progress=tqdm)
         if "precise" in table["peer"].values:
-            table.attrs["weights_sha256"] = sve.resolve(case.weights, case.phantom.model).hash
+            table.attrs["weights_sha256"] = weights.resolve(case.weights, case.phantom.model).hash
         table.attrs["command"] = f"precise peers --case {name} --out data/results"
         table.to_netcdf(work / f"peers_{name}.nc")
     return table.attrs["left_out"]

@@ -1,18 +1,28 @@
-"""Timing side by side: a clock, a data set of the paper's in vivo size, and a fit as one writes it first."""
+"""Timing side by side: a clock, a data set of the paper's in vivo size, a fit as one writes it first, and pyAMARES.
+
+pyAMARES is an independent peer of the fit, another program with another optimizer on the same lines. It is optional,
+since it pins an older pandas (``pip install precise-lib[amares]``), and a yardstick, not in the registry.
+"""
 
 from __future__ import annotations
 
+import importlib.util
+import io
+import logging
+import tempfile
 import time
+from contextlib import ExitStack, redirect_stdout
+from pathlib import Path
 
 import numpy as np
 from scipy.optimize import least_squares
 
+from precise_lib.errors import InputError
 from precise_lib.estimate.fit import fit_fids
 from precise_lib.signal.model import SignalModel
 from precise_lib.signal.mrsi import MRSI
 from precise_lib.signal.noise import add_noise, snr_to_sigma
 from precise_lib.signal.presets import dmi_11t7
-from precise_lib.studies import amares
 
 
 def seconds(function, repeats: int = 3) -> float:
@@ -63,21 +73,67 @@ def per_voxel_fit(fids: np.ndarray, model: SignalModel) -> np.ndarray:
     return np.array([amplitudes(fid) for fid in np.asarray(fids, complex)])
 
 
+def amares_installed() -> bool:
+    """Whether pyAMARES is installed here."""
+    return importlib.util.find_spec("pyAMARES") is not None
+
+
+def prior_knowledge(model: SignalModel, amplitude: float, slack_ppm: float = 0.4) -> str:
+    """The model's lines as the table that pyAMARES reads: free widths, one phase, shifts within `slack_ppm`."""
+    names, water = model.names, model.reference
+    ppm = np.array([r.ppm for r in model.resonances]) - model.resonances[model.index(water)].ppm
+    width = 1 / (np.pi * model.t2star_s)
+    n = len(names)
+    rows = [
+        ["Index", *names],
+        ["Initial Values", *[""] * n],
+        ["amplitude", *[f"{amplitude / 3:g}"] * n],
+        ["chemicalshift", *(f"{p:g}" for p in ppm)],
+        ["linewidth", *(f"{w:g}" for w in width)],
+        ["phase", *("0" if name == water else water for name in names)],
+        ["g", *["0"] * n],
+        ["Bounds", *[""] * n],
+        ["amplitude", *['"(0, "'] * n],
+        ["chemicalshift", *(f'"({p - slack_ppm:g},{p + slack_ppm:g})"' for p in ppm)],
+        ["linewidth", *['"(1,100)"'] * n],
+        ["phase", *['"(-180,180)"'] * n],
+        ["g", *['"(0,1)"'] * n],
+    ]
+    return "\n".join(",".join(row) for row in rows) + "\n"
+
+
+def amares_amplitudes(fids, model: SignalModel) -> np.ndarray:
+    """Amplitudes (V, M) of FIDs (V, t), one pyAMARES fit each, Lorentzian lines with free widths; `InputError` without
+    it.
+    """
+    if not amares_installed():
+        raise InputError("pyAMARES is not installed; 'pip install precise-lib[amares]' in an environment of its own.")
+    import pyAMARES
+
+    acquisition, results, before = model.acquisition, [], logging.root.manager.disable
+    with tempfile.TemporaryDirectory() as folder, redirect_stdout(io.StringIO()), ExitStack() as after:
+        logging.disable(logging.INFO)  # a fit writes a dozen lines
+        after.callback(logging.disable, before)
+        table = Path(folder, "lines.csv")
+        for fid in np.asarray(fids, complex):
+            table.write_text(prior_knowledge(model, float(np.abs(fid[0]))), encoding="utf-8")
+            settings = {"MHz": acquisition.spectrometer_frequency_mhz, "sw": acquisition.bandwidth_hz, "deadtime": 0.0}
+            settings |= {"priorknowledgefile": str(table), "preview": False, "normalize_fid": False, "g_global": 0.0}
+            start = pyAMARES.initialize_FID(fid=fid.copy(), **settings)
+            given = {"fid_parameters": start, "fitting_parameters": start.initialParams}
+            fit = pyAMARES.fitAMARES(**given, method="leastsq", ifplot=False)
+            results.append(fit.result_multiplets["amplitude"].to_numpy())
+    return np.array(results)
+
+
 def seconds_per_fid(sve, fids: np.ndarray, model: SignalModel, n_slow: int = 40) -> dict[str, float]:
-    """Seconds a FID of SVE and of three fits, one after the other in this process.
+    """Seconds a FID of SVE (a callable) and of three fits, one after the other in this process.
 
-    Parameters
-    ----------
-    sve : callable, (V, t) -> (V, M)
-    fids : (V, t), all for SVE and the vectorized fit
-    n_slow : as many of them for the fits that take one FID at a time
-
-    Returns
-    -------
-    dict with "per-voxel fit", "vectorized fit" and "SVE", and "pyAMARES" first where it is installed.
+    All `fids` (V, t) are for SVE and the vectorized fit, `n_slow` of them for the fits that take one FID at a time.
+    Returns "per-voxel fit", "vectorized fit" and "SVE", and "pyAMARES" first where it is installed.
     """
     few = fids[:n_slow]
-    times = {"pyAMARES": seconds(lambda: amares.amplitudes(few, model)) / n_slow} if amares.available() else {}
+    times = {"pyAMARES": seconds(lambda: amares_amplitudes(few, model)) / n_slow} if amares_installed() else {}
     return times | {
         "per-voxel fit": seconds(lambda: per_voxel_fit(few, model)) / n_slow,
         "vectorized fit": seconds(lambda: fit_fids(fids, model)) / len(fids),

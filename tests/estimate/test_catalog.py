@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from precise_lib.errors import InputError
-from precise_lib.estimate import catalog, sve, training
+from precise_lib.estimate import catalog, training, weights
 from precise_lib.estimate.network import MatchedFront
 from precise_lib.estimate.sampling import TrainConfig, signal_families
 from precise_lib.estimate.weights import find_weights, load_weights
@@ -308,9 +308,9 @@ def test_several_networks_of_one_acquisition(folder):
     _, network, notes = resolve_model("older", "sve", standard.acquisition)
     assert (network.name, notes) == ("older", [])
     for name in ("older", "newer"):
-        assert sve.resolve(None, replace(standard, **with_lac_at(standard, lac[name]))).name == name
+        assert weights.resolve(None, replace(standard, **with_lac_at(standard, lac[name]))).name == name
     with pytest.raises(InputError, match="other frequencies or T2"):
-        sve.resolve(None, dmi_11t7(0.050))
+        weights.resolve(None, dmi_11t7(0.050))
     # stored again, the older is the newer; and it is one file, not two
     put(catalog.find("older"), "older")
     assert [entry.name for entry in catalog.trained() if entry.name != "elsewhere"] == ["older", "newer"]

@@ -11,7 +11,7 @@ from precise_lib.estimate.finetune import finetune, neighborhoods
 from precise_lib.estimate.precise import FineTuned, Precise
 from precise_lib.estimate.prior import OMEGA_MAX, ExactSolver, edge_weights, laplacian, prepare_mri
 from precise_lib.estimate.smoother import leverage_and_variance
-from precise_lib.estimate.sve import Sve
+from precise_lib.estimate.weights import Sve
 from precise_lib.signal.mrsi import MRSI
 from precise_lib.signal.presets import dmi_11t7
 from precise_lib.simulate.phantoms import rings

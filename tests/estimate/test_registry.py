@@ -11,7 +11,7 @@ import pytest
 
 from precise_lib import estimate
 from precise_lib.errors import InputError
-from precise_lib.estimate import registry, sve, weights
+from precise_lib.estimate import registry, weights
 from precise_lib.evaluate import conformance
 from precise_lib.evaluate.checks import Subject
 from precise_lib.evaluate.conformance import CHECKS
@@ -64,7 +64,7 @@ def test_network_sees_bounded_batches(monkeypatch):
     whole = estimator(data)
     sizes = []
     monkeypatch.setattr(weights, "BATCH", 10)
-    front = type(sve.resolve(None, data.model).network.front)
+    front = type(weights.resolve(None, data.model).network.front)
     project = front.project
     monkeypatch.setattr(front, "project", lambda self, fids: sizes.append(len(fids)) or project(self, fids))
     np.testing.assert_allclose(estimator(data), whole, atol=0.03)

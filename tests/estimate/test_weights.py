@@ -10,11 +10,11 @@ import torch
 
 from precise_lib.errors import InputError
 from precise_lib.estimate import weights
-from precise_lib.estimate.sve import Sve, load_weights, resolve
 from precise_lib.estimate.training import (
     TrainConfig,
     train,
 )
+from precise_lib.estimate.weights import Sve, load_weights, resolve
 from precise_lib.evaluate.accuracy import certify
 from precise_lib.signal.model import Resonance, SignalModel
 from precise_lib.signal.presets import default_2h_model, dmi_3t, dmi_11t7

@@ -11,8 +11,7 @@ from precise_lib.errors import InputError
 from precise_lib.evaluate import claims
 from precise_lib.evaluate.records import Tolerance, format_value
 
-EXPECTED = [f"P{i}" for i in range(1, 19)] + [f"M{i}" for i in range(1, 13)] + [f"B{i}" for i in range(1, 7)]
-EXPECTED += ["B9"]
+EXPECTED = [f"P{i}" for i in range(1, 19)] + [f"M{i}" for i in range(1, 13)] + [f"B{i}" for i in range(1, 10)]
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import xarray as xr
 from matplotlib.colors import to_hex
 
 from precise_lib import show
-from precise_lib.proton import figures, figures_in_vivo, figures_snr
+from precise_lib.proton import figures, figures_snr
 from precise_lib.proton.brain import MAXIMUM_MM
 
 PPM = np.linspace(-1, 6, 200)
@@ -152,7 +152,7 @@ def test_thirds_have_a_color_each():
 
 def test_fit_with_its_parts_and_residual():
     parts = {k: lines(i) for i, k in enumerate(("fit", "macromolecules", "lipids and baseline"))}
-    fig = figures_in_vivo.fit_figure(PPM, {"PRESS": (parts["fit"] + 2.0, parts, 0.0)}, noise=0.5)
+    fig = figures.fit_figure(PPM, {"PRESS": (parts["fit"] + 2.0, parts, 0.0)}, noise=0.5)
     top, bottom = fig.axes
     assert labels(top) == ["measured", *parts]
     assert (bottom.get_xlabel(), bottom.get_ylabel()) == (SHIFT, "residual / noise")
@@ -162,7 +162,7 @@ def test_fit_with_its_parts_and_residual():
 
 def test_ratios_side_by_side(ax):
     cases = {"noisy": (np.ones(3), np.ones(3)), "other": (np.zeros(3), np.ones(3))}
-    figures_in_vivo.plot_ratios(ax, NAMES, cases)
+    figures.plot_ratios(ax, NAMES, cases)
     assert [c.get_label() for c in ax.containers] == list(cases)
     assert [t.get_text() for t in ax.get_xticklabels()] == NAMES
     assert ax.containers[0].lines[0].get_color() == show.color("noisy")
@@ -171,7 +171,7 @@ def test_ratios_side_by_side(ax):
 def test_recovered_shares_have_two_standard_errors(ax):
     coords = {"source": ["noisy", "1D"], "added": NAMES, "metabolite": NAMES}
     share = xr.Dataset({k: (tuple(coords), np.full((2, 3, 3), v)) for k, v in (("share", 1.0), ("se", 0.1))}, coords)
-    figures_in_vivo.plot_recovered(ax, share, np.full(3, 0.5))
+    figures.plot_recovered(ax, share, np.full(3, 0.5))
     segment = ax.containers[0].lines[2][0].get_segments()[0]
     assert segment[1, 1] - segment[0, 1] == pytest.approx(0.4)
     assert labels(ax) == ["best linear (least error)"]

@@ -7,9 +7,9 @@ import pytest
 
 from precise_lib.errors import InputError
 from precise_lib.io import measurements, nifti_mrs
-from precise_lib.proton import in_vivo, injection, preprocess
+from precise_lib.proton import denoised, in_vivo, preprocess
 from precise_lib.proton.brain import BasisSet, acquisition_3t, brain_basis, macromolecules, spectra_of
-from precise_lib.proton.figures_in_vivo import model_parts
+from precise_lib.proton.figures import model_parts
 from precise_lib.proton.fit import fit_spectra
 from precise_lib.signal.model import Acquisition, gaussian_decay
 from precise_lib.signal.noise import add_noise
@@ -17,7 +17,7 @@ from precise_lib.signal.noise import add_noise
 SCANNER = Acquisition(2048, 1 / 2000, 127.75, "1H")  # as the PRESS measurement was sampled
 # mM of a healthy brain, roughly; MM at its normal amplitude
 HEALTHY = {"NAA": 12.0, "tCr": 9.0, "mI": 7.0, "Glu": 10.0, "Gln": 2.5, "GABA": 1.0, "sI": 0.3, "tCho": 1.8, "MM": 1.0}
-UPRIGHT = injection.UPRIGHT
+UPRIGHT = denoised.UPRIGHT
 
 
 def part(basis: BasisSet, names) -> BasisSet:
@@ -200,8 +200,8 @@ def test_added_amounts_come_back_from_noise_and_shrink_in_what_shrinks():
     denoisers = {"pulls": Pull(fid), "does nothing": Pull(fid, 1.0)}
     points = in_vivo.points_between(acquisition_3t(), 0.2, 4.1)
     sigma = np.abs(fid[0]) / 40
-    estimates = injection.repeated_estimates(fid, added, basis, points, denoisers, sigma, n_repeats=6, seed=1)
-    found = injection.recovered(estimates, AMOUNTS)
+    estimates = denoised.repeated_estimates(fid, added, basis, points, denoisers, sigma, n_repeats=6, seed=1)
+    found = denoised.recovered(estimates, AMOUNTS)
     assert estimates.converged.all()
     for name in AMOUNTS:
         share = found.sel(added=name, metabolite=name)
@@ -223,8 +223,8 @@ def test_added_amounts_come_back_from_noise_and_shrink_in_what_shrinks():
 def test_without_noise_there_is_no_standard_error():
     basis, fid, added = trial()
     points = in_vivo.points_between(acquisition_3t(), 0.2, 4.1)
-    one = injection.repeated_estimates(fid, added, basis, points, {}, 0.0, n_repeats=1)
-    found = injection.recovered(one, AMOUNTS)
+    one = denoised.repeated_estimates(fid, added, basis, points, {}, 0.0, n_repeats=1)
+    found = denoised.recovered(one, AMOUNTS)
     assert found.share.sel(source="noisy", added="sI", metabolite="sI").item() == pytest.approx(1, abs=1e-3)
     assert np.isnan(found.se).all()
 
@@ -277,8 +277,8 @@ def test_the_measured_macromolecules_are_those_simulated():
         lambda fid: in_vivo.on_training_grid(Acquisition(2048, 1 / 4000, 297.2, "1H")),
         lambda fid: in_vivo.points_between(SCANNER, 2.0, 1.0),
         lambda fid: in_vivo.measured_macromolecules(fid, SCANNER, acquisition_3t()),
-        lambda fid: injection.repeated_estimates(fid, {}, healthy(acquisition_3t())[0], slice(-500, -50), {}, 1.0),
-        lambda fid: injection.repeated_estimates(fid, {"nothing": fid}, healthy(SCANNER)[0], slice(-500, -50), {}, 1.0),
+        lambda fid: denoised.repeated_estimates(fid, {}, healthy(acquisition_3t())[0], slice(-500, -50), {}, 1.0),
+        lambda fid: denoised.repeated_estimates(fid, {"nothing": fid}, healthy(SCANNER)[0], slice(-500, -50), {}, 1.0),
         lambda fid: fit_spectra(spectra_of(fid, slice(None)), healthy(SCANNER)[0], upright=("Ala",)),
     ],
 )

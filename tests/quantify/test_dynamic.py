@@ -11,7 +11,7 @@ from nifti_mrs.nifti_mrs import NIFTI_MRS
 from precise_lib.errors import InputError
 from precise_lib.estimate import precise
 from precise_lib.estimate.prior import ExactSolver
-from precise_lib.estimate.sve import Sve
+from precise_lib.estimate.weights import Sve
 from precise_lib.io import nifti, nifti_mrs
 from precise_lib.quantify.errors import ErrorModel
 from precise_lib.quantify.estimates import Smoothing, estimate

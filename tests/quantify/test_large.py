@@ -8,7 +8,7 @@ import pytest
 from precise_lib.errors import InputError
 from precise_lib.estimate import prior, smoother
 from precise_lib.estimate.prior import ConjugateGradients, ExactSolver, edge_weights, laplacian
-from precise_lib.estimate.sve import Sve
+from precise_lib.estimate.weights import Sve
 from precise_lib.evaluate import closed_form
 from precise_lib.io import nifti, nifti_mrs
 from precise_lib.quantify.estimates import estimate

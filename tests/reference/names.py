@@ -7,8 +7,6 @@ from precise_lib.estimate import training
 from precise_lib.estimate.fit import Fit, fit_fids
 from precise_lib.estimate.network import NetworkConfig
 from precise_lib.estimate.noise import noise_correlation, noise_sd
-from precise_lib.estimate.posterior import TrainingPrior as Prior
-from precise_lib.estimate.posterior import posterior
 from precise_lib.estimate.prior import ExactSolver, edge_weights, prepare_mri
 from precise_lib.estimate.sampling import Sampler, TrainConfig
 from precise_lib.estimate.smoother import Smoother, lattices
@@ -30,9 +28,9 @@ from precise_lib.proton import denoised as denoising
 from precise_lib.proton import quantification, scores
 from precise_lib.proton import training as denoise_training
 from precise_lib.proton.fit import fit_spectra
-from precise_lib.proton.head import head
 from precise_lib.proton.in_vivo import extended, on_training_grid, points_between
-from precise_lib.proton.mrsi_model import mrsi_3t as brain_3t
+from precise_lib.proton.mrsi import head
+from precise_lib.proton.mrsi import mrsi_3t as brain_3t
 from precise_lib.proton.over_snr import bounds as bounds_1h
 from precise_lib.proton.preprocess import decompose, eddy_current_corrected, remove_band, resample
 from precise_lib.proton.quantifiers import InceptionConfig, ShallowCnnConfig
@@ -56,6 +54,8 @@ from precise_lib.studies import contrasts, regions, regularization, shrinkage
 from precise_lib.studies.finetuning import finetuning_study
 from precise_lib.studies.peer_cases import CASES as PEER_CASES
 from precise_lib.studies.peers import study as peer_study
+from precise_lib.studies.posterior import TrainingPrior as Prior
+from precise_lib.studies.posterior import posterior
 
 # functions that the cases call by the name of what they do
 make_estimator, estimator_names = estimate.make, estimate.names

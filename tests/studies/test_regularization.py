@@ -9,7 +9,7 @@ import xarray as xr
 from precise_lib.errors import InputError
 from precise_lib.estimate.fit import Fit
 from precise_lib.estimate.prior import ExactSolver, edge_weights
-from precise_lib.estimate.sve import Sve
+from precise_lib.estimate.weights import Sve
 from precise_lib.evaluate.montecarlo import phantom_study
 from precise_lib.simulate.phantoms import rings
 from precise_lib.studies.finetuning import finetuning_study, jackknife, tradeoff

@@ -8,8 +8,9 @@ metabolite. Voxels that are NaN stay NaN and lend nothing to their neighbors.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
+from typing import ClassVar
 
 import numpy as np
 import xarray as xr
@@ -126,36 +127,44 @@ def base_estimator(base: str | Callable) -> Callable:
 
 
 @dataclass(frozen=True)
-class Diffusion:
-    """Anisotropic diffusion of another estimator's maps; see `anisotropic_diffusion`."""
+class Filter:
+    """Another estimator's finished maps through a filter."""
 
-    threshold: float = 0.1
-    iterations: int = 10
-    base: str | Callable = "fit"
+    base: str | Callable = field(default="fit", kw_only=True)
+    kind: ClassVar[str]
 
     @property
     def name(self) -> str:
-        return f"{base_estimator(self.base).name}-diffusion"
+        return f"{base_estimator(self.base).name}-{self.kind}"
+
+    def filtered(self, maps: xr.DataArray, data: MRSI) -> xr.DataArray:
+        raise NotImplementedError
 
     def __call__(self, data: MRSI) -> xr.DataArray:
-        maps = base_estimator(self.base)(data)
-        return anisotropic_diffusion(maps, self.threshold, self.iterations).rename(self.name)
+        return self.filtered(base_estimator(self.base)(data), data).rename(self.name)
 
 
 @dataclass(frozen=True)
-class Guided:
-    """Another estimator's maps, filtered with the MRI as guide; see `guided_filter`."""
+class Diffusion(Filter):
+    """See `anisotropic_diffusion`."""
+
+    threshold: float = 0.1
+    iterations: int = 10
+    kind: ClassVar[str] = "diffusion"
+
+    def filtered(self, maps, data):
+        return anisotropic_diffusion(maps, self.threshold, self.iterations)
+
+
+@dataclass(frozen=True)
+class Guided(Filter):
+    """The MRI as guide; see `guided_filter`."""
 
     radius: int = 1
     eps: float = 0.01
-    base: str | Callable = "fit"
+    kind: ClassVar[str] = "guided"
 
-    @property
-    def name(self) -> str:
-        return f"{base_estimator(self.base).name}-guided"
-
-    def __call__(self, data: MRSI) -> xr.DataArray:
+    def filtered(self, maps, data):
         if data.mri is None:
             raise InputError("The guided filter needs an MRI: give one, or use an estimator without a guide.")
-        gray = prepare_mri(data)
-        return guided_filter(base_estimator(self.base)(data), gray, self.radius, self.eps).rename(self.name)
+        return guided_filter(maps, prepare_mri(data), self.radius, self.eps)

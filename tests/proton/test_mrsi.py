@@ -20,8 +20,7 @@ from precise_lib.evaluate.accuracy import typical_amplitudes
 from precise_lib.evaluate.efficiency import efficiency
 from precise_lib.io.shipped import data_path
 from precise_lib.proton import brain
-from precise_lib.proton.head import head
-from precise_lib.proton.mrsi_model import LIPIDS, mrsi_3t, without
+from precise_lib.proton.mrsi import LIPIDS, head, mrsi_3t, without
 from precise_lib.signal.model import Acquisition, Resonance, SignalModel
 from precise_lib.signal.noise import snr_to_sigma
 from precise_lib.signal.presets import dmi_11t7

@@ -5,13 +5,13 @@ import pytest
 
 from precise_lib.errors import InputError
 from precise_lib.estimate.fit import fit_fids
-from precise_lib.estimate.posterior import PosteriorMean, TrainingPrior, posterior
 from precise_lib.estimate.sampling import TrainConfig
 from precise_lib.evaluate.crlb import numeric
 from precise_lib.signal.model import Acquisition, Resonance, SignalModel
 from precise_lib.signal.noise import add_noise, snr_to_sigma
 from precise_lib.signal.presets import dmi_11t7
 from precise_lib.simulate.phantoms import rings
+from precise_lib.studies.posterior import PosteriorMean, TrainingPrior, posterior
 
 ACQUISITION = Acquisition(40, 2e-3, 76.7)
 ONE = SignalModel(ACQUISITION, (Resonance("water", 4.7, 0.02),))
@@ -128,7 +128,7 @@ def test_result_does_not_depend_on_the_chunk(monkeypatch):
     sigma, prior = float(snr_to_sigma(TWO, 5)), TrainingPrior([(0, 1), (0, 2)], (-8, 8), (-4, 8))
     fids = add_noise(np.tile(TWO.fids([0.3, 1.0]), (30, 1)), sigma, np.random.default_rng(0))
     whole = posterior(fids, TWO, sigma, prior).mean
-    monkeypatch.setattr("precise_lib.estimate.posterior.CHUNK", 7)
+    monkeypatch.setattr("precise_lib.studies.posterior.CHUNK", 7)
     np.testing.assert_allclose(posterior(fids, TWO, np.full(30, sigma), prior).mean, whole, rtol=1e-5)
 
 

@@ -97,9 +97,10 @@ def _correlations(x, basis, acquisition, shift, broadening):
     y = np.zeros((len(x), blocks * BLOCK, m), np.complex64)
     y[:, : x.shape[1]] = x[:, :, None] * basis.conj()
     y = y.reshape(len(x), blocks, BLOCK, m).transpose(0, 2, 1, 3).reshape(len(x), BLOCK, blocks * m)
-    rate = (-(2j * np.pi * shift + np.pi * broadening) * acquisition.dwell_time_s)[..., None]
+    decay = -(2j * np.pi * shift + np.pi * broadening)[..., None]
+    rate = decay * acquisition.dwell_time_s
     inner = np.exp(rate * np.arange(BLOCK)).astype(np.complex64) @ y
-    outer = np.exp(rate * BLOCK * np.arange(blocks)).astype(np.complex64)
+    outer = np.exp(rate * BLOCK * np.arange(blocks) + decay * acquisition.dead_time_s).astype(np.complex64)
     return np.einsum("vsb,vsbm->vsm", outer, inner.reshape(*shift.shape, blocks, m))
 
 
