@@ -21,6 +21,7 @@ from precise_lib.signal.model import SignalModel
 
 ALARM = 1e-3  # chance that noise alone makes the pooled residual significant
 FEWEST = 8  # voxels; of fewer the average tells little that they do not tell themselves
+FAR = 4.0  # times the median of the strongest line in a residual: an artifact of that voxel
 MOST = 512  # voxels that are pooled: enough to see what moves a map by a percent, and a bounded time
 
 
@@ -78,18 +79,18 @@ def pool(fids, fit: FitResult, model: SignalModel, zero_filled: int = 0) -> Pool
 
 
 def representative(fids, fit: FitResult, model: SignalModel, zero_filled: int = 0) -> np.ndarray:
-    """(V,) bool: voxels fit to teach the data set's model.
+    """(V,) bool: voxels fit to teach the data set's model: their fit converged, and water stands out of the noise.
 
-    Their fit converged, water stands out of the noise, and no artifact of their own is in them, unless most voxels have
-    one: then it is the signal model that lacks something.
+    Voxels with an artifact of their own leave far more than the median voxel does. To leave out whatever is flagged
+    would choose the voxels whose noise hides most of a mismatch, and teach too little of it.
     """
     sigma = noise.noise_sd(fids, model, zero_filled)
     snr, failed = (flag.hits for flag in flags.fit_flags(model, fit, sigma))
-    good = ~snr & ~failed
     rest = flags.residual(fids, fit, model, zero_filled)
     free = flags.free_samples(model, len(fids), zero_filled)
     odd = flags.residual_p(rest, model, sigma, free, zero_filled) < flags.FALSE_ALARM
-    good = good & ~odd if (good & ~odd).sum() >= good.sum() / 2 else good
+    far = (rest.line > FAR * np.median(rest.line, 0)).any(-1) | (rest.energy > FAR / 2 * np.median(rest.energy))
+    good = ~snr & ~failed & ~(odd & far)
     if good.sum() < FEWEST:
         raise InputError(f"{int(good.sum())} voxel(s) have enough signal; a data set teaches its model from {FEWEST} on.")
     return good
