@@ -320,7 +320,7 @@ def prior_errors(size: str) -> dict:
         "shared alone": n.shared_sd(model, truth[:60], covariance[:60], shared),
         "noise": n.noise_sd(data.fids[phantom.mask], model),
         "subspace noise": n.noise_sd(data.fids[phantom.mask], model, method="subspace", per_voxel=True),
-        "correlation": n.noise_correlation(data.fids[phantom.mask], model, phantom.mask),
+        "neighbors": str(n.Kernel.of(data.fids, phantom.mask, n.free_space(model, data.fids.shape[-1]))),
         "fit": fit,
     }
 
