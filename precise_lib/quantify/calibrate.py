@@ -1,4 +1,4 @@
-r"""The data set teaches its signal model: dead time, frequency, width and lineshape of each line, from all voxels together.
+r"""The data set teaches its signal model: dead time, and frequency, width and lineshape of each line.
 
 These terms g (`terms`) are common to all voxels; amplitudes, shift, broadening and phase are each voxel's own.
 Gauss-Newton on the likelihood of all FIDs: with the slopes J_v by a voxel's own parameters and K_v by the common ones,
@@ -19,8 +19,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.stats import chi2
 
-from precise_lib.estimate import noise
 from precise_lib.estimate.fit import FitResult, fit_fids
+from precise_lib.estimate.noise_model import Noise
 from precise_lib.quantify import mismatch, pooled
 from precise_lib.quantify.mismatch import Reason
 from precise_lib.quantify.pooled import Pooled
@@ -176,19 +176,21 @@ class Calibration:
     moved: np.ndarray | None = None
 
 
-def calibrate(fids, model: SignalModel, zero_filled: int = 0, only: list[Term] | None = None) -> Calibration:
-    """What FIDs (V, t) of a data set teach of their signal model.
+def calibrate(fids, model: SignalModel, noise: Noise, only: list[Term] | None = None) -> Calibration:
+    """What FIDs (V, t) of a data set teach of their signal model; `noise` is theirs.
 
     `only` these terms are estimated, whatever the residual says. `InputError` where too few voxels have signal.
     """
-    fids = np.asarray(fids, complex)
+    zero_filled, color = noise.zero_filled, None if noise.density is None else noise
+    fids = np.asarray(fids, complex) / noise.sigma[:, None]
     fit = fit_fids(fids, model)
-    good = pooled.representative(fids, fit, model, zero_filled)
-    rows = np.flatnonzero(good)[:: -(-int(good.sum()) // pooled.MOST)]
+    rows = np.flatnonzero(pooled.representative(fids, fit, model))
+    rows = rows[:: -(-len(rows) // pooled.MOST)]
     fids, fit = fids[rows], pooled.chosen(fit, rows)
-    before = pooled.pool(fids, fit, model, zero_filled)
-    # noise as the average over voxels sees it: more than that of one voxel where voxels share it
-    sigma = max(float(noise.noise_sd(fids, model, zero_filled)), before.sigma * np.sqrt(len(fids)))
+    before = pooled.pool(fids, fit, model, zero_filled, color)
+    # noise as the average over voxels sees it, at the lines: more than that of one voxel where voxels share it
+    at_lines = noise.at(model.frequencies_hz * model.acquisition.dwell_time_s).mean()
+    sigma = float(max(1.0, before.sigma * np.sqrt(len(fids))) * np.sqrt(at_lines))
     teacher, found = Teacher(fids, model, sigma, zero_filled), only or terms(model)
     at = teacher.normal(fit, found, np.zeros(len(found)))
     score_p = float(chi2.sf(at.gradient @ np.linalg.solve(at.information, at.gradient) / sigma**2, len(found)))
@@ -208,7 +210,7 @@ def calibrate(fids, model: SignalModel, zero_filled: int = 0, only: list[Term] |
         values[keep] = teacher.climb(own, values[keep]).values
     calibrated = changed(teacher.given, peak.terms, values)
     new = teacher.fit(calibrated)
-    after = pooled.pool(fids, new, calibrated, zero_filled)
+    after = pooled.pool(fids, new, calibrated, zero_filled, color)
     moved = calibrated.concentrations(new.amplitudes).mean(0) / model.concentrations(fit.amplitudes).mean(0) - 1
     left = None if after.is_noise else mismatch.likeliest(after, calibrated, new)
     return Calibration(

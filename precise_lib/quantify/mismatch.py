@@ -1,8 +1,8 @@
 """The likeliest reason why a pooled residual is no noise: a library of what each imperfection leaves of a fit.
 
 Each imperfection of the signal (`simulate.imperfections`) is put on the mean voxel, without noise, and fitted with the
-signal model at hand: what the fit leaves is its shape. The pooled residual is explained by the shapes of each reason in
-turn, as many as pay for themselves (log of the number of samples each: BIC), and the reason that explains most is named.
+signal model at hand: what the fit leaves is its shape. The pooled residual is explained by the shapes of each reason
+in turn, as many as pay for themselves (log of the number of samples each: BIC); the reason that explains most is named.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def library(model: SignalModel, amplitudes, broadening_hz: float) -> list[tuple[
 
 
 def explained(residual, shapes, sigma: float, price: float) -> float:
-    """What shapes (n, t) gain on a residual (t,) of noise SD `sigma`, one after the other while they pay `price` each."""
+    """What shapes (n, t) gain on a residual (t,) of noise SD `sigma`, one by one while each pays its `price`."""
     rest, free, gain = residual.astype(complex), shapes.astype(complex), 0.0
     for _ in range(len(shapes)):
         size = (np.abs(free) ** 2).sum(-1)

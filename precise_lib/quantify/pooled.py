@@ -1,9 +1,9 @@
 """What the residuals of all voxels say together: one voxel at an SNR of 12 cannot tell, four hundred can.
 
-The residual of each voxel's fit is turned back by the shift and phase of that voxel, so that what the signal model lacks
-adds up, and averaged; noise falls by the root of the number of voxels. The average is tested as the residual of a single
-voxel is (`flags.residual_p`): energy, and the strongest line of two widths. Its noise level comes from its own
-signal-free samples, so that noise which voxels share does not count as signal.
+The residual of each voxel's fit is turned back by the shift and phase of that voxel, so that what the signal model
+lacks adds up, and averaged; noise falls by the root of the number of voxels. The average is tested as the residual of
+a single voxel is (`flags.residual_p`): energy, and the strongest line of two widths. Its noise level comes from its
+own signal-free samples, so that noise which voxels share does not count as signal.
 """
 
 from __future__ import annotations
@@ -16,11 +16,14 @@ from scipy.stats import chi2
 from precise_lib.errors import InputError
 from precise_lib.estimate import noise
 from precise_lib.estimate.fit import FitResult
+from precise_lib.estimate.noise_model import Noise
 from precise_lib.quantify import flags
 from precise_lib.signal.model import SignalModel
+from precise_lib.signal.noise import water_snr
 
 ALARM = 1e-3  # chance that noise alone makes the pooled residual significant
 FEWEST = 8  # voxels; of fewer the average tells little that they do not tell themselves
+NOISE = 26.0  # power of the strongest line in noise alone, 99.9 %
 FAR = 4.0  # times the median of the strongest line in a residual: an artifact of that voxel
 MOST = 512  # voxels that are pooled: enough to see what moves a map by a percent, and a bounded time
 
@@ -48,8 +51,7 @@ class Pooled:
 
 def _rest(fids, fit: FitResult, model: SignalModel, which=slice(None)) -> np.ndarray:
     """What fits leave of the samples `which` of their FIDs."""
-    described = model.fids(fit.amplitudes, fit.shift_hz, fit.broadening_hz, fit.phase_rad)
-    return np.asarray(fids) - described[:, which]
+    return np.asarray(fids) - model.fids(fit.amplitudes, **fit.nuisance(model))[:, which]
 
 
 def turned_back(fids, fit: FitResult, model: SignalModel) -> np.ndarray:
@@ -65,34 +67,35 @@ def has_offset(fids, fit: FitResult, model: SignalModel, sigma: float, zero_fill
     return bool(late.any() and np.abs(mean.sum()) ** 2 / late.sum() / sigma**2 > chi2.isf(ALARM, 2))
 
 
-def pool(fids, fit: FitResult, model: SignalModel, zero_filled: int = 0) -> Pooled:
-    """The `Pooled` residual of FIDs (V, t) under their fit; the last `zero_filled` points do not count."""
+def pool(fids, fit: FitResult, model: SignalModel, zero_filled: int = 0, color: Noise | None = None) -> Pooled:
+    """The `Pooled` residual of FIDs (V, t) of one noise level under their fit; `color`: noise that is not white."""
     mean = turned_back(fids, fit, model).mean(0)
     sigma = noise.noise_sd(mean[None], model, zero_filled)
-    none = FitResult(np.zeros((1, len(model.names))), *np.zeros((4, 1)), np.ones(1, bool))
-    rest = flags.residual(mean[None], none, model, zero_filled)
-    p = flags.residual_p(rest, model, sigma, flags.free_samples(model, 1, zero_filled), zero_filled)
+    nothing = FitResult(**{name: np.zeros_like(values[:1]) for name, values in vars(fit).items()})
+    rest = flags.residual(mean[None], nothing, model, zero_filled, color)
+    free = noise.count(noise.free_space(model, len(mean) - zero_filled))
+    efficiency = 1.0 if color is None else color.efficiency
+    known = 2 * free * noise.MAD_EFFICIENCY * efficiency
+    p = flags.residual_p(rest, model, np.array([sigma]), known, zero_filled, efficiency)
     k = int(rest.line[0].argmax())
     ppm = model.carrier_ppm + rest.frequency_hz[0, k] / model.acquisition.spectrometer_frequency_mhz
     offset = has_offset(fids, fit, model, sigma, zero_filled)
     return Pooled(mean, sigma, len(fids), float(p[0]), float(rest.line[0, k] / sigma**2), float(ppm), offset)
 
 
-def representative(fids, fit: FitResult, model: SignalModel, zero_filled: int = 0) -> np.ndarray:
-    """(V,) bool: voxels fit to teach the data set's model: their fit converged, and water stands out of the noise.
+def representative(fids, fit: FitResult, model: SignalModel) -> np.ndarray:
+    """(V,) bool: voxels fit to teach the data set's model, of FIDs (V, t) in units of their noise SD.
 
-    Voxels with an artifact of their own leave far more than the median voxel does. To leave out whatever is flagged
-    would choose the voxels whose noise hides most of a mismatch, and teach too little of it.
+    Their fit converged, water stands out of the noise, and they do not leave far more than the median voxel does: that
+    is an artifact of their own. To leave out whatever is flagged would choose the voxels whose noise hides most of a
+    mismatch, and teach too little of it.
     """
-    sigma = noise.noise_sd(fids, model, zero_filled)
-    snr, failed = (flag.hits for flag in flags.fit_flags(model, fit, sigma))
-    rest = flags.residual(fids, fit, model, zero_filled)
-    free = flags.free_samples(model, len(fids), zero_filled)
-    odd = flags.residual_p(rest, model, sigma, free, zero_filled) < flags.FALSE_ALARM
-    far = (rest.line > FAR * np.median(rest.line, 0)).any(-1) | (rest.energy > FAR / 2 * np.median(rest.energy))
-    good = ~snr & ~failed & ~(odd & far)
+    rest = flags.residual(fids, fit, model)
+    far = (rest.line > FAR * np.median(rest.line, 0)) & (rest.line > NOISE)
+    good = fit.converged & (water_snr(model, fit.amplitudes, 1.0) >= flags.FIT_SNR) & ~far.any(-1)
     if good.sum() < FEWEST:
-        raise InputError(f"{int(good.sum())} voxel(s) have enough signal; a data set teaches its model from {FEWEST} on.")
+        said = f"{int(good.sum())} voxel(s) have enough signal"
+        raise InputError(f"{said}; a data set teaches its model from {FEWEST} on.")
     return good
 
 

@@ -129,7 +129,7 @@ def _own_frequencies(model, hz):
 
     def change(r, p):
         ppm = 0.0 if p is None else hz * pattern[p % 3] / mhz
-        rows = rows_of(r) + [ppm, 0, 0, 0] if r.lines else ()
+        rows = rows_of(r) + np.array([ppm, 0, 0, 0]) if r.lines else ()
         return replace(r, ppm=r.ppm + ppm, lines=tuple(map(tuple, rows)))
 
     return _with_lines(model, change)
@@ -142,7 +142,7 @@ def second_line(model: SignalModel, ppm: float, which: int = 0) -> SignalModel:
         if p != which:
             return r
         half = rows_of(r) * [1, 0.5, 0.5, 1]
-        return replace(r, lines=tuple(map(tuple, np.concatenate([half, half + [ppm, 0, 0, 0]]))))
+        return replace(r, lines=tuple(map(tuple, np.concatenate([half, half + np.array([ppm, 0, 0, 0])]))))
 
     return _with_lines(model, change)
 
@@ -220,11 +220,12 @@ def _coils(model, clean, noise, n, rng):
     return clean * np.abs(weight) / np.sqrt(int(n)), noise
 
 
+_OWN = {"taught": True, "per_line": True}
 _ALL = (
     Imperfection("dead time", "a dead time before the first sample", "ms", (0.3, 0.6, 1.0), _dead_time, taught=True),
-    Imperfection("T2* per line", "widths that differ between lines", "share", (0.1, 0.4), _own_widths, taught=True, per_line=True),
-    Imperfection("lineshape", "a lineshape that is not Lorentzian", "Hz", (8.0, 15.0), _gaussian, taught=True, per_line=True),
-    Imperfection("line shifts", "lines at other frequencies", "Hz", (2.0, 4.0), _own_frequencies, taught=True, per_line=True),
+    Imperfection("T2* per line", "widths that differ between lines", "share", (0.1, 0.4), _own_widths, **_OWN),
+    Imperfection("lineshape", "a lineshape that is not Lorentzian", "Hz", (8.0, 15.0), _gaussian, **_OWN),
+    Imperfection("line shifts", "lines at other frequencies", "Hz", (2.0, 4.0), _own_frequencies, **_OWN),
     Imperfection("second line", "a second line of a metabolite", "ppm", (0.10, 0.17), second_line),
     Imperfection("lipid", "lipid under or near lactate", "of water", (0.05, 0.2), _lipid, lambda m, s: np.array([s])),
     Imperfection("hump", "a broad baseline", "% of the height of water", (1.0, 4.0), _hump, _hump_amplitude),

@@ -42,7 +42,9 @@ def test_saturation_and_labeled_water_change_amplitudes_by_known_factors():
     # exp(-400 / T1) of 320, 64, 146 and 297 ms are .2865, .00193, .0646 and .2600; (1 - E) / (1 - E / 2) over water's
     assert imperfections.saturation(MODEL, 0.4) == pytest.approx([1, 1.1996, 1.1607, 1.0213], abs=2e-4)
     found = simulate([("labeled water", 1.5)], MODEL, GRID[:1, :1, :1], np.inf)
-    assert fit_fids(found.fids.reshape(1, -1), MODEL).amplitudes[0] == pytest.approx(AMPLITUDES * [1.5, 1, 1, 1], abs=1e-4)
+    assert fit_fids(found.fids.reshape(1, -1), MODEL).amplitudes[0] == pytest.approx(
+        AMPLITUDES * [1.5, 1, 1, 1], abs=1e-4
+    )
 
 
 @pytest.mark.parametrize("name", ["Hamming filter", "zero filling"])
@@ -62,7 +64,9 @@ def test_filters_in_space_keep_the_noise_level_and_make_neighbors_alike(name):
 
 def test_a_new_entry_is_one_line(monkeypatch):
     monkeypatch.setitem(
-        IMPERFECTIONS, "half", imperfections.Imperfection("half", "half", "", (1.0,), weights=lambda m, s: np.full(4, 0.5))
+        IMPERFECTIONS,
+        "half",
+        imperfections.Imperfection("half", "half", "", (1.0,), weights=lambda m, s: np.full(4, 0.5)),
     )
     found = simulate([("half", 1.0), ("dead time", 0.3)], MODEL, GRID[:1, :1, :1], np.inf)
     assert fit_fids(found.fids.reshape(1, -1), found.right).amplitudes[0] == pytest.approx(AMPLITUDES / 2, abs=1e-4)
