@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,8 +28,8 @@ class Request:
     forced: bool  # the way was asked for: its failure is an error
     repeats: int
     seed: int
+    own: dict
     asked: bool = True  # whether the estimator was asked for by name
-    own: dict = field(default_factory=dict)
 
     @property
     def uses(self) -> frozenset[str]:
@@ -73,7 +73,7 @@ def checked(estimator, mri, lam, errors, repeats, seed, omega_max, own=None) -> 
     if lam is None and "lambda" in uses:
         lam = getattr(method, "lam", 0.01)
     way = errors or ("closed" if known else "none")
-    return Request(estimator, lam, cap, way, errors is not None, repeats, seed, asked, own)
+    return Request(estimator, lam, cap, way, errors is not None, repeats, seed, own, asked)
 
 
 def _parse_lambda(lam, method):
