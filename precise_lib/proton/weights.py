@@ -90,9 +90,8 @@ class Quantifier(Trained):
     folder, config_class = "quantify", QuantifyConfig
 
     def quantify(self, fids) -> np.ndarray:
-        """Concentrations (V, 16) in mM of FIDs (V, 4096) at 4 kHz, in the order of `brain.METABOLITES`.
-
-        They are NaN where the network finds no water reference; errors as in `of_fids`.
+        """Concentrations (V, 16) in mM, in the order of `brain.METABOLITES`, of FIDs (V, 4096) at 4 kHz; NaN where the
+        network finds no water reference; errors as in `of_fids`.
         """
         return self.of_fids(fids).astype(float)
 

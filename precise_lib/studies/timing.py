@@ -54,9 +54,8 @@ def cube(side: int = 11, snr: float = 10.0, seed: int = 1) -> MRSI:
 
 
 def per_voxel_fit(fids: np.ndarray, model: SignalModel) -> np.ndarray:
-    """Amplitudes (V, M), one FID at a time by `scipy.optimize.least_squares` from the nominal start.
-
-    Numeric Jacobian, small shifts only; the yardstick of speed in claim P5.
+    """Amplitudes (V, M), one FID at a time by `scipy.optimize.least_squares` from the nominal start, with a numeric
+    Jacobian and for small shifts only; the yardstick of speed in claim P5.
     """
     m = len(model.names)
 
@@ -127,10 +126,8 @@ def amares_amplitudes(fids, model: SignalModel) -> np.ndarray:
 
 
 def seconds_per_fid(sve, fids: np.ndarray, model: SignalModel, n_slow: int = 40) -> dict[str, float]:
-    """Seconds a FID of SVE (a callable) and of three fits, one after the other in this process.
-
-    All `fids` (V, t) are for SVE and the vectorized fit, `n_slow` of them for the fits that take one FID at a time.
-    Returns "per-voxel fit", "vectorized fit" and "SVE", and "pyAMARES" first where it is installed.
+    """Seconds a FID of `sve` and of the "vectorized fit", for all `fids` (V, t), and for `n_slow` of them of the
+    "per-voxel fit" and, first where it is installed, "pyAMARES"; one after the other in this process.
     """
     few = fids[:n_slow]
     times = {"pyAMARES": seconds(lambda: amares_amplitudes(few, model)) / n_slow} if amares_installed() else {}
