@@ -146,9 +146,7 @@ def human(
 
 
 def regions(phantom: Phantom, healthy: Phantom) -> dict[str, np.ndarray]:
-    """Masks (x, y, z) to evaluate by: the whole brain, the tissues where no lesion reaches, the lesions that are there;
-    the phantoms are with and without lesions, on one grid.
-    """
+    """Masks (x, y, z): the brain, tissues where no lesion reaches, lesions; phantoms with and without, on one grid."""
     with np.errstate(invalid="ignore"):
         changed = (phantom.concentrations != healthy.concentrations).any("metabolite").values
     untouched = phantom.mask & ~changed

@@ -83,28 +83,17 @@ def prior_knowledge(model: SignalModel, amplitude: float, slack_ppm: float = 0.4
     ppm = np.array([r.ppm for r in model.resonances]) - model.resonances[model.index(water)].ppm
     width = 1 / (np.pi * model.t2star_s)
     n = len(names)
-    rows = [
-        ["Index", *names],
-        ["Initial Values", *[""] * n],
-        ["amplitude", *[f"{amplitude / 3:g}"] * n],
-        ["chemicalshift", *(f"{p:g}" for p in ppm)],
-        ["linewidth", *(f"{w:g}" for w in width)],
-        ["phase", *("0" if name == water else water for name in names)],
-        ["g", *["0"] * n],
-        ["Bounds", *[""] * n],
-        ["amplitude", *['"(0, "'] * n],
-        ["chemicalshift", *(f'"({p - slack_ppm:g},{p + slack_ppm:g})"' for p in ppm)],
-        ["linewidth", *['"(1,100)"'] * n],
-        ["phase", *['"(-180,180)"'] * n],
-        ["g", *['"(0,1)"'] * n],
-    ]
-    return "\n".join(",".join(row) for row in rows) + "\n"
+    start = {"Index": names, "Initial Values": [""] * n, "amplitude": [f"{amplitude / 3:g}"] * n}
+    start |= {"chemicalshift": [f"{p:g}" for p in ppm], "linewidth": [f"{w:g}" for w in width]}
+    start |= {"phase": ["0" if name == water else water for name in names], "g": ["0"] * n}
+    shifts = [f'"({p - slack_ppm:g},{p + slack_ppm:g})"' for p in ppm]
+    bounds = {"Bounds": [""] * n, "amplitude": ['"(0, "'] * n, "chemicalshift": shifts}
+    bounds |= {"linewidth": ['"(1,100)"'] * n, "phase": ['"(-180,180)"'] * n, "g": ['"(0,1)"'] * n}
+    return "".join(",".join([name, *row]) + "\n" for part in (start, bounds) for name, row in part.items())
 
 
 def amares_amplitudes(fids, model: SignalModel) -> np.ndarray:
-    """Amplitudes (V, M) of FIDs (V, t), one pyAMARES fit each, Lorentzian lines with free widths; `InputError` without
-    it.
-    """
+    """Amplitudes (V, M) of FIDs (V, t), one pyAMARES fit of free widths each; `InputError` where not installed."""
     if not amares_installed():
         raise InputError("pyAMARES is not installed; 'pip install precise-lib[amares]' in an environment of its own.")
     import pyAMARES
