@@ -29,7 +29,7 @@ def fitted_spectra(fit: SpectrumFit, basis: BasisSet, points: slice) -> np.ndarr
 
 
 def denoised_spectra(denoiser: Denoiser, fids, points: slice = WINDOW) -> np.ndarray:
-    """Spectra (V, n), `points` of the plain FFT, made of noisy FIDs (V, t); `InputError` for a denoiser without them."""
+    """Spectra (V, n), `points` of the plain FFT, made of noisy FIDs (V, t); `InputError` for a denoiser without."""
     fids = np.atleast_2d(fids)
     numbers = np.arange(fids.shape[-1])
     places = np.searchsorted(numbers[denoiser.points], numbers[points])
