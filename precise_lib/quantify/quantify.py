@@ -16,12 +16,13 @@ import xarray as xr
 
 from precise_lib import NOTICE, __version__, estimate
 from precise_lib.errors import InputError
+from precise_lib.estimate.noise_model import Noise
 from precise_lib.estimate.registry import single_voxel
 from precise_lib.evaluate.closed_form import ErrorMaps
 from precise_lib.io import atomic
-from precise_lib.quantify import estimates, lesions, measurement, result
+from precise_lib.quantify import assumed, estimates, lesions, measurement, result
 from precise_lib.quantify.errors import ErrorModel, choose_settings, number
-from precise_lib.quantify.estimates import Smoothing
+from precise_lib.quantify.estimates import Estimates, Smoothing
 from precise_lib.quantify.flags import Flag
 from precise_lib.quantify.measurement import Measurement, Request
 
@@ -38,6 +39,7 @@ def quantify(
     repeats=100,
     seed=0,
     omega_max=None,
+    **scan,
 ) -> dict:
     """Quantify a NIfTI-MRS file; write maps, ``summary.json`` (whose content is returned) and ``result.nc`` into `out`.
 
@@ -57,21 +59,24 @@ def quantify(
     repeats, seed : of "montecarlo"
     omega_max : cap of Eq. 5, default `prior.OMEGA_MAX`; gray levels (0 to 1) that differ by more than
         1 / sqrt(omega_max) count as an edge
+    scan : how the data were taken, see `measurement.Scan`
 
     Raises `InputError` for anything wrong with files or options; then nothing is written.
     """
     started = time.perf_counter()
     request = measurement.checked(estimator, mri, lam, errors, repeats, seed, omega_max)
-    given = {"dmi": dmi, "mri": mri, "mask": mask, "out": out}
-    settings = {name: None if p is None else str(p) for name, p in given.items()} | {
-        "estimator": request.estimator,
-        "lambda": request.lam if "lambda" in request.uses or request.lam == "auto" else None,
-        "omega_max": request.omega_max if "lambda" in request.uses else None,
-        "model": None if model is None else str(model),
-    }
+    taken = measurement.Scan(**scan)
     with atomic.staged(out) as folder:
-        data = measurement.read(dmi, mri, mask, model, request.estimator)
-        read = time.perf_counter()
+        data = measurement.read(dmi, mri, mask, model, request, taken)
+        request, read = data.request, time.perf_counter()
+        given = {"dmi": dmi, "mri": mri, "mask": mask, "out": out}
+        settings = {name: None if p is None else str(p) for name, p in given.items()} | {
+            "estimator": request.estimator,
+            "lambda": request.lam if "lambda" in request.uses or request.lam == "auto" else None,
+            "omega_max": request.omega_max if "lambda" in request.uses else None,
+            "model": None if model is None else str(model),
+            "scan": taken.set,
+        }
         found = estimated(request, data)
         times = {"read": read - started, "estimate": time.perf_counter() - read}
         summary = judged_and_written(folder, request, data, found, settings)
@@ -89,6 +94,8 @@ class Estimated:
     method: object
     errors: ErrorModel
     maps: xr.DataArray
+    flags: list[Flag]
+    said: list[str]  # of the flags, worth a warning
     settings: np.ndarray | None = None
     choice: dict | None = None
 
@@ -98,9 +105,13 @@ def estimated(request: Request, data: Measurement) -> Estimated:
     series, model = data.series, data.series.model
     method = estimate.make(request.estimator, **request.options(data.network))
     single = single_voxel(method, model)
-    known = estimates.estimate(series, single, data.zero_filled)
-    smoothing = Smoothing.of(method.smoother, series) if hasattr(method, "smoother") else None
-    errors, settings, choice = ErrorModel(known, smoothing), None, None
+    noise = None
+    with suppress(InputError):  # who asks for errors or flags is told
+        noise = Noise.of(series, data.zero_filled)
+    known = estimates.estimate(series, single, data.zero_filled, noise)
+    flags, said, sound = flagged(known, method)
+    smoothing = Smoothing.of(method.smoother, series, sound) if hasattr(method, "smoother") else None
+    errors, settings, choice = ErrorModel(known, smoothing, sound), None, None
     failed = int((~known.fit.converged).sum()) if hasattr(single, "fit") else 0
     if request.lam == "auto":
         settings, choice = choose_settings(errors, method.values)
@@ -111,11 +122,10 @@ def estimated(request: Request, data: Measurement) -> Estimated:
     elif single is method:
         maps = series.to_maps(model.concentrations(known.amplitudes), request.estimator)
     else:
-        each = [method(series[i]) for i in range(len(series))]
-        values = [np.moveaxis(m.values, 0, -1)[u] for m, u in zip(each, series.usable, strict=True)]
-        failed = sum(m.attrs.get("not_converged", 0) for m in each)
-        maps = series.to_maps(np.concatenate(values), request.estimator)
-    return Estimated(method, errors, maps.assign_attrs(not_converged=failed), settings, choice)
+        mixed = sound if "neighbors" in request.uses else None
+        values, lost = zip(*(known.of_frame(method, i, mixed) for i in range(len(series))), strict=True)
+        failed, maps = sum(lost), series.to_maps(np.concatenate(values), request.estimator)
+    return Estimated(method, errors, maps.assign_attrs(not_converged=failed), flags, said, settings, choice)
 
 
 def judged_and_written(folder, request: Request, data: Measurement, found: Estimated, settings: dict) -> dict:
@@ -128,10 +138,10 @@ def judged_and_written(folder, request: Request, data: Measurement, found: Estim
     }
     error_maps, how, warnings = judged(request, data, found)
     risk = lesions_left(request, found)
-    flags, said = flagged(found)
+    flags = found.flags
     dataset = result.assemble(maps, found.errors, error_maps, flags)
     files = result.write(folder, dataset, series.affine)
-    warnings = [*data.warnings, *warnings, *([risk["sentence"]] if risk else []), *said]
+    warnings = [*data.warnings, *warnings, *([risk["sentence"]] if risk else []), *found.said]
     warnings += measurement.remarks(data, counts, request.estimator, settings["mri"], request.lam)
     return {
         "notice": NOTICE,
@@ -141,6 +151,7 @@ def judged_and_written(folder, request: Request, data: Measurement, found: Estim
         "signal_model_hash": model.hash,
         "weights": None if data.network is None else {"name": data.network.name, "sha256": data.network.hash},
         "counts": counts,
+        "acquisition": assumed.about(data, settings["scan"], found.errors.estimates.amplitudes),
         "units": maps.attrs["units"],
         "files": files["conc"],
         "lambda_choice": found.choice,
@@ -170,12 +181,12 @@ def judged(request: Request, data: Measurement, found: Estimated) -> tuple[Error
     if maps is None:
         return None, {"method": "none", "how": "not asked for"}, warnings
     model = errors.model
-    excess = zip(model.names, errors.excess.round(4).tolist(), strict=True) if closed else ()
+    excess = zip(model.names, np.median(errors.excess, 0).round(4).tolist(), strict=True) if closed else ()
     how = {
         "method": "closed form" if closed else "monte carlo",
         "how": result.explained(maps, errors, request.estimator, request.repeats if repeated else None),
-        "noise_sd": float(f"{errors.sigma:.6g}"),
-        "noise_samples": "late, or outside the signal subspace; one level for all voxels and frames",
+        "noise_sd": float(f"{errors.noise.level:.6g}"),
+        "noise_samples": "late, or outside the signal subspace; median over voxels and frames",
         "sd_relative_error_of_probing": number(maps.probing_error),
         "repeats": request.repeats if repeated else None,
         "seed": request.seed if repeated else None,
@@ -191,7 +202,7 @@ def lesions_left(request: Request, found: Estimated) -> dict | None:
     errors, settings, model = found.errors, found.settings, found.errors.model
     smoothing = errors.smoothing
     if smoothing is None and hasattr(found.method, "approaches"):
-        smoothing = Smoothing.of(found.method.approaches, errors.series)
+        smoothing = Smoothing.of(found.method.approaches, errors.series, errors.sound)
         settings = np.full(len(model.names), found.method.lam)
     if smoothing is None or "mri" not in request.uses:
         return None
@@ -202,13 +213,15 @@ def lesions_left(request: Request, found: Estimated) -> dict | None:
     return lesions.false_negative(smoother, water, named)
 
 
-def flagged(found: Estimated) -> tuple[list[Flag], list[str]]:
-    """Flags, and the sentences that are worth a warning."""
+def flagged(known: Estimates, method) -> tuple[list[Flag], list[str], np.ndarray]:
+    """Flags, the sentences that are worth a warning, and the voxel-frames (N,) that tell about others."""
     try:
-        flags = found.errors.flags(found.method)
+        flags = known.flags(method)
     except InputError as problem:
-        return [], [f"Nothing was checked: {problem}"]
-    return flags, [flag.sentence for flag in flags if flag.worth_saying]
+        return [], [f"Nothing was checked: {problem}"], known.sound([])
+    said = {flag.reason: flag.sentence for flag in flags if flag.worth_saying}
+    mirrored = known.mirrored() if {"residual", "negative"} & set(said) else None
+    return flags, [*said.values(), *([mirrored] if mirrored else [])], known.sound(flags)
 
 
 def peak_memory_mib() -> int | None:

@@ -37,14 +37,14 @@ def assemble(maps: xr.DataArray, errors: ErrorModel, found: ErrorMaps | None, fl
         if found.bias is not None:
             out["bias"] = series.to_maps(np.abs(found.bias), "bias")
     with np.errstate(divide="ignore", invalid="ignore"):
-        snr = height / np.float64(sigma * np.sqrt(n))
+        snr = height / (sigma * np.sqrt(n))
     for name, values in {"snr": snr, **known.distortions}.items():
         out[name] = dims, series.on_grid(values)
     if flags:
         hits = np.stack([series.on_grid(flag.hits, False) for flag in flags])
         out = out.assign(flags=(("reason", *dims), hits.astype(np.uint8)))
         out = out.assign_coords(reason=[flag.reason for flag in flags])
-    return out.assign_attrs(units=maps.attrs["units"], noise_sd=sigma, n_measured=n)
+    return out.assign_attrs(units=maps.attrs["units"], noise_sd=float(np.median(sigma)), n_measured=n)
 
 
 def write(folder, result: xr.Dataset, affine) -> dict[str, list[str]]:

@@ -1,8 +1,4 @@
-"""Results of the last full-size run, ``data/results/claims.json``: printed, and compared with those of a new run.
-
-``precise results NEW KEPT`` replaces KEPT by NEW, unless something differs beyond its spread:
-then it says what, leaves KEPT alone and ends with code 1. ``--accept`` replaces it all the same.
-"""
+"""Results of the last full-size run, ``data/results/claims.json``: printed, and compared with those of a new run."""
 
 from __future__ import annotations
 
@@ -11,6 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from precise_lib.errors import InputError, reason
+from precise_lib.evaluate.claims import counted
 from precise_lib.evaluate.records import PAPERS, SYMBOLS, Record, load_claims
 from precise_lib.io.atomic import write_bytes
 from precise_lib.io.shipped import data_path
@@ -22,11 +19,8 @@ FILE = ("results", "claims.json")
 def read_results(path: str | Path | None = None) -> list[Record]:
     """Records of a file that `claims.write_results` wrote; by default those that come with the package.
 
-    Verdicts are not read but follow from the tolerances that ``claims.yaml`` has now.
-
-    Raises
-    ------
-    InputError : there is no such file, or it is not one of results
+    Verdicts are not read but follow from the tolerances that ``claims.yaml`` has now. Raises `InputError` where there
+    is no such file, or it is not one of results.
     """
     try:
         path = data_path(*FILE) if path is None else Path(path)
@@ -51,12 +45,13 @@ def table(records: list[Record], width: int = 100) -> str:
             paper_says = "" if claim.paper_value is None else f" [paper: {claim.paper_text}]"
             lines += textwrap.wrap(f"{head} - {claim.statement}{paper_says}", width, subsequent_indent=" " * 6)
             for r in of[claim.id]:
-                text = f"{r.part or 'measured'}: {r.text}, {r.verdict} ({claim.tolerance_of(r.part)})"
+                text = (
+                    f"{r.part or 'measured'}: {r.text}, {r.verdict} {r.side}".strip()
+                    + f" ({claim.tolerance_of(r.part)})"
+                )
                 lines += textwrap.wrap(text, width, initial_indent=" " * 6, subsequent_indent=" " * 8)
-    counts = [claim.verdict(of[claim.id]) for claim in claims.values()]
-    said = ", ".join(f"{counts.count(v)} {v}" for v in SYMBOLS if counts.count(v))
     latest = max((r.time for r in records), default="never")
-    return "\n".join([f"Of {len(claims)} claims: {said}.", f"Last measured: {latest}.", *lines])
+    return "\n".join([*textwrap.wrap(counted(claims, of), width), f"Last measured: {latest}.", *lines])
 
 
 def half_width(record: Record) -> float:
@@ -111,11 +106,8 @@ def replace(new: Path, kept: Path, accept: bool = False) -> tuple[list[Differenc
     """Compare two files of results, and put `new` in the place of `kept` where nothing speaks against it.
 
     Returns the `differences` and whether `kept` was replaced: always where there was none, or with `accept`; else only
-    if no difference asks for a decision. A `kept` file that cannot be read is replaced with `accept` alone.
-
-    Raises
-    ------
-    InputError : `new` cannot be read, or `kept` cannot and `accept` is False; nothing is written
+    if no difference asks for a decision. Raises `InputError` where `new` cannot be read, or `kept` cannot and `accept`
+    is False; nothing is written then.
     """
     records, kept = read_results(new), Path(kept)
     said = []
