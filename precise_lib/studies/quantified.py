@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
 from scipy.stats import norm
@@ -15,7 +16,7 @@ from scipy.stats import norm
 from precise_lib import show
 from precise_lib.evaluate import regression
 from precise_lib.evaluate.montecarlo import bootstrap_interval
-from precise_lib.proton import scores
+from precise_lib.proton import figures, scores
 from precise_lib.proton.brain import BLIND_RMSE_MM, LARGEST_MM, METABOLITES
 
 TRIO = ("sI", "NAAG", "NAA")  # the paper's examples of a weak, a middling and a strong metabolite
@@ -93,6 +94,52 @@ def predicted(best: xr.Dataset, share: xr.Dataset, names: Sequence[str] = TRIO) 
     return show.table(head, rows)
 
 
+def overestimates(found: xr.Dataset, source: str, names: Sequence[str]) -> tuple[float, float, float]:
+    """`scores.overestimates` of a source over the noisy spectra, for some metabolites together."""
+    own = found.estimate.sel(metabolite=list(names))
+    return scores.overestimates(own.sel(source="noisy"), own.sel(source=source), LARGEST_MM.sel(metabolite=list(names)))
+
+
 def slopes(regressions: Mapping[str, xr.Dataset], names: Sequence[str] = TRIO) -> list[list]:
     """Rows of a table: each source with its slopes of some metabolites."""
     return [[s, *(float(line.slope.sel(metabolite=m)) for m in names)] for s, line in regressions.items()]
+
+
+def reading_rows(reading: str, regressions: Mapping[str, xr.Dataset], best: xr.Dataset) -> list[list]:
+    """Rows of a table for one reading of the SNR: slopes of `TRIO` and the RMSE of the first of them in mM, as
+    measured, and of the best linear estimate (`scores.best_possible`)."""
+    sources = [s for s in regressions if s != "2D"]
+    rows = [[reading, *row, regressions[row[0]].rmse.sel(metabolite=TRIO[0])]
+            for row in slopes({s: regressions[s] for s in sources})]  # fmt: skip
+    ideal = [float(best.slope.sel(metabolite=m)) for m in TRIO]
+    left = np.sqrt(1 - ideal[0]) * BLIND_RMSE_MM.sel(metabolite=TRIO[0])
+    return [*rows, [reading, "best linear (least error)", *ideal, left]]
+
+
+def range_figure(noisy: xr.Dataset, ratio: Mapping, share: Mapping, best: xr.DataArray, order):
+    """Figure of what the range buys, by metabolite in `order`: RMSE over that of the noisy fits (whose line is
+    `noisy`), shares in the middle third and above the maximum, each beside the best linear estimate of slopes `best`.
+    """
+    at = {"metabolite": list(order)}
+    b, blind = best.sel(at).values, (BLIND_RMSE_MM / noisy.rmse).sel(at).values
+    fig, axes = plt.subplots(3, 1, figsize=(9.5, 7.2), sharex=True)
+    values = {s: r.ratio.sel(at).values for s, r in ratio.items()}
+    ends = {s: [r[f"ratio_{e}"].sel(at).values for e in ("low", "high")] for s, r in ratio.items()}
+    values |= {"best possible": np.sqrt(1 - b) * blind, "center of the range": blind}
+    figures.plot_by_metabolite(axes[0], values, order, ends)
+    theory = {"middle_third": normal_middle(b), "above_maximum": norm.sf(np.sqrt(3 / b))}
+    for ax, (name, expected) in zip(axes[1:], theory.items(), strict=True):
+        values = {s: v[name].sel(at).values for s, v in share.items()}
+        figures.plot_by_metabolite(ax, values | {"best possible": expected}, order)
+    axes[0].set(ylabel="RMSE / noisy", ylim=(0, 1.6))
+    axes[0].axhline(1, color="black", lw=0.8)
+    axes[1].set(ylabel="in the middle third", ylim=(0, 1))
+    axes[1].axhline(1 / 3, color="0.4", lw=0.8, ls="--")
+    axes[2].set(ylabel="above the largest", ylim=(0, None))
+    handles = {}
+    for ax in axes[:2]:
+        handles |= dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
+    handles["best linear (least error)"] = handles.pop("best possible")
+    handles["blind guess"] = handles.pop("center of the range")
+    fig.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=len(handles))
+    return fig
