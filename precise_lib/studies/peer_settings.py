@@ -57,8 +57,9 @@ class Peer:
 
 WIDTHS = (0.005, 0.01, 0.02, 0.04, 0.07, 0.12, 0.2)
 VARIATIONS = (0.2, 0.3, 0.5, 0.8, 1.2, 1.8, 2.7)
-LAMS = (0.3, 1.0, 1.8, 3.2, 5.6, 10.0, 18.0, 32.0)
-BOWSHER = {"base": "fit", "tau": np.inf, "slack": 0.0}
+LAMS = (1.0, 1.8, 3.2, 5.6, 10.0, 18.0)
+FIXED = {"base": "fit"}
+BOWSHER = FIXED | {"tau": np.inf, "slack": 0.0}
 PEERS = (
     Peer("fourier", "fourier"),
     Peer("fit", "fit"),
@@ -71,21 +72,21 @@ PEERS = (
     ),
     Peer("fit-guided", "fit-guided", "eps", 0.01, (1e-5, 1e-4, 1e-3, 3e-3, 0.03, 0.1, 1.0)),
     Peer("fit-guided, 5 voxels", "fit-guided", "eps", None, (1e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 1.0), {"radius": 2}),
-    Peer("fit-nlm", "fit-nlm", "width", "auto", WIDTHS),
-    Peer("fit-nlm, 3 voxels", "fit-nlm", "width", None, WIDTHS, {"window": 1}),
-    Peer("fit-nlm, 11 voxels", "fit-nlm", "width", None, WIDTHS, {"window": 5}),
-    Peer("fit-tv", "fit-tv", "lam", "auto", VARIATIONS),
-    Peer("fit-dtv", "fit-dtv", "lam", "auto", VARIATIONS),
-    Peer("fit-dtv, eta 0.03", "fit-dtv", "lam", None, VARIATIONS, {"eta": 0.03}),
-    Peer("fit-dtv, eta 0.3", "fit-dtv", "lam", None, VARIATIONS, {"eta": 0.3}),
+    Peer("fit-nlm", "fit-nlm", "width", "auto", WIDTHS, most_repeats=12),
+    Peer("fit-nlm, 3 voxels", "fit-nlm", "width", None, WIDTHS, {"window": 1}, 12),
+    Peer("fit-nlm, 11 voxels", "fit-nlm", "width", None, WIDTHS, {"window": 5}, 12),
+    Peer("fit-tv", "fit-tv", "lam", "auto", VARIATIONS, most_repeats=12),
+    Peer("fit-dtv", "fit-dtv", "lam", "auto", VARIATIONS, most_repeats=12),
+    Peer("fit-dtv, eta 0.03", "fit-dtv", "lam", None, VARIATIONS, {"eta": 0.03}, 12),
+    Peer("fit-dtv, eta 0.3", "fit-dtv", "lam", None, VARIATIONS, {"eta": 0.3}, 12),
     # Bowsher's prior is the adaptive one with a penalty that never opens.
-    Peer("bowsher", "adaptive", "lam", "auto", (), BOWSHER),
-    *(Peer(f"bowsher, k {k}", "adaptive", "lam", None, LAMS, BOWSHER | {"neighbors": k}) for k in (3, 4, 6)),
-    Peer("adaptive", "adaptive", "lam", "auto"),
+    Peer("bowsher", "adaptive", "lam", "auto", (), BOWSHER, 12),
+    *(Peer(f"bowsher, k {k}", "adaptive", "lam", None, LAMS, BOWSHER | {"neighbors": k}, 12) for k in (3, 4, 6)),
+    Peer("adaptive", "adaptive", "lam", "auto", most_repeats=12),
     *(
-        Peer(f"adaptive, k {k}, tau {t:g}", "adaptive", "lam", None, LAMS, {"base": "fit", "neighbors": k, "tau": t})
+        Peer(f"adaptive, k {k}, tau {t:g}", "adaptive", "lam", None, LAMS, FIXED | {"neighbors": k, "tau": t}, 6)
         for k in (3, 4, 6)
-        for t in (0.7, 1.0, 1.4, 2.0)
+        for t in (0.5, 0.7, 1.0, 1.4)
     ),
     Peer("precise", "precise", "lam", 0.01, (0.001, 0.002, 0.004, 0.02, 0.04, 0.1, 0.2)),
     # Under the shipped cap of 5.5 an MRI edge weaker than 1 / sqrt(5.5) = 0.43 of the range of gray is none.
