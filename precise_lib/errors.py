@@ -11,6 +11,11 @@ class InputError(ValueError):
     """
 
 
+def printable(text) -> str:
+    """Text from outside on one line, without what would steer a terminal or a page, or is half a character."""
+    return "".join(c if c.isprintable() else "\ufffd" for c in " ".join(str(text).split()))
+
+
 def reason(error: BaseException) -> str:
     """What an exception of Python, YAML or the system says, as part of a sentence: one line, no period."""
     if isinstance(error, OSError) and error.strerror:

@@ -65,6 +65,14 @@ class Curves:
         axes = tuple(range(1, self.stein.ndim - 1))
         return Curves(self.lams, **{name: None if x is None else x.mean(axes) for name, x in tables.items()})
 
+    @classmethod
+    def together(cls, curves: list[Curves]) -> Curves:
+        """Realizations (or frames) of several sets, one after the other."""
+        names = [f.name for f in fields(cls)[1:]]
+        tables = {name: [getattr(c, name) for c in curves] for name in names}
+        joined = {name: None if x[0] is None else np.concatenate(x, 1) for name, x in tables.items()}
+        return cls(curves[0].lams, **joined)
+
 
 def least(lams: np.ndarray, curve: np.ndarray) -> np.ndarray:
     """Where a curve (L, ...) over lambda is least: the vertex through the three lowest points in log lambda."""
@@ -77,13 +85,14 @@ def least(lams: np.ndarray, curve: np.ndarray) -> np.ndarray:
     return np.where(inner == best, vertex, lams[best])
 
 
-def curves(prior, sve, water: int, ratio_sd, lams=None, lattice=None, truth=None) -> Curves:
+def curves(prior, sve, water: int, ratio_sd, lams=None, lattice=None, truth=None, correlate=None) -> Curves:
     """Risk, cross-validation and bias over lambda, for one or many noise realizations.
 
     `prior`: (V, V) weights of Eq. 5, or setting -> linear map. `sve` (..., V, M) amplitudes and `ratio_sd`, the SD of
     amplitude / water by SVE; leading axes are realizations. `water` is the index of the reference, whose curves are
     zero. Voxels without positive water or with an unknown SD do not count. `lams` (L,) ascend from zero, by default
-    `GRID`; `lattice` is that of `smoother.lattices` with `sums_only`; `truth` (V, M) true ratios, for `error2`.
+    `GRID`; `lattice` is that of `smoother.lattices` with `sums_only`; `truth` (V, M) true ratios, for `error2`;
+    `correlate` as in `smoother.leverage_and_variance`, where neighbors share their noise.
     """
     lams = np.asarray(GRID if lams is None else lams, float)
     if len(lams) < 4 or lams[0] != 0 or (np.diff(lams) <= 0).any():
@@ -112,7 +121,7 @@ def curves(prior, sve, water: int, ratio_sd, lams=None, lattice=None, truth=None
         q = np.where(good & (total > 0), smooth / good_total, 0.0)
         # G_vv t_v^2 and sum_u G_vu^2 t_u^2
         noise = np.moveaxis(variance * np.where(good, w, 0) ** 2, -2, 0)
-        own, mixed = leverage_and_variance(solver, noise.reshape(len(noise), -1), lattice)
+        own, mixed = leverage_and_variance(solver, noise.reshape(len(noise), -1), lattice, correlate=correlate)
         mixed = np.moveaxis(mixed.reshape(noise.shape), 0, -2) / good_total**2
         own = own[:, None] * np.where(good, w, 0) / good_total
         residual2 = (q - single) ** 2

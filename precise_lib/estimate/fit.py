@@ -27,7 +27,8 @@ CHUNK = 1024  # voxels that advance together: bounds the memory at about 30 MB p
 class FitResult:
     """One row per FID: amplitudes (V, M), shift_hz, broadening_hz, phase_rad, sigma (V,), converged (V,) bool.
 
-    `sigma` is the SD of the residual per real channel, corrected for the parameters fitted.
+    `sigma` is the SD of the residual per real channel, corrected for the parameters fitted. `more` (V, P) are values of
+    what else the model has, in the order of `SignalModel.common` after the first three.
     """
 
     amplitudes: np.ndarray
@@ -36,6 +37,12 @@ class FitResult:
     phase_rad: np.ndarray
     sigma: np.ndarray
     converged: np.ndarray
+    more: np.ndarray
+
+    def nuisance(self, model: SignalModel) -> dict[str, np.ndarray]:
+        """Everything but the amplitudes, (V,) each, by the names that `SignalModel.fids` takes."""
+        first = (self.shift_hz, self.broadening_hz, self.phase_rad)
+        return dict(zip(model.common, (*first, *self.more.T), strict=True))
 
 
 def default_max_shift_hz(model: SignalModel) -> float:
@@ -141,7 +148,7 @@ class _Problem:
         phase = np.angle(np.exp(1j * (state.phase + np.pi * flip)))
         freedom = 2 * x.shape[1] - amplitudes.shape[1] - 3
         sigma = np.sqrt(np.maximum(left, 0) / max(freedom, 1))
-        result = FitResult(amplitudes * unit[:, None], *theta.T, phase, sigma * unit, converged)
+        result = FitResult(amplitudes * unit[:, None], *theta.T, phase, sigma * unit, converged, np.empty((len(x), 0)))
         return self.with_terms(x * unit[:, None], result) if len(self.model.common) > 3 else result
 
     def with_terms(self, x, first: FitResult) -> FitResult:
@@ -155,8 +162,9 @@ class _Problem:
         fits = [least_squares.refine(x[p] / unit[p, None], self.model, start[p], limits) for p in parts]
         theta, left, converged = (np.concatenate(values) for values in zip(*fits, strict=True))
         sigma = np.sqrt(left / (2 * x.shape[1] - theta.shape[1])) * unit
-        shift, broadening, phase = theta[:, m : m + 3].T
-        return FitResult(theta[:, :m] * unit[:, None], shift, broadening, phase, sigma, converged)
+        more = theta[:, m + 3 :]
+        more = np.where(np.array(self.model.common[3:]) == "gaussian_hz", np.sqrt(np.maximum(more, 0)), more)
+        return FitResult(theta[:, :m] * unit[:, None], *theta[:, m : m + 3].T, sigma, converged, more)
 
 
 def fit_fids(fids, model: SignalModel, max_shift_hz=None, max_iterations=30, tolerance=1e-4, n_jobs=-1) -> FitResult:

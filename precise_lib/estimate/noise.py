@@ -1,51 +1,37 @@
-"""Noise of measured FIDs: its level from samples free of signal, and how neighboring voxels share it."""
+"""Noise of measured FIDs: its level from samples free of signal, for a set, or for each voxel where levels differ."""
 
 from __future__ import annotations
 
 import numpy as np
+from scipy import fft
+from scipy.stats import norm
 
 from precise_lib.errors import InputError
 from precise_lib.estimate.fit import default_max_shift_hz
 from precise_lib.signal.model import SignalModel
+from precise_lib.signal.mrsi import Series
 
 DIED = 6  # T2* after which a line is gone: 0.25 % of it is left
 LATE_ENOUGH = 64  # time points that tell the noise level well
 FEWEST = 8
+MAD_EFFICIENCY = 0.37  # of the median absolute deviation as an estimate of a variance, under normal noise
+LEAST_SPREAD = 0.05  # relative SD of levels over voxels or frames below which one level serves all
+SIGNAL_P = 1e-4  # chance that a voxel of noise alone is taken for one with signal
 
 
-def noise_sd(fids, model: SignalModel, zero_filled: int = 0, per_voxel: bool = False, method: str = "auto"):
-    """SD of the real (and of the imaginary) part of the noise in one time sample, from samples free of signal.
+def free_space(model: SignalModel, n: int, method: str = "auto") -> slice | np.ndarray:
+    """Where FIDs of `n` points hold noise alone: a slice of time, or orthonormal directions (n, S).
 
-    1.4826 times the median absolute deviation of FIDs (V, t), made unbiased; (V,) by `per_voxel`. The `zero_filled`
-    points at the end do not count. `method`: "late" (after six T2*), "subspace" (what no FID of the model can be, over
-    its shifts and widths), or "auto", late where enough samples are. `InputError` where too few are left.
+    `method`: "late" (after six T2*), "subspace" (what no FID of the model can be, over its shifts and widths), or
+    "auto", late where enough samples are. `InputError` where fewer than `FEWEST` are left.
     """
-    fids = np.asarray(fids)[..., : fids.shape[-1] - zero_filled]
-    first = _first_late(model)
-    if method == "late" or (method == "auto" and fids.shape[-1] - first >= LATE_ENOUGH):
-        free = fids[..., first:]
-    else:
-        free = fids @ _outside(model, fids.shape[-1])
-    if free.shape[-1] < FEWEST:
-        raise InputError("The noise level cannot be estimated: too few time points are free of signal.")
-    parts = np.stack([free.real, free.imag], -2)
-    parts = np.abs(parts - np.median(parts, -1, keepdims=True))  # an offset is no noise
-    n = free.shape[-1]
-    # deviations from a median of n are too small by about 1 / n (Croux and Rousseeuw 1992); measured at n = 8 to 212
-    small = 1.06 + 2 / n
-    return 1.4826 * n / (n - small) * (np.median(parts, (-2, -1)) if per_voxel else float(np.median(parts)))
-
-
-def _first_late(model: SignalModel) -> int:
-    """First time point at which every line is gone."""
     a = model.acquisition
-    return max(0, int(np.ceil((DIED * model.t2star_s.max() - a.dead_time_s) / a.dwell_time_s)))
-
-
-def free_per_fid(model: SignalModel, n: int) -> int:
-    """How many complex samples of a FID of `n` points tell its noise level in `noise_sd`."""
-    late = n - _first_late(model)
-    return late if late >= LATE_ENOUGH else _outside(model, n).shape[1]
+    first = max(0, int(np.ceil((DIED * model.t2star_s.max() - a.dead_time_s) / a.dwell_time_s)))
+    late = method == "late" or (method == "auto" and n - first >= LATE_ENOUGH)
+    space = slice(first, n) if late else _outside(model, n)
+    if (n - first if late else space.shape[1]) < FEWEST:
+        raise InputError("The noise level cannot be estimated: too few time points are free of signal.")
+    return space
 
 
 def _outside(model: SignalModel, n: int) -> np.ndarray:
@@ -59,23 +45,84 @@ def _outside(model: SignalModel, n: int) -> np.ndarray:
     return u[:, int((s > 1e-3 * s[0]).sum()) :].conj()
 
 
-def noise_correlation(fids, model: SignalModel, usable, zero_filled: int = 0) -> float:
-    """Correlation of the noise of neighboring voxels, late in the FID: not zero after spatial filters or zero filling.
+def free_samples(fids, space: slice | np.ndarray) -> np.ndarray:
+    """Samples (V, S) of FIDs (V, t) that hold noise alone, see `free_space`."""
+    return fids[:, space] if isinstance(space, slice) else fids[:, : len(space)] @ space
 
-    `fids` (V, t) are those of `usable` (x, y, z). The largest of the three axes; zero without neighbors.
+
+def count(space: slice | np.ndarray) -> int:
+    """How many complex samples of each FID hold noise alone."""
+    return space.stop - space.start if isinstance(space, slice) else space.shape[1]
+
+
+def noise_sd(fids, model: SignalModel, zero_filled: int = 0, per_voxel: bool = False, method: str = "auto"):
+    """SD of the real (and of the imaginary) part of the noise in one time sample, from samples free of signal.
+
+    1.4826 times the median absolute deviation of FIDs (V, t), made unbiased; (V,) by `per_voxel`. The `zero_filled`
+    points at the end do not count; `method` and errors as in `free_space`.
     """
-    stop = fids.shape[-1] - zero_filled
-    first = max(0, min(_first_late(model), stop - LATE_ENOUGH))
-    late = fids[:, first:stop]
-    late = late - late.mean(-1, keepdims=True)
-    late /= np.sqrt((np.abs(late) ** 2).mean(-1, keepdims=True)) + np.finfo(np.float32).tiny
-    index = np.full(usable.shape, -1)
-    index[usable] = np.arange(len(fids))
-    found = [0.0]
-    for axis in range(3):
-        a, b = (np.take(index, np.arange(k, usable.shape[axis] - 1 + k), axis).ravel() for k in (0, 1))
-        both = np.flatnonzero((a >= 0) & (b >= 0))
-        parts = np.array_split(both, len(both) // 4096 + 1)
-        shared = np.concatenate([(late[a[i]].conj() * late[b[i]]).real.mean(-1) for i in parts])
-        found.append(float(np.median(shared)) if len(shared) else 0.0)
-    return max(found, key=abs)
+    fids = np.asarray(fids)
+    return _deviation(free_samples(fids, free_space(model, fids.shape[-1] - zero_filled, method)), per_voxel)
+
+
+def _deviation(free, per_voxel: bool):
+    """Unbiased SD of a real channel of samples (V, S)."""
+    parts = np.stack([free.real, free.imag], -2)
+    parts = np.abs(parts - np.median(parts, -1, keepdims=True))  # an offset is no noise
+    n = free.shape[-1]
+    # deviations from a median of n are too small by about 1 / n (Croux and Rousseeuw 1992); measured at n = 8 to 212
+    small = 1.06 + 2 / n
+    return 1.4826 * n / (n - small) * (np.median(parts, (-2, -1)) if per_voxel else float(np.median(parts)))
+
+
+def levels(series: Series, zero_filled: int = 0, efficiency: float = 1.0) -> np.ndarray:
+    """Noise SD of each voxel-frame, (N,): one for all, unless the samples free of signal show that levels differ.
+
+    They do where the data were divided by a receive profile, or the gain changed from frame to frame. What a frame, and
+    then a voxel, deviates from the others counts by the share of its variance that is no uncertainty of the estimate.
+    `efficiency`: independent samples over samples, below one where the noise is not white.
+    """
+    model = series.model
+    space = free_space(model, model.acquisition.n_samples - zero_filled)
+    common = _deviation(free_samples(series.sample(), space), False)
+    if not common > 0:
+        return np.full(series.usable.sum(), common)
+    own = np.concatenate([_deviation(free_samples(fids, space), True) for fids in series.chunks()])
+    off = np.log(np.maximum(own / common, 1e-6))
+    error = (4 * MAD_EFFICIENCY * efficiency * count(space)) ** -0.5
+    sizes = [part.stop - part.start for part in series.parts if part.stop > part.start]
+    frames = np.array([np.median(x) for x in np.split(off, np.cumsum(sizes)[:-1])])
+    center = np.repeat(_kept(frames, 1.25 * error / np.sqrt(np.median(sizes)), np.mean), sizes)
+    return common * np.exp(center + _kept(off - center, error, lambda x: np.median(x) / norm.isf(0.25) ** 2))
+
+
+def _kept(off, error: float, mean_square) -> np.ndarray:
+    """What of deviations (n,) of standard error `error` is no chance: zeros unless they spread more than that allows.
+
+    Over voxels the mean square is a robust one: single voxels with an artifact do not make the others differ.
+    """
+    middle = np.median(off)
+    spread = mean_square((off - middle) ** 2)
+    more, chance = spread - error**2, 4 * error**2 * np.sqrt(2 / (MAD_EFFICIENCY * len(off)))
+    return middle + (off - middle) * more / spread if more > max(LEAST_SPREAD**2, chance) else np.zeros(len(off))
+
+
+def with_signal(series: Series, zero_filled: int = 0) -> np.ndarray:
+    """Voxels (x, y, z) bool where a line stands out from noise in some frame: a mask for data that come without one.
+
+    The strongest line of the width of the model's, anywhere in the bandwidth; `flags` has the theory. With the default
+    2H model that is a water SNR of about 2.5. `InputError` where the noise level cannot be estimated.
+    """
+    model, sigma = series.model, levels(series, zero_filled)
+    n = model.acquisition.n_samples - zero_filled
+    decay, time = np.exp(-model.acquisition.time_s[:n] / model.t2star_s.max()), model.acquisition.time_s[:n]
+    share = decay**2 / (decay**2).sum()
+    rate = model.acquisition.bandwidth_hz * np.sqrt(2 * np.pi * ((share * time**2).sum() - (share * time).sum() ** 2))
+    bins, power = fft.next_fast_len(2 * n), []
+    for fids in series.chunks(1024):
+        filtered = fft.fft(fids[:, :n] * decay.astype(np.float32), bins)
+        power.append((np.abs(filtered) ** 2).max(-1) / (decay**2).sum())
+    with np.errstate(divide="ignore", invalid="ignore"):
+        u = np.concatenate(power) / sigma**2
+    found = series.on_grid(np.where(sigma > 0, np.exp(-u / 2) * (1 + rate * np.sqrt(u)) < SIGNAL_P, True), False)
+    return found.any(-1) if len(series) > 1 else found

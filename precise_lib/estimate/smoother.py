@@ -55,6 +55,26 @@ def lattices(usable: np.ndarray, sums_only: bool = False) -> Lattice | None:
     return Lattice(cells, index, np.minimum(usable.shape, spacing))
 
 
+class Apart:
+    """A linear map of some of the voxels (V,) bool; the others keep their values and are nobody's neighbors."""
+
+    def __init__(self, inner: LinearMap, inside: np.ndarray):
+        self.inner, self.inside, self.size = inner, inside, len(inside)
+        self.direct = getattr(inner, "direct", True)
+
+    def __call__(self, values, tolerance: float = 1e-10) -> np.ndarray:
+        out = np.array(values, float)
+        out[self.inside] = self.inner(out[self.inside], tolerance)
+        return out
+
+    def rows(self, voxels, tolerance: float = 1e-10) -> np.ndarray:
+        voxels = np.asarray(voxels)
+        out, within = (voxels[:, None] == np.arange(self.size)).astype(float), self.inside[voxels]
+        own = np.cumsum(self.inside) - 1
+        out[np.ix_(within, self.inside)] = self.inner.rows(own[voxels[within]], tolerance)
+        return out
+
+
 class LinearMap(Protocol):
     """What a prior does to amplitudes at one setting; `ExactSolver` is one, `DenseMap` another."""
 
@@ -85,12 +105,24 @@ class DenseMap:
 class Smoother:
     """The linear maps that an estimator applies to the single-voxel amplitudes of one data set, each made once.
 
-    `usable` (x, y, z) bool are the V voxels; `make` gives the `LinearMap` of these at a setting.
+    `usable` (x, y, z) bool are the V voxels; `make` gives the `LinearMap` of these at a setting. `inside` are those
+    that have neighbors; None for all.
     """
 
     usable: np.ndarray
     make: Callable[[float], LinearMap]
     made: dict[float, LinearMap] = field(default_factory=dict)
+    inside: np.ndarray | None = None
+
+    @property
+    def within(self) -> np.ndarray:
+        """(V,) bool: the voxels that have neighbors."""
+        return np.ones(self.usable.sum(), bool) if self.inside is None else self.inside[self.usable]
+
+    def among(self, usable: np.ndarray) -> Smoother:
+        """The same for more voxels, which it leaves as they are."""
+        inside = self.usable[usable]
+        return Smoother(usable, lambda value: Apart(self.at([value])[0], inside), inside=self.usable)
 
     @cached_property
     def lattice(self) -> Lattice | None:
@@ -105,11 +137,13 @@ class Smoother:
 
 
 def leverage_and_variance(
-    solver: LinearMap, values, lattice: Lattice | None = None, seed: int = 0
+    solver: LinearMap, values, lattice: Lattice | None = None, seed: int = 0, correlate: Callable | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """The diagonal ``H_vv`` (V,) and ``sum_u H_vu^2 x_uk`` (V, K) for values x (V, K).
 
-    The values are, for example, variances of independent voxels. `lattice`: to probe, or None for every row.
+    The values are, for example, variances of independent voxels. `lattice`: to probe, or None for every row. With a
+    correlation R of the voxels, `correlate` (V, J) -> (V, J), symmetric, these are ``(H R)_vv`` and
+    ``sum_uu' H_vu R_uu' H_vu' (x_u + x_u') / 2``.
 
     Example
     -------
@@ -125,8 +159,9 @@ def leverage_and_variance(
         for start in range(0, n, BATCH):
             voxels = np.arange(start, min(start + BATCH, n))
             rows = solver.rows(voxels)
-            diagonal[voxels] = rows[np.arange(len(voxels)), voxels]
-            squares[voxels] = rows**2 @ values
+            other = rows if correlate is None else correlate(rows.T).T
+            diagonal[voxels] = other[np.arange(len(voxels)), voxels]
+            squares[voxels] = (rows * other) @ values
         return diagonal, squares
     signs = np.random.default_rng(seed).choice([-1.0, 1.0], n)
     member = lattice.number
@@ -134,19 +169,21 @@ def leverage_and_variance(
     for group in np.array_split(numbers, int(np.ceil(len(numbers) * n / (BATCH * 20_000)))):
         probes = signs[:, None] * (member[:, None] == group)
         spread = solver(probes, PROBE_TOLERANCE)
-        diagonal += (probes * spread).sum(1)
+        other = spread if correlate is None else correlate(spread)
+        diagonal += (probes * other).sum(1)
         for j, number in enumerate(group):
-            squares += spread[:, j, None] ** 2 * values[lattice.nearest(number)]
+            squares += (spread[:, j] * other[:, j])[:, None] * values[lattice.nearest(number)]
     return diagonal, squares
 
 
-def probing_error(solver: LinearMap, values, squares, n_rows: int = 32, seed: int = 0) -> float:
+def probing_error(solver: LinearMap, values, squares, n_rows: int = 32, seed: int = 0, correlate=None) -> float:
     """Relative error (root mean square) of the roots of probed `squares` (V, K), on rows computed in full."""
     values = np.asarray(values, float)
     rng = np.random.default_rng(seed)
     voxels = np.sort(rng.choice(len(values), min(n_rows, len(values)), replace=False))
     parts = np.array_split(voxels, -(-len(voxels) // 8))
-    exact = np.concatenate([solver.rows(part, 1e-6) ** 2 @ values for part in parts])
+    rows = np.concatenate([solver.rows(part, 1e-6) for part in parts])
+    exact = (rows * (rows if correlate is None else correlate(rows.T).T)) @ values
     with np.errstate(invalid="ignore", divide="ignore"):
         ratio = np.sqrt(squares[voxels] / exact) - 1
     return float(np.sqrt(np.nanmean(ratio**2)))

@@ -17,12 +17,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import fft
 
 from precise_lib.errors import InputError
-from precise_lib.estimate.fit import FitResult
+from precise_lib.estimate.noise_model import Noise
 from precise_lib.estimate.smoother import leverage_and_variance, probing_error
 from precise_lib.evaluate.montecarlo import RunningMoments
-from precise_lib.signal.information import LineMoments, inverse
+from precise_lib.signal.information import LineMoments, fisher, inverse, jacobian
 from precise_lib.signal.model import SignalModel
 from precise_lib.signal.noise import add_noise
 
@@ -47,16 +48,43 @@ class ErrorMaps:
         return np.sqrt(np.maximum(self.bias**2 - self.bias_noise**2, 0))
 
 
-def sve_covariance(model: SignalModel, amplitudes, sigma, broadening_hz=0.0) -> np.ndarray:
-    """Covariance (V, M, M) of unbiased, efficient amplitudes at (V, M): the numeric bound, for noise sigma (V,)."""
+def sve_covariance(
+    model: SignalModel, amplitudes, sigma, broadening_hz=0.0, noise: Noise | None = None, **nuisance
+) -> np.ndarray:
+    """Covariance (V, M, M) of unbiased, efficient amplitudes at (V, M): the numeric bound, for noise sigma (V,).
+
+    For `noise` of a color it is that of least squares, which weigh all samples alike:
+    ``F^-1 Re(J^H C J) F^-1`` with the covariance C of the samples, zero where they are zero-filled.
+    """
+    if noise is not None or len(model.common) > 3:
+        return _sandwich(model, amplitudes, sigma, noise, broadening_hz=broadening_hz, **nuisance)
     amplitudes = np.asarray(amplitudes, float)
     n, m = amplitudes.shape
     sigma, broadening_hz = (np.broadcast_to(np.asarray(x, float), n) for x in (sigma, broadening_hz))
     moments, out = LineMoments(model), np.empty((n, m, m))
     for i in range(0, n, CHUNK):
         part = slice(i, i + CHUNK)
-        fisher = moments.fisher(moments.gram(broadening_hz[part]), amplitudes[part])
-        out[part] = inverse(fisher)[:, :m, :m] * sigma[part, None, None] ** 2
+        information = moments.fisher(moments.gram(broadening_hz[part]), amplitudes[part])
+        out[part] = inverse(information)[:, :m, :m] * sigma[part, None, None] ** 2
+    return out
+
+
+def _sandwich(model: SignalModel, amplitudes, sigma, noise: Noise | None, **nuisance) -> np.ndarray:
+    """`sve_covariance` by the Jacobian: any signal model, and noise of any color."""
+    amplitudes = np.asarray(amplitudes, float)
+    n, m = amplitudes.shape
+    sigma, samples = np.broadcast_to(np.asarray(sigma, float), n), model.acquisition.n_samples
+    nuisance = {name: np.broadcast_to(np.asarray(x, float), n) for name, x in nuisance.items()}
+    bins, out = fft.next_fast_len(2 * samples), np.empty((n, m, m))
+    for i in range(0, n, CHUNK):
+        part = slice(i, i + CHUNK)
+        slopes = jacobian(model, amplitudes[part], **{name: x[part] for name, x in nuisance.items()})
+        covariance = inverse(fisher(slopes))
+        if noise is not None:
+            slopes[..., samples - noise.zero_filled :] = 0
+            spectra = fft.fft(slopes, bins) * np.sqrt(noise.at(fft.fftfreq(bins)) / bins)
+            covariance = covariance @ fisher(spectra) @ covariance
+        out[part] = covariance[:, :m, :m] * sigma[part, None, None] ** 2
     return out
 
 
@@ -70,14 +98,14 @@ def excess_over_bound(
     Parameters
     ----------
     amplitudes_of : (V, t) -> (V, M)
-    distorted : shift_hz, broadening_hz, phase_rad of the voxels, see `distortions`
+    distorted : shift_hz, broadening_hz, phase_rad of the voxels and so on, see `FitResult.nuisance`
     """
     rng = np.random.default_rng(seed)
     n = len(amplitudes)
     voxels = np.tile(rng.permutation(n)[:1000], max(1, 1000 // n))
     a, sigma = np.asarray(amplitudes)[voxels], np.broadcast_to(sigma, n)[voxels]
     distorted = {name: np.broadcast_to(x, n)[voxels] for name, x in distorted.items()}
-    cov = sve_covariance(model, a, sigma, distorted.get("broadening_hz", 0.0))
+    cov = sve_covariance(model, a, sigma, **distorted)
     bound, clean = np.sqrt(np.einsum("vkk->vk", cov)), model.fids(a, **distorted)
     moments = RunningMoments()
     for _ in range(-(-n_draws // len(a))):
@@ -91,7 +119,7 @@ def _ratio_variance(variances, ratio, water: int):
     return np.maximum(variances[..., 0] - 2 * ratio * variances[..., 1] + ratio**2 * variances[..., 2], 0)
 
 
-def closed_form(model: SignalModel, amplitudes, covariance, solvers=None, lattice=None) -> ErrorMaps:
+def closed_form(model: SignalModel, amplitudes, covariance, solvers=None, lattice=None, correlate=None) -> ErrorMaps:
     """Errors in mM of SVE, or of the exact minimizer of Eq. 4.
 
     Parameters
@@ -100,6 +128,8 @@ def closed_form(model: SignalModel, amplitudes, covariance, solvers=None, lattic
     covariance : (..., V, M, M) of SVE, see `sve_covariance`
     solvers : a linear map as `ExactSolver`, or one for each metabolite and the water under it; None for SVE itself
     lattice : for many voxels, see `smoother.lattices`
+    correlate : R of voxels that share their noise, see `smoother.leverage_and_variance`; then
+        ``Var r_v = sum_uu' H_vu R_uu' H_vu' (S_u + S_u') / 2``, S of the direction above; None for independent ones
     """
     s, cov, w = np.asarray(amplitudes, float), np.asarray(covariance, float), model.index(model.reference)
     m = s.shape[-1]
@@ -129,23 +159,18 @@ def closed_form(model: SignalModel, amplitudes, covariance, solvers=None, lattic
         mine = own[..., which, :]
         flat = mine.reshape(*mine.shape[:-2], -1)
         values = voxels_first(flat)
-        leverage, mixed = leverage_and_variance(solver, values, lattice)
+        leverage, mixed = leverage_and_variance(solver, values, lattice, correlate=correlate)
         if lattice is not None:
             # the variances alone: covariances may be negative, and have no root
-            probed = max(probed, probing_error(solver, values[:, ::3], mixed[:, ::3]))
+            probed = max(probed, probing_error(solver, values[:, ::3], mixed[:, ::3], correlate=correlate))
         variance[..., which] = _ratio_variance(back(mixed, flat.shape).reshape(mine.shape), ratio, w) / total**2
         kk, kw, ww = np.moveaxis(mine, -1, 0)
-        # only a voxel's own noise is in both c and s
+        # of the noise in c, what s has too: its own (and what it shares)
         common = leverage[:, None] * (kk - (ratio + single[..., which]) * kw + ratio * single[..., which] * ww)
         moved[..., which] = variance[..., which] + alone[..., which] / water**2 - 2 * common / (total * water)
         bias[..., which] = ratio - single[..., which]
     mm = model.reference_concentration_mm
     return ErrorMaps(mm * np.sqrt(variance), mm * bias, mm * np.sqrt(np.maximum(moved, 0)), probed)
-
-
-def distortions(fit: FitResult) -> dict:
-    """Shift, broadening (Hz) and phase (rad) of each FID by a fit: what SVE leaves out when it describes a FID."""
-    return {"shift_hz": fit.shift_hz, "broadening_hz": fit.broadening_hz, "phase_rad": fit.phase_rad}
 
 
 def realizations(

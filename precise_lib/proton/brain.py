@@ -9,11 +9,10 @@ Choices where the paper is silent or contradicts itself:
 - T2 broadens the lines from the start of acquisition; the loss during the echo, which only rescales each basis signal,
   is left out. The paper's T2 give widths of 1.1 to 2.9 Hz, its text says 1.1 to 3.9 Hz: the T2 are used.
 - The water reference has two protons, one line at 0.5 ppm and the T2 of "all other protons"; its 64.5 mM are known.
-- SNR is ``|S(0)|``, with reference and MM, over the SD of the real (and of the imaginary) part of the noise in one time
-  sample. Notes on the authors' public data say "water referenced": ``snr_of="water"``, a quarter of the noise.
+- SNR is ``|S(0)|``, with reference and MM, over the SD of one channel of the noise in one time sample. Notes on the
+  authors' public data say "water referenced": ``snr_of="water"``, a quarter of the noise.
 - The shim broadens everything, the reference and MM too; MM amplitude is uniform within +-33 %.
-- MM are 15 Gaussians fitted to a measured 3 T spectrum; that the line at 0.9 ppm has an area of 8 mM of one proton is
-  an assumption of ours.
+- MM are 15 Gaussians fitted to a measured 3 T spectrum; the area of the line at 0.9 ppm, 8 mM of one proton, is ours.
 - The "20 ppm" of one spectrum and the sampling rate of 4 kHz (32.4 ppm at 3 T) disagree: 4 kHz is used.
 """
 
@@ -110,7 +109,6 @@ class BasisSet:
 
     @property
     def ppm(self) -> np.ndarray:
-        """Chemical shifts (n_samples,) of a plain, unshifted FFT."""
         return ppm_axis(self.acquisition)
 
     def signals(self, amplitudes, shim_hz=0.0) -> np.ndarray:
@@ -164,18 +162,13 @@ def draw(
 ) -> xr.Dataset:
     """Random spectra number `start` to `start + n - 1` of the data set `seed`: the same in whichever batch.
 
-    Raises `InputError` for no spectrum, a range that is not (low, high), an unknown metabolite or reading of SNR.
+    `snr`, `shim_hz`, `mm` are (low, high) of uniform distributions, as in the module's text, MM relative to the normal;
+    `maximum_mm` is the largest concentration by metabolite where it differs from `MAXIMUM_MM`; `snr_of` is "signal",
+    all of S(0), or "water", the reference alone. Raises `InputError` for no spectrum, a range that is not (low, high),
+    an unknown metabolite or reading of SNR.
 
-    Parameters
-    ----------
-    snr, shim_hz, mm : (low, high) of uniform distributions; SNR and shim as in the module's text, MM of the normal
-    maximum_mm : largest concentration by metabolite where it differs from `MAXIMUM_MM`, mM
-    snr_of : "signal", all of S(0), or "water", the reference alone
-
-    Returns
-    -------
-    Dataset : `clean`, `noisy` (spectrum, time) complex64 FIDs; `concentration` (spectrum, metabolite) in mM; `mm`,
-        `shim_hz`, `snr`, `sigma` (spectrum,), sigma the SD of one channel of one time sample
+    Returns `clean`, `noisy` (spectrum, time) complex64 FIDs; `concentration` (spectrum, metabolite) in mM; `mm`,
+    `shim_hz`, `snr`, `sigma` (spectrum,), sigma the SD of one channel of one time sample.
     """
     if n < 1 or start < 0:
         raise InputError(f"{n} spectra from number {start} were asked for; at least one from 0 on can be drawn.")

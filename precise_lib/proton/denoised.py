@@ -29,9 +29,8 @@ def fitted_spectra(fit: SpectrumFit, basis: BasisSet, points: slice) -> np.ndarr
 
 
 def denoised_spectra(denoiser: Denoiser, fids, points: slice = WINDOW) -> np.ndarray:
-    """Spectra (V, n), `points` of the plain FFT, that a denoiser makes of noisy FIDs (V, t).
-
-    Raises `InputError` where the denoiser does not give all of these points.
+    """Spectra (V, n), `points` of the plain FFT, that a denoiser makes of noisy FIDs (V, t); `InputError` where the
+    denoiser does not give all of these points.
     """
     fids = np.atleast_2d(fids)
     numbers = np.arange(fids.shape[-1])
@@ -44,22 +43,16 @@ def denoised_spectra(denoiser: Denoiser, fids, points: slice = WINDOW) -> np.nda
 def quantified(
     data: xr.Dataset, denoisers: Mapping[str, Denoiser], points: slice = WINDOW, non_negative: bool = True
 ) -> xr.Dataset:
-    """Concentrations from fits of noisy and of denoised spectra, the same fit of the same points each time.
+    """Concentrations from fits of noisy and of denoised spectra of `brain.draw`, the same fit of the same points each
+    time.
 
     The paper's fits cannot be negative. That bound changes slopes by itself, so it holds for the noisy spectra too.
+    Denoisers are by label: whatever has `denoise` and `points` as `Denoiser` has them. Raises `InputError` for one
+    called "noisy", or one that does not give the `points`.
 
-    Raises `InputError` for a denoiser called "noisy", or one that does not give the `points`.
-
-    Parameters
-    ----------
-    data : as `brain.draw` gives it
-    denoisers : by label; whatever has `denoise` and `points` as `Denoiser` has them
-
-    Returns
-    -------
-    Dataset : `estimate` and `crlb` (source, spectrum, metabolite) in mM, `converged` (source, spectrum), `truth`
-        (spectrum, metabolite) in mM, `snr` (spectrum,); sources are "noisy" and the labels. `crlb` is what the fit
-        reports from its residual: for a denoised spectrum that is not how large the error is.
+    Returns `estimate` and `crlb` (source, spectrum, metabolite) in mM, `converged` (source, spectrum), `truth`
+    (spectrum, metabolite) in mM, `snr` (spectrum,); sources are "noisy" and the labels. `crlb` is what the fit reports
+    from its residual: for a denoised spectrum that is not how large the error is.
     """
     if "noisy" in denoisers:
         raise InputError("The fit of the noisy spectra is called 'noisy'; give the denoiser another label.")
@@ -80,10 +73,9 @@ def quantified(
 
 
 def linearized(model: SpectrumModel, data: xr.Dataset):
-    """Yield the problem to first order around the truth of spectra of `brain.draw`, `CHUNK` spectra at a time.
-
-    Yields Fisher matrices (v, M + 4, M + 4) of the amplitudes, shift, broadening, squared shim and phase, and what the
-    noise of these very data adds to the gradient of the log likelihood there (v, M + 4).
+    """Yield the problem to first order around the truth of spectra of `brain.draw`, `CHUNK` spectra at a time: Fisher
+    matrices (v, M + 4, M + 4) of the amplitudes, shift, broadening, squared shim and phase, and what the noise of these
+    very data adds to the gradient of the log likelihood there (v, M + 4).
     """
     amplitudes = brain.true_amplitudes(data)
     for i in range(0, len(amplitudes), CHUNK):
@@ -110,24 +102,15 @@ def repeated_estimates(
     n_repeats: int = 20,
     seed: int = 0,
 ) -> xr.Dataset:
-    """Estimates from one FID under added noise, as it is and with each signal added, noisy and denoised.
+    """Estimates from one FID (t,), aligned and with its own noise, under added noise: as it is and with each signal
+    added.
 
-    Every repetition has noise of its own, the same for all signals added and for every source.
+    Signals `added` (t,) are by label; `sigma` is the SD of one channel of one sample of the added noise, which is new
+    in every repetition and the same for all signals and sources. All fits are of the `points`, without bounds.
 
-    Raises `InputError` for a label that is taken, FIDs of another length, no repetition, a denoiser without `points`.
-
-    Parameters
-    ----------
-    fid : (t,) the spectrum at hand, aligned, its own noise included
-    added : label -> FID (t,) that is added
-    basis, points : of the fit, without bounds on the amplitudes; the same for noisy and denoised spectra
-    denoisers : by label
-    sigma : SD of one channel of one sample of the added noise; 0 for the spectrum as it is
-
-    Returns
-    -------
-    Dataset : `estimate` and `crlb` (source, added, repeat, metabolite), the bound as each fit reports it; `converged`
-        (source, added, repeat). Sources are "noisy" and the labels; "nothing" is the first of `added`.
+    Returns `estimate` and `crlb` (source, added, repeat, metabolite), the bound as each fit reports it; `converged`
+    (source, added, repeat). Sources are "noisy" and the labels; "nothing" is the first of `added`. Raises `InputError`
+    for a label that is taken, FIDs of another length, no repetition, a denoiser without `points`.
     """
     if "noisy" in denoisers or NOTHING in added:
         raise InputError(f"'noisy' and '{NOTHING}' have a meaning here; give the denoiser or the signal another label.")
@@ -151,11 +134,11 @@ def repeated_estimates(
 
 
 def recovered(estimates: xr.Dataset, amounts: Mapping[str, float]) -> xr.Dataset:
-    """Share of each added amount that comes back, and what others take up of it.
-
-    Returns a Dataset (source, added, metabolite) of `share`, the mean change of the estimate over the amount added, and
-    `se`, its standard error over the repetitions; NaN with a single one. `amounts` are by label, in the unit of the
+    """Share of each added amount that comes back, and what others take up of it; `amounts` are by label, as the
     estimates.
+
+    Returns `share` (source, added, metabolite), the mean change of the estimate over the amount added, and `se`, its
+    standard error over the repetitions; NaN with a single one.
     """
     labels = list(amounts)
     if unknown := set(labels) - set(estimates.added.values[1:]):

@@ -47,7 +47,7 @@ def plot_over_truth(ax, truth, estimate, maximum: float, line=None, color: str =
     """Estimates over truth (mM) with the identity (dotted), a line (slope, intercept) and both distributions.
 
     Estimates are shown from `lowest` to twice the `maximum` of the truth, `lowest` in units of that maximum; what lies
-    outside is drawn on the edge as triangles, the distribution of the truth at the top, of the estimate at the right.
+    outside is drawn on the edge as triangles.
     """
     low, high = lowest * maximum, 2.0 * maximum
     inside = np.clip(estimate, low, high)
@@ -211,9 +211,8 @@ def plot_ratios(ax, names, cases: Mapping[str, tuple], width: float = 0.8):
 
 
 def plot_recovered(ax, share: xr.Dataset, expected=None):
-    """Shares of what was added, per metabolite and source, with two standard errors, as `recovered` gives them.
-
-    `expected` (added,) are the shares that theory gives for the best linear estimate, drawn as bars.
+    """Shares of what was added, per metabolite and source, with two standard errors, as `recovered` gives them;
+    `expected` (added,), what theory gives for the best linear estimate, as bars.
     """
     names = [str(v) for v in share.added.values]
     own = share.sel(metabolite=xr.DataArray(names, dims="added"))

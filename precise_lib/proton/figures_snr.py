@@ -21,17 +21,12 @@ THIRD_COLORS = {"low": "#0072B2", "middle": "#009E73", "high": "#D55E00"}
 
 
 def deviations(error: xr.DataArray, snr, by_snr: xr.Dataset, bound: xr.DataArray, blind: Mapping[str, float]):
-    """Figure of the errors of every spectrum over its SNR; a row per metabolite, a column per source.
+    """Figure of the errors (source, spectrum, metabolite) in mM over SNR; a row per metabolite, a column per source.
 
-    A row has one scale: four times the blind error, or three times the bound at the lowest SNR where that is less. What
-    lies outside is drawn on the edge.
-
-    Parameters
-    ----------
-    error : (source, spectrum, metabolite), mM
-    by_snr : `errors_by_snr` of it, whose bias is drawn
-    bound : (snr, metabolite) Cramer-Rao bound of each bin, drawn on either side of zero
-    blind : metabolite -> error of saying the middle of the range, on either side of zero
+    `by_snr` is `errors_by_snr` of them, whose bias is drawn; on either side of zero lie the Cramer-Rao `bound` (snr,
+    metabolite) of each bin and `blind`, the error of saying the middle of the range, by metabolite. A row has one
+    scale: four times the blind error, or three times the bound at the lowest SNR where that is less; the rest is on the
+    edge.
     """
     shape = (len(blind), error.sizes["source"])
     fig, axes = plt.subplots(*shape, figsize=(3.6 * shape[1], 2.3 * shape[0]), sharex=True, sharey="row", squeeze=False)

@@ -117,33 +117,20 @@ def _step(model, state, now, damping, bounded):
 
 
 def fit_spectra(
-    spectra,
-    basis: BasisSet,
-    points: slice = slice(None),
-    non_negative: bool = False,
-    max_shift_hz: float = 10.0,
-    n_jobs: int = -1,
-    upright: tuple[str, ...] | None = None,
+    spectra, basis: BasisSet, points=slice(None), non_negative=False, max_shift_hz=10.0, n_jobs=-1, upright=None
 ) -> SpectrumFit:
-    """Fit spectra (V, n_points), plain FFTs of FIDs or a run of their points.
+    """Fit spectra (V, n_points): `points` of the unshifted FFT, such as `brain.WINDOW`.
 
-    Raises `InputError` for spectra of another length or not finite, and for a signal that the basis does not have.
-
-    Parameters
-    ----------
-    points : slice of the unshifted FFT that the spectra hold; ``slice(-1024, None)`` for `brain.WINDOW`
-    non_negative : bound every amplitude by zero
-    max_shift_hz : half width of the search for the common shift
-    upright : signals whose sum is positive: it decides between two phases 180 degrees apart. All by default; with
-        signals of any sign in the basis, such as a baseline, name the metabolites
+    `non_negative` bounds every amplitude by zero, `max_shift_hz` is the half width of the search for the common shift.
+    The sum of the signals `upright` is positive, which decides between two phases 180 degrees apart: all by default;
+    with signals of any sign in the basis, such as a baseline, name the metabolites. Raises `InputError` for spectra of
+    another length or not finite, and for a signal that the basis does not have.
     """
     spectra = np.atleast_2d(spectra)
     model = SpectrumModel(basis, points)
     if spectra.shape[-1] != model.n_points:
-        raise InputError(
-            f"The spectra have {spectra.shape[-1]} points and the basis {model.n_points} there; "
-            "say which points of the FFT they hold."
-        )
+        counts = f"The spectra have {spectra.shape[-1]} points and the basis {model.n_points} there"
+        raise InputError(f"{counts}; say which points of the FFT they hold.")
     if not np.isfinite(spectra).all():
         raise InputError("The spectra hold values that are not finite; take those spectra out.")
     chunks = [spectra[i : i + CHUNK] for i in range(0, len(spectra), CHUNK)]

@@ -2,14 +2,11 @@
 
 A network sees a measurement at about the field of its training on the same grid of chemical shifts when the sampling
 rate is in proportion to the frequency (`on_training_grid`). Couplings in ppm and widths then differ by the ratio of the
-fields, 4 % between 123 and 128 MHz.
-
-The model of a fit gets, beside metabolites and macromolecules (`extended`):
-
-- CH2 of creatine as a signal of its own, so that it need not be two thirds of CH3 (water suppression, relaxation);
-- lipids as broad Gaussian lines of any phase: they may come from outside the voxel;
-- a baseline: the first samples of the FID are free. They hold a smooth baseline and the faults of a receiver (Ratiney
-  et al., NMR Biomed 2005;18:1-13, leave them out).
+fields, 4 % between 123 and 128 MHz. The model of a fit (`extended`) gets, beside metabolites and macromolecules, the
+CH2 of creatine as a signal of its own, so that it need not be two thirds of CH3 (water suppression, relaxation); lipids
+as broad Gaussian lines of any phase, since they may come from outside the voxel; and a baseline: the first samples of
+the FID are free, which hold a smooth baseline and the faults of a receiver (Ratiney et al., NMR Biomed 2005;18:1-13,
+leave them out).
 """
 
 from __future__ import annotations
@@ -77,13 +74,11 @@ def measured_macromolecules(fid, measured: Acquisition, acquisition: Acquisition
 
 
 def extended(basis: BasisSet, points: slice, lipids=LIPID_LINES, n_free: int = 8) -> BasisSet:
-    """The basis with "CrCH2", "lipid 0" ... and "baseline 0" ..., for a fit of `points` without bounds.
+    """The basis with "CrCH2", "lipid 0" ... and "baseline 0" ..., for a fit without bounds of `points` of the plain
+    FFT.
 
-    Parameters
-    ----------
-    points : of the plain FFT that will be fitted: there the baseline's signals are orthogonal
-    lipids : (ppm, FWHM in Hz) each; two signals a line, in phase and 90 degrees ahead, so any phase is possible
-    n_free : samples at the start of the FID that are free, `FREE_DWELL_S` apart
+    `lipids` are (ppm, FWHM in Hz), two signals each, in phase and 90 degrees ahead, so any phase is possible; `n_free`
+    samples at the start of the FID, `FREE_DWELL_S` apart, are free: their signals are orthogonal in those points.
     """
     acquisition = basis.acquisition
     t, mhz = acquisition.time_s, acquisition.spectrometer_frequency_mhz

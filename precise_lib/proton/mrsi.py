@@ -111,17 +111,14 @@ def head(largest_lipid: float = 8.0, matrix: int = 32) -> tuple[Phantom, dict[st
     `largest_lipid` is the largest amplitude of the 1.3 ppm lipid in a brain voxel, in units of creatine; 0 for none.
     Raises `InputError` for one below zero, or a matrix that is too small.
 
-    Returns
-    -------
-    Phantom : its mask is the brain; `clean` FIDs go beyond it. B0, Gaussian width and lipid offset vary smoothly.
-    regions : "rim" (brain within `RIM_MM` of its surface), "inside" (the other brain), "tumor", "scalp" (voxels
-        that are at least a third fat, outside the mask), and "head", all within the scalp; and "depth_mm", the
-        distance of brain voxels from the surface
+    The mask of the phantom is the brain; `clean` FIDs go beyond it. B0, Gaussian width and lipid offset vary smoothly.
+    Regions: "rim" (brain within `RIM_MM` of its surface), "inside" (the other brain), "tumor", "scalp" (voxels that are
+    at least a third fat, outside the mask), and "head", all within the scalp; and "depth_mm", the distance of brain
+    voxels from the surface.
     """
     if not (np.isfinite(largest_lipid) and largest_lipid >= 0) or matrix < 16:
-        raise InputError(
-            f"A head of {matrix} voxels with lipids of {largest_lipid}: give at least 16, and zero or more."
-        )
+        given = f"A head of {matrix} voxels with lipids of {largest_lipid}"
+        raise InputError(f"{given}: give at least 16, and zero or more.")
     mri, grid, brain, scalp, inner, fractions, to_surface = _anatomy()
     shape, coarse = (matrix, matrix, 1), _affine(matrix)
     share, fat, whole, *parts = average(np.stack([brain, scalp, inner, *fractions]).astype(float), grid, shape, coarse)
@@ -161,10 +158,8 @@ def head(largest_lipid: float = 8.0, matrix: int = 32) -> tuple[Phantom, dict[st
 
 
 def _anatomy():
-    """The head in voxels of 2 mm (112, 112, 1).
-
-    MRI, affine, masks of brain, scalp and all within the scalp, shares of the tissues gray, white and tumor
-    (3, x, y, z), and the distance of brain voxels from the surface in mm.
+    """The head in voxels of 2 mm (112, 112, 1): MRI, affine, masks of brain, scalp and all within the scalp, shares of
+    the tissues gray, white and tumor (3, x, y, z), and the distance of brain voxels from the surface in mm.
     """
     fine, grid = (112, 112, 1), _affine(112)
     t1, gray, white, brain, affine = templates()

@@ -29,10 +29,9 @@ def bounds(basis: BasisSet, data: xr.Dataset, points: slice) -> xr.DataArray:
 
 
 def errors_by_snr(error: xr.DataArray, snr, edges) -> xr.Dataset:
-    """Bias, SD and RMSE of errors (spectrum, ...), estimate minus truth, in bins of SNR between neighboring `edges`.
-
-    Returns a Dataset (snr, ...) of `bias`, `sd`, `rmse`, and `bias_se`, the standard error of the bias; `snr` is the
-    middle of the bin. Raises `InputError` for a bin with fewer than three spectra.
+    """`bias`, `sd`, `rmse` and `bias_se`, the standard error of the bias, of errors (spectrum, ...), estimate minus
+    truth, in bins of SNR between neighboring `edges`; `snr` is the middle of the bin. Raises `InputError` for fewer
+    than three spectra.
     """
     snr, parts = np.asarray(snr, float), []
     for low, high in pairwise(edges):
@@ -48,7 +47,7 @@ def errors_by_snr(error: xr.DataArray, snr, edges) -> xr.Dataset:
 
 
 def rmse_ratio_over_snr(error, snr, low=LOW, high=HIGH, n_draws: int = 400, seed: int = 0):
-    """RMSE at SNR below `low` over RMSE at SNR above `high` (M,), and its 95 % interval (2, M), for errors (V, M).
+    """RMSE of errors (V, M) at SNR below `low` over RMSE above `high` (M,), and its 95 % interval (2, M).
 
     The two groups of spectra are resampled apart. 1 is no dependence on the SNR; for SNR drawn uniformly from 5 to 40,
     1/SNR gives 4.
@@ -67,10 +66,9 @@ def rmse_ratio_over_snr(error, snr, low=LOW, high=HIGH, n_draws: int = 400, seed
 
 
 def bias_by_third(error: xr.DataArray, truth: xr.DataArray, maximum) -> xr.Dataset:
-    """Mean error (third, source, metabolite) in the low, middle and high third of the range, over the largest value.
-
-    `error` (source, spectrum, metabolite) is estimate minus truth, `truth` (spectrum, metabolite) from 0 to `maximum`
-    (metabolite,). Returns a Dataset of `bias` and `se`, its standard error, both over `maximum`.
+    """`bias` (third, source, metabolite) in the low, middle and high third of the range, and its standard error `se`,
+    both over the largest value; `error` (source, spectrum, metabolite) is estimate minus truth, `truth` (spectrum,
+    metabolite) from 0 to `maximum` (metabolite,).
     """
     top = xr.DataArray(np.asarray(maximum, float), dims="metabolite", coords={"metabolite": truth.metabolite})
     third = np.minimum((3 * truth / top).astype(int), 2)

@@ -66,9 +66,9 @@ def eddy_current_corrected(fid, water) -> np.ndarray:
 def decompose(fid, acquisition: Acquisition, rank: int = 30, skip: int = 0) -> DecayingLines:
     """The `rank` decaying exponentials that a FID (n_samples,) is made of, most of it.
 
-    More lines than there are peaks describe lines that are no exponentials. The lines are extrapolated over `skip`
-    samples at the start, which are not trusted. Raises `InputError` for a FID of another length or not finite, and for
-    a rank or skip that leaves nothing to decompose.
+    More lines than there are peaks describe lines that are no exponentials; lines are extrapolated over `skip` samples
+    at the start, which are not trusted. Raises `InputError` for a FID of another length or not finite, and for a rank
+    or skip that leaves nothing to decompose.
     """
     fid = check_fid(fid, acquisition)
     rows = min(ROWS, (len(fid) - skip) // 2)
@@ -100,14 +100,10 @@ def remove_band(fid, acquisition: Acquisition, band_hz=(-45.0, 45.0), rank: int 
 def resample(fid, acquisition: Acquisition, target: Acquisition, sigma: float = 0.0, seed: int = 0) -> np.ndarray:
     """The FID (target.n_samples,) as `target` would have sampled it: amplitudes stay, white noise stays white.
 
-    Outside the measured band, the spectrum is filled with white noise of as much power as inside, or stays empty.
-    Raises `InputError` for a target that is slower or longer, or a FID of another length or not finite.
-
-    Parameters
-    ----------
-    target : another sampling, at least as fast and not longer
-    sigma : SD of one channel of one measured sample, for the fill; after resampling it is
-        ``sigma * sqrt(dwell time of acquisition / dwell time of target)``, as with a receiver of that bandwidth
+    Outside the measured band, the spectrum is filled with white noise of as much power as inside: `sigma` is the SD of
+    one channel of one measured sample, 0 for none. After resampling it is ``sigma * sqrt(dwell time of acquisition /
+    dwell time of target)``, as with a receiver of that bandwidth. Raises `InputError` for a target that is slower or
+    longer, or a FID of another length or not finite.
     """
     fid = check_fid(fid, acquisition)
     ratio = acquisition.dwell_time_s / target.dwell_time_s

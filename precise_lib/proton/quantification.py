@@ -3,10 +3,8 @@
 At best, a network trained for the least mean squared error gives the mean of what is drawn, given the spectrum and the
 ranges: its slope and RMSE follow without any network. `least_error` computes, for the very spectra that are quantified,
 the best linear estimate, which knows mean and variance of what is drawn, and the posterior mean, which knows the ranges
-and has the lowest expected RMSE of all.
-
-Both take the spectrum to first order in the parameters around the truth, and know the noise and the phase. The common
-scale is unknown to them, as it is to a network that relates everything to water.
+and has the lowest expected RMSE of all. Both take the spectrum to first order in the parameters around the truth, and
+know the noise and the phase, but not the common scale, like a network that relates everything to water.
 """
 
 from __future__ import annotations
@@ -37,9 +35,8 @@ def to_water(fit: SpectrumFit, basis: BasisSet) -> np.ndarray:
 
 
 def related(basis: BasisSet, data: xr.Dataset, points: slice) -> tuple[np.ndarray, np.ndarray]:
-    """What spectra say to first order of everything but their common scale, which is unknown.
-
-    Returns precision matrices (V, M + 4, M + 4) and gradients (V, M + 4) as of `linearized`, water being known.
+    """Precision matrices (V, M + 4, M + 4) and gradients (V, M + 4) as of `linearized`, of everything but the common
+    scale of the spectra, which is unknown: water is known in its place.
     """
     model, amplitudes = SpectrumModel(basis, points), brain.true_amplitudes(data)
     scale = np.concatenate([amplitudes, np.zeros((len(amplitudes), 4))], axis=1)  # a relative change of all amplitudes
@@ -51,10 +48,9 @@ def related(basis: BasisSet, data: xr.Dataset, points: slice) -> tuple[np.ndarra
 
 
 def problem(basis: BasisSet, data: xr.Dataset, points: slice) -> tuple[np.ndarray, np.ndarray]:
-    """What spectra say of the 18 parameters that are drawn: shift, phase and Lorentzian width are known to be none.
+    """What spectra say of the 18 parameters that are drawn; shift, phase and Lorentzian width are known to be none.
 
-    Returns precision matrices (V, 18, 18) of 16 concentrations, MM and squared shim, and their unbounded estimate
-    (V, 18).
+    Returns precision matrices (V, 18, 18) of 16 concentrations, MM, squared shim, and their unbounded estimate (V, 18).
     """
     m = len(basis.names)
     drawn = [*(basis.index(name) for name in METABOLITES), basis.index("MM"), m + 2]
@@ -81,9 +77,9 @@ def ranges() -> np.ndarray:
 def least_error(basis: BasisSet, data: xr.Dataset, points: slice, n_sweeps: int = 800, seed: int = 0) -> xr.Dataset:
     """Estimates of least error for spectra of `brain.draw`, drawn with its own ranges; see the module's text.
 
-    Returns a Dataset (spectrum, metabolite), mM: `linear`, `posterior_mean`, and `unbounded`, which knows no range. The
-    Gibbs sampler of the posterior mean has `n_sweeps` that count and a fifth as many before them. Raises `InputError`
-    for data with other ranges, or no sweeps.
+    Returns (spectrum, metabolite) in mM: `linear`, `posterior_mean`, and `unbounded`, which knows no range. The Gibbs
+    sampler of the posterior mean has `n_sweeps` that count and a fifth as many before them. Raises `InputError` for
+    data with other ranges, or no sweeps.
     """
     low, high = ranges()
     truth = np.column_stack([data.concentration, data.mm, data.shim_hz**2])
@@ -114,9 +110,7 @@ def helped(basis: BasisSet, data: xr.Dataset, points: slice) -> xr.DataArray:
     # knowing one parameter to within its range is a measurement of it: the update of rank one
     less = covariance**2 / (own + variance)[:, None, :]
     share = np.median(np.sqrt(1 - less / own[:, :, None]), axis=0)[:n, :n]
-    return xr.DataArray(
-        share, coords={"metabolite": list(METABOLITES), "by": list(METABOLITES)}, dims=("metabolite", "by")
-    )
+    return xr.DataArray(share, {"metabolite": list(METABOLITES), "by": list(METABOLITES)}, dims=("metabolite", "by"))
 
 
 def _gibbs(precision, center, low, high, n_sweeps, rng) -> np.ndarray:
@@ -142,9 +136,9 @@ def compared(data: xr.Dataset, networks: Mapping[str, Quantifier], n_sweeps: int
     """Concentrations from fits, from networks and from the estimate of least error, all related to water.
 
     Data are as `brain.draw` gives them with its own ranges. Fits and `least_error` see the 1024 points of the 1D
-    networks; a network sees what it was made for. Returns a Dataset of `truth` (spectrum, metabolite) and `estimate`
-    (source, spectrum, metabolite), mM; sources are "fit", "fit, not negative", the labels, "best linear" and "posterior
-    mean". Raises `InputError` for other ranges, or a label that is that of another source.
+    networks; a network sees what it was made for. Returns `truth` (spectrum, metabolite) and `estimate` (source,
+    spectrum, metabolite), mM; sources are "fit", "fit, not negative", the labels, "best linear" and "posterior mean".
+    Raises `InputError` for other ranges, or a label that is that of another source.
     """
     basis, spectra = brain.brain_basis(), spectra_of(data.noisy.values, WINDOW)
     best = least_error(basis, data, WINDOW, n_sweeps)
@@ -160,9 +154,8 @@ def compared(data: xr.Dataset, networks: Mapping[str, Quantifier], n_sweeps: int
         "truth": (each[1:], data.concentration.values, {"units": "mM"}),
         "estimate": (each, np.stack([(own | found)[s] for s in sources]), {"units": "mM"}),
     }
-    return xr.Dataset(
-        variables, {"source": sources, "metabolite": list(METABOLITES), "snr": ("spectrum", data.snr.values)}
-    )
+    coords = {"source": sources, "metabolite": list(METABOLITES), "snr": ("spectrum", data.snr.values)}
+    return xr.Dataset(variables, coords)
 
 
 def accuracy(network: Quantifier, n_spectra: int = 600, seed: int = 2000) -> dict:

@@ -31,7 +31,7 @@ ROWS, FRAMES = slice(32, 64), 128  # of the spectrogram: -1000 to 0 Hz, and no s
 
 
 @dataclass(frozen=True)
-class ShallowCnnConfig:
+class ShallowCnnConfig(unets.NetworkConfig):
     """The shallow network on spectrograms."""
 
     width: float = 1.0  # factor of all numbers of filters; 1 is the paper's size
@@ -40,34 +40,25 @@ class ShallowCnnConfig:
     dropout: float = 0.35  # share of the channels that the second and third convolution lose in training
     kind = "cnn"
 
-    def build(self) -> ShallowCnn:
-        """The network, its weights drawn from torch's global generator."""
-        return ShallowCnn(self)
-
     def __post_init__(self):
         for name in ("filters", "kernels"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
-        odd = all(k % 2 for k in self.kernels)
-        if self.width <= 0 or not odd or len(self.filters) != len(self.kernels) or not 0 <= self.dropout < 1:
-            raise InputError(
-                "A shallow network needs a positive width, an odd kernel for each convolution and dropout in [0, 1)."
-            )
+        odd = all(k % 2 for k in self.kernels) and len(self.filters) == len(self.kernels)
+        if self.width <= 0 or not odd or not 0 <= self.dropout < 1:
+            wanted = "a positive width, an odd kernel for each convolution and dropout in [0, 1)"
+            raise InputError(f"A shallow network needs {wanted}.")
         if not 1 <= len(self.filters) <= 5:
             raise InputError("A shallow network has one to five convolutions: each halves its 32 rows.")
 
 
 @dataclass(frozen=True)
-class InceptionConfig:
+class InceptionConfig(unets.NetworkConfig):
     """The InceptionNet on spectra."""
 
     width: float = 1.0  # factor of all numbers of filters; 1 is the paper's size
     filters: tuple[int, ...] = (96, 128, 256)  # of each branch, by module; modules after the first halve the points
     kernels: tuple[int, ...] = (9, 7, 5, 3, 1)  # of the parallel convolutions
     kind = "inception"
-
-    def build(self) -> InceptionNet:
-        """The network, its weights drawn from torch's global generator."""
-        return InceptionNet(self)
 
     def __post_init__(self):
         for name in ("filters", "kernels"):
@@ -142,8 +133,7 @@ class _Inception(nn.Module):
         super().__init__()
 
         def branch(kernel, stride):
-            convolution = nn.Conv1d(n_in, n_out, kernel, stride, kernel // 2, bias=False)
-            return nn.Sequential(convolution, nn.BatchNorm1d(n_out), nn.ReLU())
+            return unets.unit(nn.Conv1d(n_in, n_out, kernel, stride, kernel // 2, bias=False))
 
         pooled = nn.Sequential(nn.AvgPool1d(3, stride, 1), branch(1, 1))
         self.branches = nn.ModuleList([*(branch(kernel, stride) for kernel in kernels), pooled])
@@ -168,4 +158,5 @@ class InceptionNet(QuantifyNetwork):
         self.set_unit()
 
 
+ShallowCnnConfig.network, InceptionConfig.network = ShallowCnn, InceptionNet
 KINDS = {"cnn": ShallowCnnConfig, "inception": InceptionConfig}

@@ -32,15 +32,12 @@ def _channels(spectra) -> np.ndarray:
 
 
 def denoising_score(denoised, truth, noisy, weights=None, inside=None) -> np.ndarray:
-    """DS (...): ``sqrt(sum w (DN - GT)^2 / sum w N^2)`` over real and imaginary channels, N = noisy - GT.
+    """DS (...): ``sqrt(sum w (DN - GT)^2 / sum w N^2)`` over real and imaginary channels of spectra (..., n), N = noisy
+    - GT.
 
-    Raises `InputError` for arrays that do not match, unknown weights, or a spectrum without noise.
-
-    Parameters
-    ----------
-    denoised, truth, noisy : (..., n) complex spectra
-    weights : None (DS), "abs" (w = abs GT, the paper's DSw) or "square" (w = GT^2, the authors' code)
-    inside : (n,) bool, the points that count; 0 to 4.5 ppm for the paper's second score
+    `weights` are None (DS), "abs" (w = abs GT, the paper's DSw) or "square" (w = GT^2, the authors' code); `inside`
+    (n,) bool are the points that count, 0 to 4.5 ppm for the paper's second score. Raises `InputError` for arrays that
+    do not match, unknown weights, or a spectrum without noise.
     """
     denoised, truth, noisy = (np.asarray(s) for s in (denoised, truth, noisy))
     if not denoised.shape == truth.shape == noisy.shape:
@@ -71,10 +68,7 @@ def _compared(name, statistic, truth, before, after, names, n_draws, seed) -> xr
 
 
 def slope_change(truth, before, after, names=None, n_draws: int = 400, seed: int = 0) -> xr.Dataset:
-    """Slope of `after` minus slope of `before`, per metabolite, with a paired bootstrap over the spectra.
-
-    Returns a Dataset (metabolite) of `change`, `change_low`, `change_high` (95 %).
-    """
+    """`change` of slope, after minus before (metabolite), its ends `change_low`, `change_high` (95 %, bootstrap)."""
 
     def change(draws):
         truth, before, after = np.moveaxis(draws, 1, 0)
@@ -84,10 +78,7 @@ def slope_change(truth, before, after, names=None, n_draws: int = 400, seed: int
 
 
 def rmse_ratio(truth, before, after, names=None, n_draws: int = 400, seed: int = 0) -> xr.Dataset:
-    """RMSE of `after` over RMSE of `before`, per metabolite, with a paired bootstrap over the spectra.
-
-    Returns a Dataset (metabolite) of `ratio`, `ratio_low`, `ratio_high` (95 %).
-    """
+    """`ratio` of RMSE, after over before, by metabolite, its ends `ratio_low`, `ratio_high` (95 %, bootstrap)."""
 
     def ratio(draws):
         squared = ((draws[:, 1:] - draws[:, :1]) ** 2).sum(0)
@@ -97,10 +88,9 @@ def rmse_ratio(truth, before, after, names=None, n_draws: int = 400, seed: int =
 
 
 def overestimates(before, after, maximum, n_draws: int = 400, seed: int = 0) -> tuple[float, float, float]:
-    """How many estimates (V, M) lie above the largest true concentration (M,), after over before, all together.
-
-    Returns the ratio, and the ends of its 95 % interval by a paired bootstrap over the spectra; raises `InputError`
-    where no estimate lay above the maximum before.
+    """How many estimates (V, M) lie above the largest true concentration (M,), after over before, all together: the
+    ratio and the ends of its 95 % interval by a paired bootstrap over the spectra. Raises `InputError` where none lay
+    above before.
     """
     counts = np.stack([(np.asarray(e) > np.asarray(maximum)).sum(-1) for e in (before, after)], axis=1)
     if not counts[:, 0].any():
@@ -114,9 +104,8 @@ def overestimates(before, after, maximum, n_draws: int = 400, seed: int = 0) -> 
 
 
 def marginals(estimate, maximum, names=None) -> xr.Dataset:
-    """Where the estimates of concentrations drawn from 0 to `maximum` (M,) lie, as shares of the spectra.
-
-    Returns a Dataset (metabolite) of `middle_third` (1/3 for the truth), `above_maximum` and `not_above_zero` (0).
+    """Shares of the estimates, for a truth drawn from 0 to `maximum` (M,), by metabolite: in the `middle_third` (1/3
+    for the truth), `above_maximum` and `not_above_zero` (0).
     """
     estimate, maximum = np.asarray(estimate, float), np.asarray(maximum, float)
     shares = {
@@ -131,19 +120,16 @@ def autocorrelation(residual, lags: int = 20) -> np.ndarray:
     """Autocorrelation (V, lags) of complex residuals (V, n) at lags 1 to `lags`, over their power."""
     residual = np.asarray(residual)
     if not 1 <= lags < residual.shape[-1]:
-        raise InputError(
-            f"{lags} lags of {residual.shape[-1]} points were asked for; fewer than the points can be had."
-        )
+        asked = f"{lags} lags of {residual.shape[-1]} points were asked for"
+        raise InputError(f"{asked}; fewer than the points can be had.")
     power = (np.abs(residual) ** 2).sum(-1)
     products = [(residual[..., k:] * residual[..., :-k].conj()).sum(-1) for k in range(1, lags + 1)]
     return np.stack(products, -1) / power[..., None]
 
 
 def ljung_box(residual, lags: int = 20) -> np.ndarray:
-    """p-values (V,) of the hypothesis that complex residuals (V, n) are white.
-
-    Ljung and Box for complex noise: ``Q = 2 n (n + 2) sum_k |r_k|^2 / (n - k)`` is chi-square with ``2 lags`` degrees
-    of freedom.
+    """p-values (V,) of the hypothesis that complex residuals (V, n) are white (Ljung and Box, for complex noise): ``Q =
+    2 n (n + 2) sum_k |r_k|^2 / (n - k)`` is chi-square with ``2 lags`` degrees of freedom.
     """
     n = np.shape(residual)[-1]
     r2 = np.abs(autocorrelation(residual, lags)) ** 2
@@ -163,10 +149,7 @@ def flatness(residual) -> float:
 
 
 def score_table(denoised, clean, noisy, snr, points: slice) -> xr.Dataset:
-    """Scores of spectra (V, n), `points` of the plain FFT: one variable per version, dimension `spectrum`.
-
-    The versions are DS, DS inside 0 to 4.5 ppm, and DSw by the weights of the paper and of the authors' code.
-    """
+    """Scores of spectra (V, n), `points` of the plain FFT: one variable per version, dimension `spectrum`."""
     ppm = brain.brain_basis().ppm[points]
     inside = (ppm >= METABOLITES_PPM[0]) & (ppm <= METABOLITES_PPM[1])
     columns = {

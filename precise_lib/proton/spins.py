@@ -64,10 +64,7 @@ class Moiety:
 
 @lru_cache
 def load_systems(path=None) -> dict[str, tuple[Moiety, ...]]:
-    """Spin systems by metabolite, from ``data/spin_systems.yaml`` or a file of the same form.
-
-    Raises `InputError` where the file cannot be read as spin systems.
-    """
+    """Spin systems by metabolite, from ``data/spin_systems.yaml`` or a file like it; `InputError` for another."""
     path = data_path("spin_systems.yaml") if path is None else path
     try:
         with open(path, encoding="utf-8") as file:
@@ -125,8 +122,8 @@ def evolve(rho, energies, vectors, duration_s) -> np.ndarray:
 def echo(frequencies_hz, couplings_hz, te_s: float = 0.0, timing="semi-laser"):
     """Density matrix at the start of acquisition, and the eigenvalues and eigenvectors of H.
 
-    `frequencies_hz` (n,) are from the carrier, `timing` is one of `TIMINGS`, with a 180 between two delays. Raises
-    `InputError` for an unknown timing and a negative echo time.
+    `frequencies_hz` (n,) are from the carrier, `timing` is one of `TIMINGS`, with a 180 between two delays;
+    `InputError` for another, and for a negative echo time.
     """
     if timing not in TIMINGS:
         raise InputError(f"There is no timing '{timing}'; known are {', '.join(TIMINGS)}.")
@@ -149,10 +146,7 @@ def transitions(moiety: Moiety, spectrometer_frequency_mhz: float, te_s=0.0, tim
     Amplitudes count protons per molecule: at echo time zero they sum to `moiety.protons`. Lines below 1e-9 of the
     strongest are left out.
 
-    Example
-    -------
-    >>> doublets = Moiety("CHCH", (4.1, 1.3), ((0, 1, 7.0),))
-    >>> hz, amplitude = transitions(doublets, 123.25)
+    >>> hz, amplitude = transitions(Moiety("CHCH", (4.1, 1.3), ((0, 1, 7.0),)), 123.25)
     >>> len(hz), round(float(amplitude.sum().real), 6)
     (4, 2.0)
     """

@@ -3,10 +3,9 @@
 The paper's spectrogram has a window of 128 points and an overlap of 97, from 4096 points, and is said to be 128 x 128.
 If every window lies inside the FID there are 129 frames, and the first sample, the only one that holds the whole
 signal, lies under the zero of a Hann window. So frames here start 97 points before the FID (on zeros) and continue to
-its end: 136 of them, of which a network may take the first 128.
-
-Each Hann window is divided by the root of the sum of the squares of all windows at that time, which makes a tight
-frame: the inverse is the adjoint, and what a network puts out goes to the FID whose spectrogram is nearest.
+its end: 136 of them, of which a network may take the first 128. Each Hann window is divided by the root of the sum of
+the squares of all windows at that time, which makes a tight frame: the inverse is the adjoint, and what a network puts
+out goes to the FID whose spectrogram is nearest.
 """
 
 from __future__ import annotations

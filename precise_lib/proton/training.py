@@ -49,10 +49,8 @@ class DenoiseConfig:
 
     def __post_init__(self):
         if self.loss not in LOSSES or self.schedule not in ("constant", "one_cycle"):
-            raise InputError(
-                f"The loss is '{self.loss}' and the schedule '{self.schedule}'; they can be mse or huber, and "
-                "constant or one_cycle."
-            )
+            given = f"The loss is '{self.loss}' and the schedule '{self.schedule}'"
+            raise InputError(f"{given}; they can be mse or huber, and constant or one_cycle.")
         counts = ("n_train", "n_validation", "batch_size", "epochs", "patience", "checkpoint_every")
         if wrong := [n for n in counts if not isinstance(getattr(self, n), int) or getattr(self, n) < 1]:
             raise InputError(f"Training needs whole positive numbers for {', '.join(wrong)}.")
@@ -81,8 +79,12 @@ class DenoiseConfig:
 
     def to_dict(self) -> dict:
         """Plain values, as JSON has them."""
-        values = asdict(self) | {"network": unets.config_to_dict(self.network)}
+        values = asdict(self) | {"network": self.network.to_dict()}
         return json.loads(json.dumps(values))
+
+    def build(self) -> unets.SpectrumNetwork:
+        """The network, its weights drawn from torch's global generator."""
+        return self.network.build()
 
     @property
     def batches_per_epoch(self) -> int:
@@ -118,7 +120,7 @@ class Trainer(training.Trainer):
     """A network on a fixed set of spectra; it keeps the weights of the best epoch."""
 
     def build(self):
-        return self.config.network.build()
+        return self.config.build()
 
     def prepare(self):
         config = self.config

@@ -26,8 +26,22 @@ from precise_lib.proton.brain import WINDOW, WINDOW_POINTS, acquisition_3t, spec
 from precise_lib.proton.stft import Spectrogram
 
 
+class NetworkConfig:
+    """What the settings of every network on spectra share: a `kind`, and the network of that kind."""
+
+    kind: str
+
+    def build(self) -> SpectrumNetwork:
+        """The network, its weights drawn from torch's global generator."""
+        return self.network(self)
+
+    def to_dict(self) -> dict:
+        """Plain values, with the kind."""
+        return {"kind": self.kind} | asdict(self)
+
+
 @dataclass(frozen=True)
-class UNet1dConfig:
+class UNet1dConfig(NetworkConfig):
     """The 1D-UNet."""
 
     width: float = 1.0  # factor of all widths; 1 is the paper's size
@@ -36,10 +50,6 @@ class UNet1dConfig:
     kernel: int = 3  # length of the kernels
     kind = "1d"
 
-    def build(self) -> UNet1d:
-        """The network, its weights drawn from torch's global generator."""
-        return UNet1d(self)
-
     def __post_init__(self):
         object.__setattr__(self, "groups", tuple(tuple(group) for group in self.groups))
         if self.width <= 0 or self.kernel % 2 == 0 or not all(self.groups):
@@ -47,7 +57,7 @@ class UNet1dConfig:
 
 
 @dataclass(frozen=True)
-class UNet2dConfig:
+class UNet2dConfig(NetworkConfig):
     """The 2D-UNet; the defaults are the paper's."""
 
     width: int = 16  # kernels on the first level, twice as many on each further one
@@ -56,10 +66,6 @@ class UNet2dConfig:
     dropout: float = 0.6
     frames: int = 128  # of the spectrogram that the net sees, from the first on; a multiple of 2**(levels - 1)
     kind = "2d"
-
-    def build(self) -> UNet2d:
-        """The network, its weights drawn from torch's global generator."""
-        return UNet2d(self)
 
     def __post_init__(self):
         if self.frames % 2 ** (self.levels - 1) or self.kernel % 2 == 0 or self.width < 1 or not 0 <= self.dropout < 1:
@@ -121,7 +127,7 @@ def scaled(width: float, counts) -> list[int]:
     return [max(1, round(width * c)) for c in counts]
 
 
-def _unit(convolution):
+def unit(convolution):
     """A convolution with batch normalization and ReLU."""
     return nn.Sequential(convolution, nn.BatchNorm1d(convolution.out_channels), nn.ReLU())
 
@@ -143,13 +149,13 @@ class UNet1d(UNet):
             encode, decode = [], []
             for k, c in enumerate(group):
                 stride = 2 if level and not k else 1
-                encode.append(_unit(nn.Conv1d(before, c, config.kernel, stride, pad, bias=False)))
+                encode.append(unit(nn.Conv1d(before, c, config.kernel, stride, pad, bias=False)))
                 # the mirror image undoes this convolution; where a skip joins, it sees twice the channels
                 joined = 0 < level < len(groups) - 1 and k == len(group) - 1
                 mirror = (c * (1 + joined), before, config.kernel, stride, pad, stride - 1)
                 last = level == 0 and k == 0
                 convolution = nn.ConvTranspose1d(*mirror, bias=last)
-                decode.insert(0, convolution if last else _unit(convolution))
+                decode.insert(0, convolution if last else unit(convolution))
                 before = c
             down.append(nn.Sequential(*encode))
             up.append(nn.Sequential(*decode))
@@ -211,12 +217,8 @@ class UNet2d(UNet):
         return self.out(x)
 
 
+UNet1dConfig.network, UNet2dConfig.network = UNet1d, UNet2d
 KINDS = {"1d": UNet1dConfig, "2d": UNet2dConfig}
-
-
-def config_to_dict(config) -> dict:
-    """Plain values of the configuration of a network, with its `kind`."""
-    return {"kind": config.kind} | asdict(config)
 
 
 def config_from_dict(values: dict, kinds: dict, task: str):

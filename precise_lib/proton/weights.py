@@ -35,7 +35,7 @@ class Trained(card.Trained):
     def load(cls, name_or_path) -> Trained:
         """The network of a name (shipped) or of the path of its weights; raises `InputError` as `card.load` does."""
         path = card.find(name_or_path, cls.shipped(), f"{cls.config_class.task} network")
-        return cls(*card.load(path, cls.config_class, _build))
+        return cls(*card.load(path, cls.config_class, cls.config_class.build))
 
     @property
     def points(self) -> slice:
@@ -43,10 +43,7 @@ class Trained(card.Trained):
         return self.network.points
 
     def of_fids(self, fids) -> np.ndarray:
-        """What the network makes of FIDs (V, 4096) at 4 kHz, a row each.
-
-        Raises `InputError` for FIDs of another length and for values that are not finite.
-        """
+        """What the network makes of FIDs (V, 4096) at 4 kHz, a row each; `InputError` for other or not finite ones."""
         fids, expected = np.atleast_2d(fids), acquisition_3t().n_samples
         if fids.ndim != 2 or fids.shape[-1] != expected:
             raise InputError(f"The FIDs have shape {fids.shape}; '{self.name}' takes rows of {expected} samples.")
@@ -71,10 +68,6 @@ class Trained(card.Trained):
             with torch.no_grad():
                 out.append(self.network(empty.to(device)).cpu().numpy()[:0])
         return np.concatenate(out)
-
-
-def _build(config: DenoiseConfig):
-    return config.network.build()
 
 
 class Denoiser(Trained):

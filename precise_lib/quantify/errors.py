@@ -1,34 +1,44 @@
 """Noise, covariance, SD and bias of the maps of one data set, and its lambda, all estimated from the data.
 
-The covariance of an estimator is the bound times what its SD is above it on simulated FIDs like these.
+The covariance of an estimator is the bound times what its SD is above it on simulated FIDs like these: each voxel's
+own noise, SNR and line width count, and voxels with a flag tell nothing about others.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
 from precise_lib.errors import InputError
-from precise_lib.estimate import choose, noise, smoother
+from precise_lib.estimate import choose, smoother
+from precise_lib.estimate.noise_model import Noise
+from precise_lib.estimate.registry import Adapted
+from precise_lib.estimate.single_voxels import SingleVoxels
+from precise_lib.estimate.smoother import Smoother
 from precise_lib.evaluate import closed_form
 from precise_lib.evaluate.closed_form import ErrorMaps
-from precise_lib.quantify import flags
+from precise_lib.evaluate.excess import excess_of_voxels
 from precise_lib.quantify.estimates import Estimates, Smoothing
 from precise_lib.signal.model import SignalModel
-from precise_lib.signal.mrsi import MRSI, Series
+from precise_lib.signal.mrsi import Series
 
-NEIGHBORS_FROM = 20_000  # voxels that tell how noise correlates
+GROUPS = 4  # sets of frames with the same voxels that lambda is chosen from
 SHARE = 0.5  # of the SD that the bias may take where lambda is limited by bias
 
 
 @dataclass(frozen=True)
 class ErrorModel:
-    """Noise and covariance of single-voxel amplitudes, and what a prior makes of them. Arrays run over voxel-frames."""
+    """Noise and covariance of single-voxel amplitudes, and what a prior makes of them. Arrays run over voxel-frames.
+
+    `sound` (N,) bool are those that tell about others, see `Estimates.sound`; None for all.
+    """
 
     estimates: Estimates
     smoothing: Smoothing | None = None
+    sound: np.ndarray | None = None
 
     @property
     def series(self) -> Series:
@@ -38,34 +48,46 @@ class ErrorModel:
     def model(self) -> SignalModel:
         return self.series.model
 
-    @cached_property
-    def sigma(self) -> float:
-        """Noise SD of a time sample, one for the data set."""
-        return noise.noise_sd(self.series.sample(), self.model, self.estimates.zero_filled)
+    @property
+    def noise(self) -> Noise:
+        return self.estimates.noise
 
     @property
-    def sigma_or_residual(self) -> float:
-        """The noise SD; where a FID is too short to tell, what the fit leaves."""
+    def sigma_or_residual(self) -> np.ndarray:
+        """The noise SD (N,); where FIDs are too short to tell, what the fit leaves."""
         try:
-            return float(self.sigma)
+            return self.noise.sigma
         except InputError:
-            return float(np.median(self.estimates.fit.sigma))
+            return np.full(len(self.estimates.amplitudes), np.median(self.estimates.fit.sigma))
 
     @cached_property
     def excess(self) -> np.ndarray:
-        """SD of the single-voxel estimate over the bound, (M,)."""
+        """SD of the single-voxel estimate over the bound, (N, M)."""
         known, single, model = self.estimates, self.estimates.single, self.model
         if getattr(single, "efficient", False):
-            return np.ones(len(model.names))
-        return closed_form.excess_over_bound(
-            lambda fids: single.amplitudes(fids, model), model, known.amplitudes, self.sigma, **known.distortions
-        )
+            return np.ones(known.amplitudes.shape)
+        sound = np.ones(len(known.amplitudes), bool) if self.sound is None else self.sound
+        single_voxel = lambda fids: single.amplitudes(fids, model)  # noqa: E731
+        return excess_of_voxels(single_voxel, model, known.amplitudes, self.noise.sigma, sound, **known.distortions)
 
     @cached_property
     def covariance(self) -> np.ndarray:
-        known = self.estimates
-        bound = closed_form.sve_covariance(self.model, known.amplitudes, self.sigma, known.fit.broadening_hz)
-        return bound * self.excess * self.excess[:, None]
+        known, noise, model = self.estimates, self.noise, self.model
+        colored = noise if noise.density is not None or noise.zero_filled else None
+        bound = closed_form.sve_covariance(model, known.amplitudes, noise.sigma, noise=colored, **known.distortions)
+        return bound * self.excess[:, :, None] * self.excess[:, None]
+
+    def correlate(self, smoother: Smoother, frames: list[int]) -> Callable | None:
+        """How the voxels of a group of frames share their noise, as `smoother.leverage_and_variance` takes it."""
+        kernel, part = self.noise.kernel, self.series.parts[frames[0]]
+        return None if kernel is None else kernel.between(smoother.usable, self.estimates.fit.phase_rad[part])
+
+    @property
+    def single_voxels(self) -> SingleVoxels:
+        """What an estimator gets that adapts to the data set."""
+        known, trusted = self.estimates, True if self.sound is None else self.sound
+        given = known.series, known.amplitudes, self.covariance, self.noise.sigma, known.fit.phase_rad
+        return SingleVoxels(*given, known.zero_filled, trusted)
 
     def closed_form(self, settings=None) -> ErrorMaps:
         """Errors of the single-voxel estimate, or of the prior with a setting (lambda) for each metabolite."""
@@ -76,11 +98,19 @@ class ErrorModel:
 
         def maps(smoother, frames):
             parts = (smoothing.of_frames(frames, x) for x in (amplitudes, self.covariance))
-            found = closed_form.closed_form(self.model, *parts, smoother.at(settings), smoother.lattice)
+            shared = self.correlate(smoother, frames)
+            found = closed_form.closed_form(self.model, *parts, smoother.at(settings), smoother.lattice, shared)
             probed.append(found.probing_error)
             return np.stack([found.sd, found.bias, found.bias_noise], -1)
 
         return ErrorMaps(*np.moveaxis(smoothing.collect(maps), -1, 0), max(probed))
+
+    def of_adapted(self, found: Adapted) -> ErrorMaps:
+        """Errors as the estimator states them, and how far its maps are from the single-voxel results."""
+        if found.sd is None:
+            raise InputError("the estimator states none")
+        moved = found.concentrations - self.model.concentrations(self.estimates.amplitudes)
+        return ErrorMaps(found.sd, moved, found.moved)
 
     def repeated(self, method, n_repeats: int, seed: int, settings=None, biased: bool = True) -> ErrorMaps:
         """Errors of the whole chain by repetition: `method` is any callable `MRSI` -> maps, `settings` replace it."""
@@ -91,16 +121,23 @@ class ErrorModel:
                 continue
             clean = self.model.fids(known.amplitudes[part], **{name: x[part] for name, x in known.distortions.items()})
             maps = smoothers[i].at(settings) if smoothers else None
-            chain = self._chain(self.series[i], method, maps)
-            moments = closed_form.repeated(clean, self.sigma, chain, n_repeats, seed + i)
+            chain, sigma = self._chain(i, method, maps, biased), self.noise.sigma[part]
+            moments = closed_form.repeated(clean, sigma, chain, n_repeats, seed + i, self._drawn(i))
             found.append((moments.sd, moments.mean - self.model.concentrations(known.amplitudes[part])))
         sd, bias = (np.concatenate(x) for x in zip(*found, strict=True))
         return ErrorMaps(sd, bias) if biased else ErrorMaps(sd)
 
-    def _chain(self, frame: MRSI, method, maps):
+    def _drawn(self, frame: int) -> Callable | None:
+        """Noise like that of a frame, see `closed_form.realizations`; None for white noise that nobody shares."""
+        noise, usable = self.noise, self.series.usable[frame]
+        if noise.density is None and noise.kernel is None:
+            return None
+        return lambda rng: noise.draw(rng, usable, self.model.acquisition.n_samples)
+
+    def _chain(self, frame: int, method, maps, mixes: bool):
         """FIDs (V, t) of one frame -> its concentrations (V, M)."""
-        model, single, usable = self.model, self.estimates.single, frame.usable
-        fids = np.zeros_like(frame.fids)
+        model, single, usable = self.model, self.estimates.single, self.series.usable[frame]
+        fids = np.zeros_like(self.series.fids[..., frame])
 
         def chain(noisy):
             noisy[:, noisy.shape[1] - self.estimates.zero_filled :] = 0
@@ -108,49 +145,22 @@ class ErrorModel:
                 ratio = choose.ratios(maps, single.amplitudes(noisy, model), model.index(model.reference))
                 return ratio * model.reference_concentration_mm
             fids[usable] = noisy
-            return np.moveaxis(method(frame.replace(fids=fids)).values, 0, -1)[usable]
+            return self.estimates.of_frame(method, frame, self.sound if mixes else None, fids)[0]
 
         return chain
 
-    def flags(self, method) -> list[flags.Flag]:
-        """Flags by the limits that an estimator states, or by those of its single-voxel results."""
-        known, model = self.estimates, self.model
-        if not self.sigma > 0:
-            raise InputError("The samples free of signal hold no noise: flags need its level.")
-        free = flags.free_samples(model, len(self.series.sample()), known.zero_filled)
-        found = [flags.residual_flag(known.residual, model, self.sigma, free, known.zero_filled)]
-        for stating in (method, known.single):
-            if hasattr(stating, "limits"):
-                return found + flags.limit_flags(model, stating.limits(model), known.amplitudes, known.fit, self.sigma)
-        return found + flags.fit_flags(model, known.fit, self.sigma)
-
     def warnings(self) -> list[str]:
-        """What speaks against the noise model, in sentences."""
-        notes, correlation = [], self._correlation()
-        if correlation > 0.1:
-            notes.append(
-                f"The noise of neighboring voxels correlates ({correlation:.2f}), as after spatial filtering or zero "
-                "filling: errors and lambda count voxels as independent, so SD maps of the prior are too small."
-            )
+        """What the noise is, and what speaks against it, in sentences."""
+        notes = self.noise.said(self.model)
         n, filled = self.model.acquisition.n_samples, self.estimates.zero_filled
-        residual = float(np.median(self.estimates.fit.sigma)) * np.sqrt(n / max(n - filled, 1))
-        ratio = residual / self.sigma if self.sigma > 0 else np.inf
+        with np.errstate(divide="ignore"):
+            ratio = float(np.median(self.estimates.fit.sigma / self.noise.sigma)) * np.sqrt(n / max(n - filled, 1))
         if not 0.8 < ratio < 1.25:
             notes.append(
                 f"What a model fit leaves is {ratio:.2f} times the noise of the late samples: the signal "
                 "model misses something, or the FIDs were filtered; errors may be off by as much."
             )
         return notes
-
-    def _correlation(self) -> float:
-        """Of the noise of neighbors, in the middle slices of the first frame: as many as hold enough voxels."""
-        frame = next(i for i, usable in enumerate(self.series.usable) if usable.any())
-        usable = self.series.usable[frame].copy()
-        order = np.argsort(np.abs(np.arange(usable.shape[2]) - (usable.shape[2] - 1) / 2), kind="stable")
-        enough = int(np.searchsorted(np.cumsum(usable.sum((0, 1))[order]), NEIGHBORS_FROM)) + 1
-        usable[:, :, order[enough:]] = False
-        fids = self.series[frame].fids[usable]
-        return noise.noise_correlation(fids, self.model, usable, self.estimates.zero_filled)
 
 
 def number(value) -> float | None:
@@ -162,15 +172,18 @@ def choose_settings(errors: ErrorModel, values=None) -> tuple[np.ndarray, dict]:
     """Settings (M,) by Stein's estimate, and what goes into the summary: every rule's choice.
 
     `values` are those to try, ascending from zero; default `choose.GRID`. One setting for all frames: the estimates of
-    risk of those that share the largest set of voxels are averaged.
+    risk are averaged over frames, those of the `GROUPS` largest sets that share their voxels.
     """
-    smoothing, model = errors.smoothing, errors.model
-    prior, frames = smoothing.groups[0]
-    amplitudes = smoothing.of_frames(frames, errors.estimates.amplitudes)
-    single = closed_form.closed_form(model, amplitudes, smoothing.of_frames(frames, errors.covariance))
-    water, sd = model.index(model.reference), single.sd / model.reference_concentration_mm
-    sparse = smoother.lattices(prior.usable, sums_only=True)
-    curves = choose.curves(prior.make, amplitudes, water, sd, values, lattice=sparse).over_realizations()
+    smoothing, model, found = errors.smoothing, errors.model, []
+    water, unit = model.index(model.reference), model.reference_concentration_mm
+    largest = sorted(smoothing.groups, key=lambda group: -len(group[1]) * group[0].within.sum())[:GROUPS]
+    for prior, frames in largest:
+        amplitudes = smoothing.of_frames(frames, errors.estimates.amplitudes)
+        single = closed_form.closed_form(model, amplitudes, smoothing.of_frames(frames, errors.covariance))
+        sd = np.where(prior.within[:, None], single.sd / unit, np.nan)  # what has no neighbors has no say
+        sparse, shared = smoother.lattices(prior.usable, sums_only=True), errors.correlate(prior, frames)
+        found.append(choose.curves(prior.make, amplitudes, water, sd, values, sparse, correlate=shared))
+    curves = choose.Curves.together(found).over_realizations()
     chosen = {method: curves.choose(method, SHARE) for method in choose.METHODS}
 
     def named(values):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import matplotlib as mpl
 import matplotlib.pyplot as plt
 import nibabel as nib
 import numpy as np
@@ -14,8 +15,10 @@ from precise_lib.quantify.report import Report
 from precise_lib.signal.model import spectrum
 
 FEW = 4  # voxels: below, numbers with error bars say more than maps
+letter_by_letter = mpl.rc_context({"text.parse_math": False})  # names of others are no formulas
 
 
+@letter_by_letter
 def spectra(report: Report):
     """Measured spectra, the fit, and the residual in units of the noise, for the best, median and worst voxel."""
     model, n = report.model, report.n_measured
@@ -120,6 +123,7 @@ def _limits(maps: list, symmetric: bool = False, top: float = 99) -> dict:
     return {"vmin": min(0.0, low), "vmax": high if high > min(0.0, low) else low + 1}
 
 
+@letter_by_letter
 def quality(report: Report):
     """The MRI, SNR of the reference and shift (B0) in each slice; for up to `FEW` voxels their place in the MRI."""
     if report.data.usable.sum() <= FEW:
@@ -164,6 +168,7 @@ def _place(report: Report):
     return fig
 
 
+@letter_by_letter
 def concentrations(report: Report):
     """Concentration, SD and bias (on one scale) over the MRI; for up to `FEW` voxels numbers with error bars."""
     if report.data.usable.sum() <= FEW:
@@ -190,6 +195,7 @@ def concentrations(report: Report):
     return fig
 
 
+@letter_by_letter
 def courses(report: Report):
     """Median and middle half of the voxels of each metabolite over the frames; None for a single frame."""
     if len(report.series) == 1:
@@ -222,6 +228,7 @@ def _few(report: Report):
     return fig
 
 
+@letter_by_letter
 def flags(report: Report):
     """Flagged voxels of each kind in each slice that is shown; None where no voxel is flagged."""
     found = report.flags

@@ -4,13 +4,16 @@ r"""When not to trust a map: flags per voxel, each one way to leave what a netwo
 * **snr**: water weaker, against the noise, than any FID of the training (for a fit: than where it was tested);
 * **offset**, **broadening**: frequency or line width outside the training, by more than twice its own uncertainty;
 * **fit**: a fit that did not converge, or ended on the edge of its search;
+* **negative**: a metabolite of the fit below zero by five times its own uncertainty;
+* **overlap**: an estimator that says it is biased errs on the FID of the fit by more than a share of the fit's result;
 * **residual**: what the best fit leaves is no noise.
 
 The last is a test. Under the model and white noise the energy of the residual over the noise variance is chi-square
-with ``2 N - M - 3`` degrees of freedom (N complex samples; M amplitudes, shift, broadening, phase). It hardly sees a
-weak line, so the residual is also searched for the strongest line of the width of the model's, and of eight times that
-(a baseline). The power ``u`` of such a matched filter, chi-square with two degrees of freedom at a frequency, has a
-maximum over a bandwidth B that exceeds u with probability
+with ``2 N - M - 3`` degrees of freedom (N complex samples; M amplitudes, shift, broadening, phase). Noise of a density
+S over frequency, of mean one, has ``2 N / mean(S^2)`` (Satterthwaite), and a line at f is seen against S(f). The
+energy hardly sees a weak line, so the residual is also searched for the strongest line of the width of the model's, and
+of eight times that (a baseline). The power ``u`` of such a matched filter, chi-square with two degrees of freedom at a
+frequency, has a maximum over a bandwidth B that exceeds u with probability
 
     p = exp(-u / 2) (1 + B sqrt(2 pi Var(t)) sqrt(u))
 
@@ -27,19 +30,21 @@ from scipy import fft
 from scipy.stats import f as f_distribution
 from scipy.stats import poisson
 
-from precise_lib.estimate import noise
-from precise_lib.estimate.fit import FitResult
+from precise_lib.estimate.fit import FitResult, fit_fids
+from precise_lib.estimate.noise_model import Noise
 from precise_lib.estimate.registry import Limits
-from precise_lib.evaluate import crlb
+from precise_lib.evaluate import closed_form, crlb
 from precise_lib.signal.model import SignalModel
-from precise_lib.signal.noise import peak_height
+from precise_lib.signal.noise import water_snr
 
 FALSE_ALARM = 1e-3  # chance that noise alone raises the residual flag of a voxel
 NEAR = 0.05  # share of the training range that counts as near its end
 FIT_SNR = 5.0  # lowest SNR of water at which the fit was held to its bound
+NEGATIVE = 5.0  # SD
+BIASED = 0.2  # share of a concentration that the bias of an estimator may take without a flag
 CHUNK = 1024  # FIDs whose best fit is in memory together
 WIDTHS = (1.0, 8.0)  # of what is searched for in the residual, in line widths of the model
-MAD_EFFICIENCY = 0.37  # of the median absolute deviation as an estimate of a variance, under normal noise
+LEAST_DENSITY = 0.1  # of noise outside the band of a digital filter, where nothing is searched for
 
 
 @dataclass(frozen=True)
@@ -78,32 +83,39 @@ def _filters(model: SignalModel, n: int) -> np.ndarray:
     return np.exp(-np.array(WIDTHS)[:, None] * model.acquisition.time_s[:n] / model.t2star_s.max())
 
 
-def residual(fids, fit: FitResult, model: SignalModel, zero_filled: int = 0) -> Residual:
-    """The `Residual` of FIDs (V, t) under their fit; the last `zero_filled` points do not count."""
-    fids = np.asarray(fids)
+def residual(fids, fit: FitResult, model: SignalModel, zero_filled: int = 0, noise: Noise | None = None) -> Residual:
+    """The `Residual` of FIDs (V, t) under their fit; the last `zero_filled` points do not count.
+
+    Lines are in units of the density that `noise` has at their place.
+    """
+    fids, nuisance = np.asarray(fids), fit.nuisance(model)
     n = fids.shape[-1] - zero_filled
     decays, bins = _filters(model, n).astype(np.float32), fft.next_fast_len(2 * n)
     frequencies = fft.fftfreq(bins, model.acquisition.dwell_time_s)
+    density = 1.0 if noise is None else np.maximum(noise.at(fft.fftfreq(bins)), LEAST_DENSITY).astype(np.float32)
     energy, (lines, places) = np.empty(len(fids), np.float32), np.empty((2, len(fids), len(decays)))
     for i in range(0, len(fids), CHUNK):
         part = slice(i, i + CHUNK)
-        nuisance = fit.shift_hz[part], fit.broadening_hz[part], fit.phase_rad[part]
-        rest = (fids[part, :n] - model.fids(fit.amplitudes[part], *nuisance)[:, :n]).astype(np.complex64)
+        clean = model.fids(fit.amplitudes[part], **{name: x[part] for name, x in nuisance.items()})
+        rest = (fids[part, :n] - clean[:, :n]).astype(np.complex64)
         energy[part] = (np.abs(rest) ** 2).sum(-1)
         for k, decay in enumerate(decays):
-            spectrum = np.abs(fft.fft(rest * decay, bins))
-            lines[part, k], places[part, k] = spectrum.max(-1) ** 2, frequencies[spectrum.argmax(-1)]
+            power = np.abs(fft.fft(rest * decay, bins)) ** 2 / density
+            lines[part, k], places[part, k] = power.max(-1), frequencies[power.argmax(-1)]
     return Residual(energy, lines / (decays**2).sum(-1), places)
 
 
-def residual_p(rest: Residual, model: SignalModel, sigma: float, free: int, zero_filled: int = 0) -> np.ndarray:
+def residual_p(
+    rest: Residual, model: SignalModel, sigma, known: float, zero_filled: int = 0, efficiency: float = 1.0
+) -> np.ndarray:
     """Probability (V,) of a residual at least as far from noise, if the model is right.
 
-    `sigma` is the noise SD of the real part of a time sample, by the median absolute deviation of `free` real samples.
+    `sigma` (V,) is the noise SD of the real part of a time sample, an estimate of `known` degrees of freedom;
+    `efficiency`: independent samples over samples.
     """
-    n = model.acquisition.n_samples - zero_filled
-    freedom, known = 2 * n - len(model.names) - 3, max(MAD_EFFICIENCY * free, 1.0)
-    worst = [f_distribution.sf(rest.energy / sigma**2 / freedom, freedom, known)]
+    n, known = model.acquisition.n_samples - zero_filled, max(known, 1.0)
+    freedom = 2 * n - len(model.names) - len(model.common)
+    worst = [f_distribution.sf(rest.energy / sigma**2 / freedom, freedom * efficiency, known)]
     time = model.acquisition.time_s[:n]
     for decay, line in zip(_filters(model, n), rest.line.T, strict=True):
         share = decay**2 / (decay**2).sum()
@@ -114,9 +126,9 @@ def residual_p(rest: Residual, model: SignalModel, sigma: float, free: int, zero
     return np.minimum(len(worst) * np.min(worst, 0), 1.0)
 
 
-def residual_flag(rest: Residual, model: SignalModel, sigma: float, free: int, zero_filled: int = 0) -> Flag:
-    """Voxels whose residual is no noise."""
-    hits = residual_p(rest, model, sigma, free, zero_filled) < FALSE_ALARM
+def residual_flag(rest: Residual, model: SignalModel, *noise) -> Flag:
+    """Voxels whose residual is no noise; `noise` as in `residual_p`."""
+    hits = residual_p(rest, model, *noise) < FALSE_ALARM
     chance = FALSE_ALARM * len(hits)
     about = {"p_below": FALSE_ALARM, "expected_by_chance": round(chance, 3)}
     where = ""
@@ -133,8 +145,7 @@ def residual_flag(rest: Residual, model: SignalModel, sigma: float, free: int, z
 
 def _snr_flag(model, amplitudes, sigma, lowest, why) -> Flag:
     """By the SNR of the undistorted water line as the paper and the training count it."""
-    water = np.asarray(amplitudes)[:, model.index(model.reference)]
-    hits = ~(water * peak_height(model) / (sigma * np.sqrt(model.acquisition.n_samples)) >= lowest)
+    hits = ~(water_snr(model, amplitudes, sigma) >= lowest)
     said = f"In {hits.sum()} voxel(s) the SNR of {model.reference} is below {lowest:g}: {why}."
     return Flag("snr", hits, said, {"lowest": float(lowest)})
 
@@ -142,10 +153,10 @@ def _snr_flag(model, amplitudes, sigma, lowest, why) -> Flag:
 def _outside(model, fit: FitResult, sigma, which: str, limits, lost, why) -> Flag:
     """Shift or broadening beyond its limits by more than twice the SD that its bound allows; not of `lost` voxels."""
     values, position = (fit.shift_hz, 0) if which == "offset" else (fit.broadening_hz, 1)
-    beyond = np.maximum(limits[0] - values, values - limits[1])
+    beyond, sigma = np.maximum(limits[0] - values, values - limits[1]), np.broadcast_to(sigma, len(values))
     hits = (beyond > 0) & ~lost
     for part in np.array_split(np.flatnonzero(hits), hits.sum() // 512 + 1):
-        cov = crlb.covariance(model, fit.amplitudes[part], sigma, broadening_hz=fit.broadening_hz[part])
+        cov = crlb.covariance(model, fit.amplitudes[part], sigma[part], broadening_hz=fit.broadening_hz[part])
         k = len(model.names) + position
         hits[part] = beyond[part] > 2 * np.sqrt(cov[:, k, k])
     words = {"offset": "frequency offset", "broadening": "extra line width"}[which]
@@ -175,8 +186,8 @@ def range_flag(model: SignalModel, limits: Limits, amplitudes) -> Flag:
     return Flag("range", hits, said, {"limits_mm": within})
 
 
-def limit_flags(model: SignalModel, limits: Limits, amplitudes, fit: FitResult, sigma: float) -> list[Flag]:
-    """Where an estimator with amplitudes (N, M) leaves the `Limits` that it states; sigma is the noise SD.
+def limit_flags(model: SignalModel, limits: Limits, amplitudes, fit: FitResult, sigma) -> list[Flag]:
+    """Where an estimator with amplitudes (N, M) leaves the `Limits` that it states; sigma (N,) is the noise SD.
 
     The fit is of the same FIDs: it can leave ranges of shift and width where a network cannot.
     """
@@ -189,7 +200,7 @@ def limit_flags(model: SignalModel, limits: Limits, amplitudes, fit: FitResult, 
     return found
 
 
-def fit_flags(model: SignalModel, fit: FitResult, sigma: float) -> list[Flag]:
+def fit_flags(model: SignalModel, fit: FitResult, sigma) -> list[Flag]:
     """Where a fit is no efficient estimate: too little signal, or no convergence."""
     hits = ~fit.converged
     said = f"In {hits.sum()} voxel(s) the fit did not converge or ended on the edge of its search; look at them."
@@ -197,6 +208,53 @@ def fit_flags(model: SignalModel, fit: FitResult, sigma: float) -> list[Flag]:
     return [_snr_flag(model, fit.amplitudes, sigma, FIT_SNR, why), Flag("fit", hits, said)]
 
 
-def free_samples(model: SignalModel, n_fids: int, zero_filled: int = 0) -> int:
-    """Real samples in the estimate of the noise level from `n_fids` FIDs."""
-    return 2 * n_fids * noise.free_per_fid(model, model.acquisition.n_samples - zero_filled)
+def negative_flag(model: SignalModel, fit: FitResult, sigma, noise: Noise | None = None) -> Flag:
+    """Metabolites of a fit that are negative beyond their noise; sigma (N,) is its SD."""
+    sigma, nuisance = np.broadcast_to(sigma, len(fit.amplitudes)), fit.nuisance(model)
+    alone = sigma[:, None] / np.linalg.norm(model.basis(), axis=0)  # the least that an SD can be
+    below = model.of_role("metabolite") & (fit.amplitudes < -NEGATIVE * alone)
+    rows = np.flatnonzero(below.any(-1))
+    if len(rows):
+        own = {name: x[rows] for name, x in nuisance.items()}
+        cov = closed_form.sve_covariance(model, fit.amplitudes[rows], sigma[rows], noise=noise, **own)
+        below[rows] &= fit.amplitudes[rows] < -NEGATIVE * np.sqrt(np.einsum("vkk->vk", cov))
+    hits, names = below.any(-1), [n for n, any_ in zip(model.names, below.any(0), strict=True) if any_]
+    said = (
+        f"In {hits.sum()} voxel(s) the fit is negative by more than {NEGATIVE:g} SD ({', '.join(names)}): a line of "
+        "opposite phase, one that the signal model lacks or has in another place, or spectra that are mirrored."
+    )
+    return Flag("negative", hits, said, {"beyond_sd": NEGATIVE})
+
+
+def overlap_flag(model: SignalModel, method, fit: FitResult, sigma) -> Flag:
+    """Where an estimator with amplitudes that says it is biased is so on the FIDs of the fit, beyond a share of it."""
+    bias, nuisance = np.empty(fit.amplitudes.shape), fit.nuisance(model)
+    truth = model.concentrations(fit.amplitudes)
+    for i in range(0, len(bias), CHUNK):
+        part = slice(i, i + CHUNK)
+        clean = model.fids(fit.amplitudes[part], **{name: x[part] for name, x in nuisance.items()})
+        bias[part] = model.concentrations(method.amplitudes(clean.astype(np.complex64), model)) - truth[part]
+    water = fit.amplitudes[:, [model.index(model.reference)]]
+    alone = np.broadcast_to(sigma, len(bias))[:, None] / np.linalg.norm(model.basis(), axis=0)
+    noise = model.reference_concentration_mm * alone / np.where(water > 0, water, np.nan)
+    far = ~(np.abs(bias) <= np.maximum(BIASED * np.abs(truth), 2 * noise))
+    hits, at = far.any(-1), np.nanmedian(np.abs(bias), 0)
+    names = [f"{n} by {x:.2g} mM" for n, any_, x in zip(model.names, far.any(0), at, strict=True) if any_]
+    said = (
+        f"In {hits.sum()} voxel(s) '{method.name}' errs by more than {100 * BIASED:.0f} % on the very FID that the fit "
+        f"describes (median: {', '.join(names)}): lines overlap, or are wider than assumed; 'fit' has no such bias."
+    )
+    return Flag("overlap", hits, said, {"share": BIASED})
+
+
+def mirrored(fids, model: SignalModel, fit: FitResult, sigma) -> str | None:
+    """A sentence where FIDs (V, t) are fitted better with their frequency axis reversed; sigma (V,) is the noise SD."""
+    reversed_ = fit_fids(np.conj(fids), model)
+    gain = (fit.sigma**2 - reversed_.sigma**2) / np.asarray(sigma) ** 2 * model.acquisition.n_samples
+    better = (gain > 2 * np.log(1 / FALSE_ALARM)).mean()
+    if better < 0.5:
+        return None
+    return (
+        f"{100 * better:.0f} % of the voxels fit better with the frequency axis reversed: the file seems to hold the "
+        "complex conjugate of what NIfTI-MRS asks for; store the conjugate FIDs."
+    )

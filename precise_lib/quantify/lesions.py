@@ -7,18 +7,22 @@ from collections.abc import Iterable
 import numpy as np
 
 
-def surviving(solver, usable, water, size: int, places: int = 64, seed: int = 0) -> np.ndarray | None:
+def surviving(
+    solver, usable, water, size: int, places: int = 64, seed: int = 0, inside: np.ndarray | None = None
+) -> np.ndarray | None:
     """Share of the contrast that each of up to `places` lesions keeps which the MRI does not show.
 
     A lesion is a block of `size` voxels along each axis (one where the grid has one voxel) that lies wholly within
-    `usable`; metabolite / water is raised there by a constant. By the linear map H the mean over the block of
-    ``H (w 1_block) / (H w)`` is left of it. None where no such lesion has room. `solver` is the `ExactSolver` of the
-    voxels of `usable` (x, y, z), `water` (V,) amplitudes; `places` are drawn at random where there are more.
+    `inside` (x, y, z), by default `usable`; metabolite / water is raised there by a constant. By the linear map H the
+    mean over the block of ``H (w 1_block) / (H w)`` is left of it. None where no such lesion has room. `solver` is the
+    `ExactSolver` of the voxels of `usable` (x, y, z), `water` (V,) amplitudes; `places` are drawn at random where there
+    are more.
     """
     block = tuple(1 if n == 1 else size for n in usable.shape)
     if any(b > n for b, n in zip(block, usable.shape, strict=True)):
         return None
-    corners = np.argwhere(np.lib.stride_tricks.sliding_window_view(usable, block).all((-3, -2, -1)))
+    inside = usable if inside is None else inside
+    corners = np.argwhere(np.lib.stride_tricks.sliding_window_view(inside, block).all((-3, -2, -1)))
     if not len(corners):
         return None
     chosen = np.random.default_rng(seed).permutation(len(corners))[:places]
@@ -28,11 +32,11 @@ def surviving(solver, usable, water, size: int, places: int = 64, seed: int = 0)
     members = [blocks[tuple(corners[i])].ravel() for i in chosen]
     water = np.maximum(np.asarray(water, float), 0)
     lesions = np.zeros((len(water), len(members)))
-    for k, inside in enumerate(members):
-        lesions[inside, k] = water[inside]
+    for k, voxels in enumerate(members):
+        lesions[voxels, k] = water[voxels]
     kept, total = solver(lesions, 1e-6), solver(water[:, None], 1e-6)[:, 0]
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.array([np.mean(kept[inside, k] / total[inside]) for k, inside in enumerate(members)])
+        return np.array([np.mean(kept[voxels, k] / total[voxels]) for k, voxels in enumerate(members)])
 
 
 def false_negative(smoother, water, lams: dict[str, float], sizes=(1, 2, 4)) -> dict:
@@ -43,7 +47,7 @@ def false_negative(smoother, water, lams: dict[str, float], sizes=(1, 2, 4)) -> 
     shares = {}
     for lam in sorted(set(lams.values())):
         solver = smoother.at([lam])[0]
-        each = {size: surviving(solver, smoother.usable, water, size) for size in sizes}
+        each = {size: surviving(solver, smoother.usable, water, size, inside=smoother.inside) for size in sizes}
         shares[lam] = {size: float(np.nanmedian(x)) for size, x in each.items() if x is not None}
     across = [size for size in sizes if all(size in s for s in shares.values())]
     groups = {lam: [n for n, x in lams.items() if x == lam] for lam in shares}

@@ -7,19 +7,24 @@ import re
 from pathlib import Path
 
 from precise_lib import NOTICE, estimate
-from precise_lib.errors import InputError
+from precise_lib.errors import InputError, printable
 from precise_lib.io.atomic import staged
 from precise_lib.io.shipped import notebook_path
+from precise_lib.quantify.report import SIMULATED, plain
 from precise_lib.run import notebooks
 
 NOTEBOOK = "your_data.ipynb"
 BOOK_ONLY = "book"  # tag of cells that speak of the book
-# nbconvert's own page without what it loads from other hosts: formulas, widgets and diagrams, of which there are none
-TEMPLATE = """{% extends 'lab/index.html.j2' %}
-{% block html_head_js %}{% endblock %}
+# nbconvert's own page without what it loads from other hosts (formulas, widgets, diagrams, of which there are none);
+# nothing in it can run or ask for anything, whatever text reaches it
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+TEMPLATE = (
+    """{% extends 'lab/index.html.j2' %}
+{% block html_head_js %}<meta http-equiv="Content-Security-Policy" content="POLICY">{% endblock %}
 {% block html_head_js_mathjax %}{% endblock %}
 {% block html_head_js_mermaidjs %}{% endblock %}
 """
+).replace("POLICY", POLICY)
 
 
 def make(dmi, out, mri=None, mask=None, lam=None, model=None, estimator=None) -> Path:
@@ -31,8 +36,6 @@ def make(dmi, out, mri=None, mask=None, lam=None, model=None, estimator=None) ->
     cell failed: if the notebook ran, ``failed.ipynb`` is then in `out`, and an earlier report is as it was.
     """
     notebooks.require("papermill", "ipykernel", "nbconvert", extra="sweep")
-    from precise_lib.quantify.report import SIMULATED
-
     for path in (dmi, mri, mask):
         if path is not None and str(path) != SIMULATED and not Path(path).is_file():
             raise InputError(f"There is no file {path}: check its name.")
@@ -64,8 +67,8 @@ def page(executed, title: str) -> str:
 
     notebook = nbformat.read(executed, as_version=4)
     notebook.cells = [cell for cell in notebook.cells if BOOK_ONLY not in cell.metadata.get("tags", [])]
-    notebook.cells.insert(0, nbformat.v4.new_markdown_cell(f"# {title}\n\n*{NOTICE}*"))
-    notebook.metadata["title"] = title
+    notebook.cells.insert(0, nbformat.v4.new_markdown_cell(f"# {plain(title)}\n\n*{NOTICE}*"))
+    notebook.metadata["title"] = printable(title)
     notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:
         if cell.cell_type == "markdown":  # other pages of the book are not beside this one
@@ -75,7 +78,7 @@ def page(executed, title: str) -> str:
         for output in cell.get("outputs", []):
             picture = output.get("data", {}).get("image/png")
             if picture:
-                output.data = {"text/html": _figure(picture, alt or title, caption)}
+                output.data = {"text/html": _figure(picture, alt or printable(title), caption)}
     exporter = HTMLExporter(raw_template=TEMPLATE, exclude_input=True)
     exporter.exclude_input_prompt = exporter.exclude_output_prompt = exporter.exclude_anchor_links = True
     return exporter.from_notebook_node(notebook)[0]

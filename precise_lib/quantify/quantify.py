@@ -16,12 +16,13 @@ import xarray as xr
 
 from precise_lib import NOTICE, __version__, estimate
 from precise_lib.errors import InputError
-from precise_lib.estimate.registry import single_voxel
+from precise_lib.estimate.noise_model import Noise
+from precise_lib.estimate.registry import Adapted, single_voxel
 from precise_lib.evaluate.closed_form import ErrorMaps
 from precise_lib.io import atomic
 from precise_lib.quantify import estimates, lesions, measurement, result
 from precise_lib.quantify.errors import ErrorModel, choose_settings, number
-from precise_lib.quantify.estimates import Smoothing
+from precise_lib.quantify.estimates import Estimates, Smoothing
 from precise_lib.quantify.flags import Flag
 from precise_lib.quantify.measurement import Measurement, Request
 
@@ -38,12 +39,15 @@ def quantify(
     repeats=100,
     seed=0,
     omega_max=None,
+    own=None,
 ) -> dict:
     """Quantify a NIfTI-MRS file; write maps, ``summary.json`` (whose content is returned) and ``result.nc`` into `out`.
 
     The maps are ``conc_<metabolite>.nii.gz``, ``sd_<metabolite>.nii.gz`` and, where there is a prior, the absolute
-    ``bias_<metabolite>.nii.gz``, all in mM; ``flag_<reason>.nii.gz`` is 1 where something speaks against them, see
-    `flags`. Maps of a dynamic set have a fourth axis, the frames; network, noise level and lambda are the same for all.
+    ``bias_<metabolite>.nii.gz``, all in mM, with the ends ``low_`` and ``high_`` of 90 % intervals where the estimator
+    states them, and maps of its own as ``map_<name>.nii.gz``; ``flag_<reason>.nii.gz`` is 1 where something speaks
+    against them, see `flags`. Maps of a dynamic set have a fourth axis, the frames; network, noise level and settings
+    are the same for all.
 
     Parameters
     ----------
@@ -57,16 +61,18 @@ def quantify(
     repeats, seed : of "montecarlo"
     omega_max : cap of Eq. 5, default `prior.OMEGA_MAX`; gray levels (0 to 1) that differ by more than
         1 / sqrt(omega_max) count as an edge
+    own : further options of the estimator by name, for example {"tau": 2} of ``adaptive``
 
     Raises `InputError` for anything wrong with files or options; then nothing is written.
     """
     started = time.perf_counter()
-    request = measurement.checked(estimator, mri, lam, errors, repeats, seed, omega_max)
+    request = measurement.checked(estimator, mri, lam, errors, repeats, seed, omega_max, own)
     given = {"dmi": dmi, "mri": mri, "mask": mask, "out": out}
     settings = {name: None if p is None else str(p) for name, p in given.items()} | {
         "estimator": request.estimator,
         "lambda": request.lam if "lambda" in request.uses or request.lam == "auto" else None,
-        "omega_max": request.omega_max if "lambda" in request.uses else None,
+        "omega_max": request.omega_max if "cap" in request.uses else None,
+        "options": dict(request.own),
         "model": None if model is None else str(model),
     }
     with atomic.staged(out) as folder:
@@ -84,13 +90,19 @@ def quantify(
 
 @dataclass(frozen=True)
 class Estimated:
-    """Maps in mM with the estimator, the error model behind them, and the setting of the prior for each metabolite."""
+    """Maps in mM with the estimator, the error model behind them, and the setting of the prior for each metabolite.
+
+    `adapted` is all that an estimator says which adapts to the data set.
+    """
 
     method: object
     errors: ErrorModel
     maps: xr.DataArray
+    flags: list[Flag]
+    said: list[str]  # of the flags, worth a warning
     settings: np.ndarray | None = None
     choice: dict | None = None
+    adapted: Adapted | None = None
 
 
 def estimated(request: Request, data: Measurement) -> Estimated:
@@ -98,24 +110,33 @@ def estimated(request: Request, data: Measurement) -> Estimated:
     series, model = data.series, data.series.model
     method = estimate.make(request.estimator, **request.options(data.network))
     single = single_voxel(method, model)
-    known = estimates.estimate(series, single, data.zero_filled)
-    smoothing = Smoothing.of(method.smoother, series) if hasattr(method, "smoother") else None
-    errors, settings, choice = ErrorModel(known, smoothing), None, None
+    noise = None
+    with suppress(InputError):  # who asks for errors or flags is told
+        noise = Noise.of(series, data.zero_filled)
+    known = estimates.estimate(series, single, data.zero_filled, noise)
+    flags, said, sound = flagged(known, method)
+    smoothing = Smoothing.of(method.smoother, series, sound) if hasattr(method, "smoother") else None
+    errors, settings, choice, adapted = ErrorModel(known, smoothing, sound), None, None, None
     failed = int((~known.fit.converged).sum()) if hasattr(single, "fit") else 0
-    if request.lam == "auto":
+    if request.lam == "auto" and smoothing:
         settings, choice = choose_settings(errors, method.values)
     elif smoothing:
         settings = np.full(len(model.names), float(getattr(method, getattr(method, "parameter", ""), 0.0)))
-    if smoothing:
+    if hasattr(method, "adapted"):
+        adapted = method.adapted(errors.single_voxels, request.way == "closed")
+        own = [Flag(reason, hits, sentence) for reason, (hits, sentence) in adapted.flags.items()]
+        flags, said = flags + own, said + [flag.sentence for flag in own if flag.worth_saying]
+        maps = series.to_maps(adapted.concentrations, request.estimator)
+    elif smoothing:
         maps = series.to_maps(smoothing.concentrations(known.amplitudes, settings), request.estimator)
     elif single is method:
         maps = series.to_maps(model.concentrations(known.amplitudes), request.estimator)
     else:
-        each = [method(series[i]) for i in range(len(series))]
-        values = [np.moveaxis(m.values, 0, -1)[u] for m, u in zip(each, series.usable, strict=True)]
-        failed = sum(m.attrs.get("not_converged", 0) for m in each)
-        maps = series.to_maps(np.concatenate(values), request.estimator)
-    return Estimated(method, errors, maps.assign_attrs(not_converged=failed), settings, choice)
+        mixed = sound if "neighbors" in request.uses else None
+        values, lost = zip(*(known.of_frame(method, i, mixed) for i in range(len(series))), strict=True)
+        failed, maps = sum(lost), series.to_maps(np.concatenate(values), request.estimator)
+    maps = maps.assign_attrs(not_converged=failed)
+    return Estimated(method, errors, maps, flags, said, settings, choice, adapted)
 
 
 def judged_and_written(folder, request: Request, data: Measurement, found: Estimated, settings: dict) -> dict:
@@ -128,10 +149,11 @@ def judged_and_written(folder, request: Request, data: Measurement, found: Estim
     }
     error_maps, how, warnings = judged(request, data, found)
     risk = lesions_left(request, found)
-    flags, said = flagged(found)
-    dataset = result.assemble(maps, found.errors, error_maps, flags)
+    flags = found.flags
+    dataset = result.assemble(maps, found.errors, error_maps, flags, found.adapted)
     files = result.write(folder, dataset, series.affine)
-    warnings = [*data.warnings, *warnings, *([risk["sentence"]] if risk else []), *said]
+    left = [risk["sentence"]] if risk else list(found.adapted.notes if found.adapted else ())
+    warnings = [*data.warnings, *warnings, *left, *found.said]
     warnings += measurement.remarks(data, counts, request.estimator, settings["mri"], request.lam)
     return {
         "notice": NOTICE,
@@ -144,7 +166,9 @@ def judged_and_written(folder, request: Request, data: Measurement, found: Estim
         "units": maps.attrs["units"],
         "files": files["conc"],
         "lambda_choice": found.choice,
-        "errors": how | ({} if error_maps is None else {"files": files["sd"] + files["bias"]}),
+        "adapted": found.adapted and {**found.adapted.settings, "sentence": found.adapted.about, "files": files["map"]},
+        "errors": how
+        | ({} if error_maps is None else {"files": [n for kind in ("sd", "bias", "low", "high") for n in files[kind]]}),
         "false_negative": risk,
         "flags": {flag.reason: flag.about_file(name) for flag, name in zip(flags, files["flag"], strict=True)},
         "frames": len(series),
@@ -157,7 +181,9 @@ def judged(request: Request, data: Measurement, found: Estimated) -> tuple[Error
     started, errors, biased = time.perf_counter(), found.errors, "neighbors" in request.uses
     maps, closed, repeated = None, request.way == "closed", request.way == "montecarlo"
     try:
-        if closed:
+        if closed and found.adapted:
+            maps = errors.of_adapted(found.adapted)
+        elif closed:
             maps = errors.closed_form(found.settings)
         elif repeated:
             maps = errors.repeated(found.method, request.repeats, request.seed, found.settings, biased)
@@ -170,12 +196,18 @@ def judged(request: Request, data: Measurement, found: Estimated) -> tuple[Error
     if maps is None:
         return None, {"method": "none", "how": "not asked for"}, warnings
     model = errors.model
-    excess = zip(model.names, errors.excess.round(4).tolist(), strict=True) if closed else ()
+    excess = zip(model.names, np.median(errors.excess, 0).round(4).tolist(), strict=True) if closed else ()
     how = {
-        "method": "closed form" if closed else "monte carlo",
-        "how": result.explained(maps, errors, request.estimator, request.repeats if repeated else None),
-        "noise_sd": float(f"{errors.sigma:.6g}"),
-        "noise_samples": "late, or outside the signal subspace; one level for all voxels and frames",
+        "method": "monte carlo" if repeated else "the estimator's own" if found.adapted else "closed form",
+        "how": result.explained(
+            maps,
+            errors,
+            request.estimator,
+            request.repeats if repeated else None,
+            found.adapted.how if found.adapted else "",
+        ),
+        "noise_sd": float(f"{errors.noise.level:.6g}"),
+        "noise_samples": "late, or outside the signal subspace; median over voxels and frames",
         "sd_relative_error_of_probing": number(maps.probing_error),
         "repeats": request.repeats if repeated else None,
         "seed": request.seed if repeated else None,
@@ -191,7 +223,7 @@ def lesions_left(request: Request, found: Estimated) -> dict | None:
     errors, settings, model = found.errors, found.settings, found.errors.model
     smoothing = errors.smoothing
     if smoothing is None and hasattr(found.method, "approaches"):
-        smoothing = Smoothing.of(found.method.approaches, errors.series)
+        smoothing = Smoothing.of(found.method.approaches, errors.series, errors.sound)
         settings = np.full(len(model.names), found.method.lam)
     if smoothing is None or "mri" not in request.uses:
         return None
@@ -202,13 +234,15 @@ def lesions_left(request: Request, found: Estimated) -> dict | None:
     return lesions.false_negative(smoother, water, named)
 
 
-def flagged(found: Estimated) -> tuple[list[Flag], list[str]]:
-    """Flags, and the sentences that are worth a warning."""
+def flagged(known: Estimates, method) -> tuple[list[Flag], list[str], np.ndarray]:
+    """Flags, the sentences that are worth a warning, and the voxel-frames (N,) that tell about others."""
     try:
-        flags = found.errors.flags(found.method)
+        flags = known.flags(method)
     except InputError as problem:
-        return [], [f"Nothing was checked: {problem}"]
-    return flags, [flag.sentence for flag in flags if flag.worth_saying]
+        return [], [f"Nothing was checked: {problem}"], known.sound([])
+    said = {flag.reason: flag.sentence for flag in flags if flag.worth_saying}
+    mirrored = known.mirrored() if {"residual", "negative"} & set(said) else None
+    return flags, [*said.values(), *([mirrored] if mirrored else [])], known.sound(flags)
 
 
 def peak_memory_mib() -> int | None:

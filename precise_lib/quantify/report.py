@@ -12,7 +12,7 @@ import nibabel as nib
 import numpy as np
 import xarray as xr
 
-from precise_lib.errors import InputError
+from precise_lib.errors import InputError, printable
 from precise_lib.io import nifti, nifti_mrs
 from precise_lib.quantify import result
 from precise_lib.quantify.result import FILE, KINDS
@@ -21,6 +21,16 @@ from precise_lib.signal.mrsi import MRSI, Series
 
 SIMULATED = "simulated rings"
 EXAMPLE_SNR = 12.0
+HARMLESS = " .,;()%/'?-°"  # in Markdown, within a line
+
+
+def plain(text) -> str:
+    """Text from outside as Markdown of one line that shows it letter by letter: no HTML, no link, no formula."""
+    return "".join(c if c.isalnum() or c in HARMLESS else f"&#{ord(c)};" for c in printable(text))
+
+
+def _code(name) -> str:
+    return f"<code>{plain(name)}</code>"
 
 
 @dataclass(frozen=True)
@@ -40,9 +50,9 @@ class Source:
                 "**Simulated data.** What follows is no measurement: it is the ring phantom, water SNR "
                 f"{EXAMPLE_SNR:g}, one draw of noise."
             )
-        mri = f"MRI `{self.mri.name}`" if self.mri else "no MRI"
-        mask = f"mask `{self.mask.name}`" if self.mask else "no mask"
-        return f"**Data from files**: `{self.dmi.name}`, {mri}, {mask}."
+        mri = f"MRI {_code(self.mri.name)}" if self.mri else "no MRI"
+        mask = f"mask {_code(self.mask.name)}" if self.mask else "no mask"
+        return f"**Data from files**: {_code(self.dmi.name)}, {mri}, {mask}."
 
 
 def source(dmi, mri=None, mask=None, out=None) -> Source:
@@ -171,7 +181,7 @@ class Report:
         }
         if len(self.series) == 1:
             del rows["frames"]
-        return "\n".join(["| | |", "|---|---|", *(f"| {name} | {text} |" for name, text in rows.items())])
+        return "\n".join(["| | |", "|---|---|", *(f"| {name} | {plain(text)} |" for name, text in rows.items())])
 
     def _about_mri(self) -> str:
         ours, theirs = (a[:3, :3] / np.linalg.norm(a[:3, :3], axis=0) for a in (self.data.affine, self.data.mri_affine))
@@ -191,23 +201,24 @@ class Report:
             low, middle, high = np.nanpercentile(self.maps["conc"][name], [25, 50, 75])
             others = [f"{np.nanmedian(self.maps[kind][name]):.2f}" if name in self.maps[kind] else "" for kind in kinds]
             others += [f"{noise_alone[name]:.2f}"] if noise_alone else []
-            rows.append([name, f"{middle:.2f}", f"{low:.2f} to {high:.2f}", *others])
+            rows.append([plain(name), f"{middle:.2f}", f"{low:.2f} to {high:.2f}", *others])
         lines = [head, ["---"] * len(head), *rows]
         which = "the voxels quantified" if len(self.series) == 1 else "the voxels of the last frame"
-        how = f"All in {self.summary['units']}, over {which}. Errors: {errors['how']}."
+        how = plain(f"All in {self.summary['units']}, over {which}. Errors: {errors['how']}.")
         return f"{how}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
     def warnings(self) -> str:
         """Every sentence of caution in the summary, as a Markdown list."""
-        return "\n".join(f"- {text}" for text in self.summary["warnings"]) or "Nothing to warn of was found."
+        return "\n".join(f"- {plain(text)}" for text in self.summary["warnings"]) or "Nothing to warn of was found."
 
     def files(self) -> str:
         """What was written, as a Markdown table."""
         rows = ["| file | what |", "|---|---|"]
-        for path in sorted(self.source.out.glob("*.nii.gz")):
-            rows.append(f"| `{path.name}` | {nifti.description_of(nib.load(path))} |")
-        rows.append("| `summary.json` | versions, settings, counts, warnings, timings |")
-        return "\n".join([*rows, f"| `{FILE}` | all of it for Python: maps, errors, flags, fit (xarray) |"])
+        for name in result.files(self.summary):
+            said = nifti.description_of(nib.load(self.source.out / name))
+            rows.append(f"| {_code(name)} | {plain(said)} |")
+        rows.append("| <code>summary.json</code> | versions, settings, counts, warnings, timings |")
+        return "\n".join([*rows, f"| <code>{FILE}</code> | all of it for Python: maps, errors, flags, fit (xarray) |"])
 
     def values(self) -> dict[str, float]:
         """Numbers for the table of a sweep."""

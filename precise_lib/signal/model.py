@@ -24,6 +24,9 @@ MOST_SAMPLES = 2**20  # a header or card that claims more is wrong, and would fi
 _MHZ_PER_T = {"2H": DEUTERIUM_MHZ_PER_T, "1H": 42.577}
 # rad^2: the Gaussian of full width g at half maximum decays as exp(-GAUSSIAN (g t)^2)
 GAUSSIAN = np.pi**2 / (4 * np.log(2))
+# what `SignalModel.to_dict` leaves out
+_ACQUISITION = {"dead_time_s": 0.0, "repetition_time_s": None, "flip_angle_deg": None}
+_RESONANCE = {"role": "metabolite", "lines": [], "t1_s": None, "t1_sd_s": None, "nuclei": None}
 ROLES = ("metabolite", "baseline", "lipid")
 LINESHAPES = ("lorentzian", "voigt")
 
@@ -92,10 +95,13 @@ class Resonance:
     ppm : of the main line
     role : "metabolite", "baseline" or "lipid"
     lines : rows (ppm, Re c_l, Im c_l, g_l in Hz); none for a single line of weight one at `ppm`
+    t1_s, t1_sd_s, nuclei : longitudinal relaxation time and its SD, nuclei per molecule that give the signal; what
+        turns an amplitude into a concentration, None where not known
 
     Raises
     ------
-    InputError : a T2* that is not positive, an unknown role, a line that is not four finite numbers
+    InputError : a T2*, T1 or number of nuclei that is not positive, an unknown role, a line that is not four finite
+        numbers
     """
 
     name: str
@@ -103,8 +109,15 @@ class Resonance:
     t2star_s: float
     role: str = "metabolite"
     lines: tuple[tuple[float, float, float, float], ...] = ()
+    t1_s: float | None = None
+    t1_sd_s: float | None = None
+    nuclei: float | None = None
 
     def __post_init__(self):
+        for field in ("t1_s", "t1_sd_s", "nuclei"):
+            value = getattr(self, field)
+            if value is not None and not (np.isfinite(value) and value > 0):
+                raise InputError(f"{field} of {self.name} is {value}; it must be a positive number.")
         if not (np.isfinite(self.t2star_s) and self.t2star_s > 0):
             raise InputError(f"T2* of {self.name} is {self.t2star_s} s; it must be a positive number.")
         if self.role not in ROLES:
@@ -224,9 +237,8 @@ class SignalModel:
     def to_dict(self) -> dict:
         """Plain values; terms that the model does not have are left out, so that names (`hash`) of others last."""
         values = json.loads(json.dumps(asdict(self)))
-        values["resonances"] = [_without(r, role="metabolite", lines=[]) for r in values["resonances"]]
-        unknown = {"dead_time_s": 0.0, "repetition_time_s": None, "flip_angle_deg": None}
-        values["acquisition"] = _without(values["acquisition"], **unknown)
+        values["resonances"] = [_without(r, **_RESONANCE) for r in values["resonances"]]
+        values["acquisition"] = _without(values["acquisition"], **_ACQUISITION)
         return _without(values, lineshape="lorentzian")
 
     @classmethod

@@ -25,3 +25,9 @@ def snr_to_sigma(model: SignalModel, snr, amplitude=1.0, broadening_hz=0.0):
     """Time-domain noise SD for an SNR; spectral noise is ``sigma * sqrt(n_samples)``, `amplitude` is that of water."""
     snr = np.asarray(snr, float)
     return amplitude * peak_height(model, broadening_hz) / (snr * np.sqrt(model.acquisition.n_samples))
+
+
+def water_snr(model: SignalModel, amplitudes, sigma) -> np.ndarray:
+    """SNR (...) of the undistorted reference line of amplitudes (..., M), as the paper and the training count it."""
+    water = np.asarray(amplitudes, float)[..., model.index(model.reference)]
+    return water * peak_height(model) / (np.asarray(sigma) * np.sqrt(model.acquisition.n_samples))

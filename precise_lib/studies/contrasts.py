@@ -1,12 +1,11 @@
 """Which contrasts the MRI prior keeps: of tissues, of lesions that the MRI shows, of what it does not show.
 
-On the ring phantom everything is made random: the level of each ring, the contrast of the lesions at sites C and D
-(which the MRI shows), and blocks of voxels that deviate from their ring unseen by the MRI. Each of the three is uniform
-over the same width. The estimate is a linear map of single-voxel estimates, so the slope of an estimated contrast on
-the true one has a closed form: with patterns F of equal variance, a view Q and the map H it is
-``sum(Q H F * Q F) / sum((Q F)^2)``. It depends neither on the metabolite nor on the noise.
-
-What varies from voxel to voxel, unseen, keeps ``tr H / V``, at most what the noise keeps, ``sqrt(tr H H^T / V)``.
+On the ring phantom the level of each ring, the contrast of the lesions at sites C and D (which the MRI shows), and
+blocks of voxels that deviate from their ring unseen by the MRI are random, each uniform over the same width. The
+estimate is a linear map H of single-voxel estimates, so the slope of an estimated contrast, seen by a view Q, on the
+true one has a closed form, with patterns F of equal variance: ``sum(Q H F * Q F) / sum((Q F)^2)``, for any metabolite
+and noise. What varies from voxel to voxel, unseen, keeps ``tr H / V``, at most what the noise keeps, ``sqrt(tr H H^T /
+V)``.
 """
 
 from __future__ import annotations
@@ -31,14 +30,11 @@ RANDOM_WIDTH = 0.5  # of each random part, as a share of the largest concentrati
 
 @dataclass(frozen=True)
 class Scene:
-    """A phantom with random contents.
+    """A `phantom` with random contents.
 
-    Attributes
-    ----------
-    phantom : its geometry and MRI
-    patterns : name -> (V, K), what varies together; V voxels of the object, every column of its own random height
-    views : name -> (R, V), how a contrast is read from a map: means of the rings against their mean, lesions against
-        their ring, voxels against their ring, and every voxel as it is
+    `patterns` by name (V, K), what varies together: every column over the V voxels of the object has its own random
+    height. `views` by name (R, V), how a contrast is read from a map: means of the rings against their mean, lesions
+    against their ring, voxels against their ring, and every voxel as it is.
     """
 
     phantom: Phantom
@@ -63,12 +59,8 @@ class Scene:
         return float(np.sqrt((h**2).sum() / len(h)))
 
     def relative_rmse(self, h, spread, hidden=None) -> np.ndarray:
-        """RMSE over all voxels, in units of the SD of SVE, in closed form.
-
-        Parameters
-        ----------
-        spread : SD of each random part over the SD of SVE, any shape
-        hidden : the same for the hidden part alone, where it differs
+        """RMSE over all voxels, in units of the SD of SVE, in closed form; `spread` is the SD of each random part over
+        that SD, any shape, `hidden` that of the hidden part where it differs.
         """
         spread = np.asarray(spread, float)
         spreads = dict.fromkeys(self.patterns, spread) | ({} if hidden is None else {HIDDEN: np.asarray(hidden)})
@@ -127,16 +119,13 @@ class Measured:
     error: dict[str, np.ndarray]
 
     def pooled(self, name: str, unit) -> list[np.ndarray]:
-        """Truth, estimate and error of one name with the metabolites as further phantoms, (n M', V, 1).
-
-        Each is in its own `unit` (M,); metabolites whose unit is zero are left out.
+        """Truth, estimate and error of one name with the metabolites as further phantoms, (n M', V, 1), each in its own
+        `unit` (M,); metabolites whose unit is zero are left out.
         """
         unit = np.asarray(unit, float)
         used = unit > 0
-        each = (
-            np.moveaxis(x[..., used] / unit[used], -1, 1) for x in (self.truth, self.estimate[name], self.error[name])
-        )
-        return [x.reshape(-1, x.shape[-1], 1) for x in each]
+        given = (self.truth, self.estimate[name], self.error[name])
+        return [np.moveaxis(x[..., used] / unit[used], -1, 1).reshape(-1, x.shape[1], 1) for x in given]
 
 
 def measure(
@@ -144,12 +133,8 @@ def measure(
 ) -> Measured:
     """Random phantoms, each with its own contents and noise; the same for the same seed, whatever the estimator.
 
-    Parameters
-    ----------
-    estimate : (V, t) FIDs -> (V, M) amplitudes, e.g. of a loaded network
-    maps : name -> (V, V) that is applied to the amplitudes, or None for none
-    maximum_mm : (M,) for `Scene.draw`; that of the reference does not count, its concentration is known
-    snr : of the reference
+    `estimate` makes amplitudes (V, M) of FIDs (V, t), `maps` are by name (V, V), applied to the amplitudes, or None for
+    none. `maximum_mm` (M,) is that of `Scene.draw`, `snr` that of the reference, whose concentration is known.
     """
     model, sigma = scene.phantom.model, snr_to_sigma(scene.phantom.model, snr)
     w, mm, basis = model.index(model.reference), model.reference_concentration_mm, model.basis()

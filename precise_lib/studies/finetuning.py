@@ -20,18 +20,11 @@ def finetuning_study(
     network: SveModel, phantom: Phantom, snr: float, settings: Iterable[tuple], n_repeats: int = 6, seed: int = 0,
     progress: Callable = iter,
 ) -> xr.Dataset:  # fmt: skip
-    """Fine-tuned networks and the exact minimizer, run on the same FIDs.
+    """Fine-tuned networks and the exact minimizer on the same FIDs, by settings (omega_max, lam, epochs).
 
-    Parameters
-    ----------
-    settings : (omega_max, lam, epochs) of each run
-    progress : wraps the iterator over settings
-
-    Returns
-    -------
-    Dataset with `sve` (repeat, metabolite, x, y, z), `exact` and `tuned` (setting, repeat, metabolite, x, y, z) in mM;
-    `distance` (setting, repeat), the distance of the tuned amplitudes from the exact ones over that of SVE; `seconds`
-    (setting,) of one fine-tuning. Setting carries omega_max, lam and epochs.
+    Returns `sve` (repeat, metabolite, x, y, z), `exact` and `tuned` (setting, repeat, metabolite, x, y, z) in mM;
+    `distance` (setting, repeat), of the tuned amplitudes from the exact ones over that of SVE; `seconds` (setting,) of
+    one fine-tuning. Setting carries omega_max, lam and epochs; `progress` wraps the iterator over settings.
     """
     settings, gray = list(settings), gray_levels(phantom)
     fids = list(noisy_fids(phantom, snr, seed, range(n_repeats)))
@@ -73,17 +66,11 @@ def jackknife(function: Callable, *samples) -> tuple[np.ndarray, np.ndarray]:
 def tradeoff(study: xr.Dataset, phantom: Phantom, reference: xr.Dataset, where, metabolite: str = "Lac") -> xr.Dataset:
     """What each fine-tuning gains in precision and keeps of a tumor.
 
-    The exact minimizer on the same noise is the control variate: `study` gives the difference, `reference` the rest.
+    The exact minimizer on the same noise is the control variate: `study` (of `finetuning_study`, at least three
+    repeats) gives the difference, `reference` the rest: `closed_form` or `regularization_study` with lambda 0 and every
+    lambda and omega_max of the study. `where` (x, y, z) are the voxels over which the SD is taken.
 
-    Parameters
-    ----------
-    study : of `finetuning_study`, at least three repeats
-    reference : `closed_form` or `regularization_study` with lambda 0 and every lambda and omega_max of the study
-    where : (x, y, z) bool, voxels over which the SD is taken
-
-    Returns
-    -------
-    Dataset over setting: `gain`, SD of SVE over SD of the result; `kept` (setting, site), see `contrast`; `exact_gain`
+    Returns over setting: `gain`, SD of SVE over SD of the result; `kept` (setting, site), see `contrast`; `exact_gain`
     and `exact_kept`; and the standard errors `gain_se`, `kept_se`.
     """
     k = phantom.model.index(metabolite)

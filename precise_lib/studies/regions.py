@@ -24,10 +24,8 @@ from precise_lib.simulate.phantoms import Phantom
 class Contrast:
     """Share of a true difference that maps still show, see `regression.kept`; levels are weighted sums of a map.
 
-    Parameters
-    ----------
-    weights : (x, y, z); a region's share of its voxels, or any other linear functional of a map
-    baseline : (M, x, y, z) in mM, what the maps would be without the difference; zero where None
+    `weights` (x, y, z) are a region's share of its voxels, or any other linear functional; `baseline` (M, x, y, z) in
+    mM is what the maps would be without the difference, zero where None.
     """
 
     def __init__(self, phantom: Phantom, weights, baseline=None):
@@ -48,12 +46,8 @@ def region_contrast(phantom: Phantom, region, healthy: Phantom) -> Contrast:
 
 
 def tissue_contrast(phantom: Phantom, fractions: xr.DataArray, region, first="gray", second="white") -> Contrast:
-    """Level of one tissue minus another by regression of a map on the tissue fractions of the voxels of `region`.
-
-    Parameters
-    ----------
-    fractions : (tissue, x, y, z), see `human.tissue_fractions`
-    region : (x, y, z) bool, voxels that enter
+    """Level of one tissue minus another by regression of a map on the tissue `fractions` (tissue, x, y, z), see
+    `human.tissue_fractions`, of the voxels of `region` (x, y, z) bool.
     """
     shares = fractions.values[:, region].T
     used = shares.sum(0) > 0
@@ -72,17 +66,14 @@ def signal(phantom: Phantom) -> tuple[np.ndarray, dict]:
     mask, amplitudes = phantom.mask, phantom.amplitudes[phantom.mask]
     if phantom.b1 is not None:
         amplitudes = amplitudes * phantom.b1[mask][:, None]
-    if phantom.b0_hz is None:
-        return amplitudes, {"shift_hz": np.zeros(len(amplitudes)), "broadening_hz": np.zeros(len(amplitudes))}
-    wide = gradient_broadening(phantom.b0_hz)
-    return amplitudes, {"shift_hz": phantom.b0_hz[mask], "broadening_hz": wide[mask]}
+    b0_hz = np.zeros(mask.shape) if phantom.b0_hz is None else phantom.b0_hz
+    return amplitudes, {"shift_hz": b0_hz[mask], "broadening_hz": gradient_broadening(b0_hz)[mask]}
 
 
-def _solvers(priors: Mapping, lams, omega_max) -> dict:
-    lams = list(lams)
+def _solvers(priors: Mapping, lams, omega_max) -> list[ExactSolver]:
     if 0 not in lams:
         raise InputError("The values of lambda must include 0, the single-voxel estimate that all is compared with.")
-    return {name: [ExactSolver(edge_weights(gray, omega_max), lam) for lam in lams] for name, gray in priors.items()}
+    return [ExactSolver(w, lam) for w in (edge_weights(gray, omega_max) for gray in priors.values()) for lam in lams]
 
 
 def _dataset(variables: dict, priors, lams, phantom, regions, contrasts, attrs) -> xr.Dataset:
@@ -101,35 +92,26 @@ def predicted(
 ) -> xr.Dataset:  # fmt: skip
     """Closed form for an unbiased and efficient single-voxel estimate; no noise is drawn.
 
-    Parameters
-    ----------
-    snr : of water in an undistorted voxel
-    priors : name -> MRI gray levels (x, y, z) in [0, 1] on the DMI grid, NaN outside (`regularization.gray_levels`)
-    lams : zero among them
-    regions : name -> (x, y, z) bool
-    contrasts : name -> `Contrast`
+    `snr` is that of water in an undistorted voxel; `priors` are MRI gray levels (x, y, z) by name, in [0, 1] on the DMI
+    grid, NaN outside (`regularization.gray_levels`); `lams` holds zero; `regions` are masks (x, y, z), `contrasts`
+    `Contrast` by name.
 
-    Returns
-    -------
-    Dataset with dims (prior, lam, metabolite, region): `rmse`, `bias` and `sd` in mM (each the root of its mean square
-    over the region), `ratio` (RMSE over that at lambda 0); `kept` with (prior, lam, metabolite, contrast).
+    Returns `rmse`, `bias` and `sd` (prior, lam, metabolite, region) in mM (each the root of its mean square over the
+    region), `ratio` (RMSE over that at lambda 0), and `kept` (prior, lam, metabolite, contrast).
     """
-    (amplitudes, distorted), mask = signal(phantom), phantom.mask
+    (amplitudes, distorted), mask, lams = signal(phantom), phantom.mask, list(lams)
     sigma = snr_to_sigma(phantom.model, snr)
     covariance = closed_form.sve_covariance(phantom.model, amplitudes, sigma, distorted["broadening_hz"])
     truth = phantom.concentrations.values[:, mask].T
     inside = np.stack([r[mask] / r.sum() for r in regions.values()])
     out = {name: [] for name in ("rmse", "bias", "sd", "kept")}
-    for line in _solvers(priors, lams, omega_max).values():
-        rows = {name: [] for name in out}
-        for solver in line:
-            maps = closed_form.closed_form(phantom.model, amplitudes, covariance, solver)
-            squares = inside @ maps.bias**2, inside @ maps.sd**2
-            for name, square in zip(("bias", "sd", "rmse"), (*squares, sum(squares)), strict=True):
-                rows[name].append(np.sqrt(square).T)
-            rows["kept"].append(_kept(contrasts, truth + maps.bias))
-        for name, values in rows.items():
-            out[name].append(values)
+    for solver in _solvers(priors, lams, omega_max):
+        maps = closed_form.closed_form(phantom.model, amplitudes, covariance, solver)
+        squares = inside @ maps.bias**2, inside @ maps.sd**2
+        for name, square in zip(("bias", "sd", "rmse"), (*squares, sum(squares)), strict=True):
+            out[name].append(np.sqrt(square).T)
+        out["kept"].append(_kept(contrasts, truth + maps.bias))
+    out = {name: np.reshape(values, (len(priors), len(lams), *values[0].shape)) for name, values in out.items()}
     dataset = _dataset(out, priors, lams, phantom, regions, contrasts, {"snr": snr, "omega_max": omega_max})
     dataset["ratio"] = dataset["rmse"] / dataset["rmse"].sel(lam=0)
     return dataset
@@ -159,21 +141,15 @@ def measured(
 ) -> xr.Dataset:  # fmt: skip
     """The same by Monte Carlo, one single-voxel estimate per noise realization for every prior and lambda.
 
-    Parameters
-    ----------
-    estimate : (V, t) FIDs -> (V, M) amplitudes, e.g. `SveModel.amplitudes`
-    n_bootstrap : resamples of the realizations, for the interval of the ratio
-
-    Returns
-    -------
-    Dataset as of `predicted`, and `ratio_low`, `ratio_high` (95 %, paired bootstrap over realizations), `kept_sd` (from
-    one measurement to the next), and the maps `mean_map` and `sd_map` (prior, lam, metabolite, x, y, z).
+    `estimate` makes amplitudes (V, M) of FIDs (V, t). Returns also `ratio_low`, `ratio_high` (95 %, paired bootstrap of
+    `n_bootstrap` resamples of the realizations), `kept_sd` (from one measurement to the next), and the maps `mean_map`
+    and `sd_map` (prior, lam, metabolite, x, y, z).
     """
     lams = list(lams)
     if n_repeats < 2:
         raise InputError(f"n_repeats is {n_repeats}; an SD needs at least two noise realizations.")
     model, mask, water = phantom.model, phantom.mask, phantom.model.index(phantom.model.reference)
-    solvers = [s for line in _solvers(priors, lams, omega_max).values() for s in line]
+    solvers = _solvers(priors, lams, omega_max)
     truth = phantom.concentrations.values[:, mask].T
     inside = np.stack([r[mask] / r.sum() for r in regions.values()])
     moments, squares, shares = [RunningMoments() for _ in solvers], [], []

@@ -45,10 +45,9 @@ def _on_grid(phantom: Phantom, values) -> np.ndarray:
 
 
 def contrast(phantom: Phantom, maps) -> np.ndarray:
-    """Contrast at sites A-D as a share of a tumor's true contrast, (..., M, 4).
+    """Contrast at sites A-D as a share of a tumor's true contrast, (..., M, 4), of maps (..., M, x, y, z) in mM.
 
-    `maps` is (..., M, x, y, z) in mM. One: as high above the ring as a tumor is; zero: like the ring. NaN for a
-    metabolite that a tumor leaves unchanged.
+    One: as high above the ring as a tumor is; zero: like the ring; NaN for a metabolite that a tumor leaves unchanged.
     """
     ring, tumor = RING_MM[2], TUMOR_MM
     level = np.stack([np.asarray(maps)[..., mask].mean(-1) for mask in phantom.tumors.values()], -1)
@@ -60,11 +59,9 @@ def _dataset(phantom: Phantom, lams, omega_maxs, snr, attrs, **variables) -> xr.
     space = ("metabolite", "x", "y", "z")
     coords = {"omega_max": list(omega_maxs), "lam": list(lams), "metabolite": phantom.model.names}
     coords["site"] = list(phantom.tumors)
-    data = {}
-    for name, values in variables.items():
-        values = np.array(values)
-        data[name] = (("omega_max", "lam", *(space if values.ndim == 6 else ("metabolite", "site"))), values)
-    dataset = xr.Dataset(data, coords)
+    of = {6: space, 4: ("metabolite", "site")}
+    arrays = {name: np.array(values) for name, values in variables.items()}
+    dataset = xr.Dataset({name: (("omega_max", "lam", *of[a.ndim]), a) for name, a in arrays.items()}, coords)
     dataset["truth"] = (space, phantom.concentrations.values)
     dataset["bias"] = dataset["mean"] - dataset["truth"]
     dataset["recovery"] = (("omega_max", "lam", "metabolite", "site"), contrast(phantom, dataset["mean"].values))
@@ -77,11 +74,8 @@ def closed_form(phantom: Phantom, snr: float, lams: Iterable, omega_maxs: Iterab
     """Mean, SD and bias of metabolite over water if SVE is unbiased and efficient; no noise is drawn.
 
     The SD is that of ``H Sigma H^T`` with the Cramer-Rao covariance of every voxel, to first order in the ratio.
-
-    Returns
-    -------
-    Dataset in mM, dims (omega_max, lam, metabolite, x, y, z), and `recovery` (omega_max, lam, metabolite, site), the
-    share of a tumor's contrast, see `contrast`.
+    Returns maps in mM, dims (omega_max, lam, metabolite, x, y, z), and `recovery` (omega_max, lam, metabolite, site),
+    the share of a tumor's contrast, see `contrast`.
     """
     _check(phantom)
     lams, omega_maxs = list(lams), list(omega_maxs)
@@ -99,10 +93,7 @@ def closed_form(phantom: Phantom, snr: float, lams: Iterable, omega_maxs: Iterab
 
 
 def noisy_fids(phantom: Phantom, snr: float, seed: int, repeats: Iterable[int]):
-    """FIDs (V, t) complex64 of the object, one noise realization after the other.
-
-    The noise is that of `montecarlo.phantom_study` under the same seed.
-    """
+    """FIDs (V, t) complex64 of the object, noise by noise, as `montecarlo.phantom_study` draws it."""
     _check(phantom)
     clean, sigma = phantom.model.fids(phantom.amplitudes), snr_to_sigma(phantom.model, snr)
     for repeat in repeats:
@@ -116,14 +107,8 @@ def regularization_study(
 ) -> xr.Dataset:  # fmt: skip
     """The same by Monte Carlo: one estimate per noise realization, then every lambda and omega_max.
 
-    Parameters
-    ----------
-    estimate : (V, t) FIDs -> (V, M) amplitudes, e.g. the `amplitudes` of a loaded network
-    batch : realizations held in memory together
-
-    Returns
-    -------
-    Dataset as of `closed_form`, and `recovery_sd`, the SD of `recovery` from one measurement to the next.
+    `estimate` makes amplitudes (V, M) of FIDs (V, t); `batch` realizations are in memory together. Returns also
+    `recovery_sd`, the SD of `recovery` from one measurement to the next.
     """
     lams, omega_maxs = list(lams), list(omega_maxs)
     if n_repeats < 2:

@@ -1,8 +1,4 @@
-"""Results of the last full-size run, ``data/results/claims.json``: printed, and compared with those of a new run.
-
-``precise results NEW KEPT`` replaces KEPT by NEW, unless something differs beyond its spread:
-then it says what, leaves KEPT alone and ends with code 1. ``--accept`` replaces it all the same.
-"""
+"""Results of the last full-size run, ``data/results/claims.json``: printed, and compared with those of a new run."""
 
 from __future__ import annotations
 
@@ -22,11 +18,8 @@ FILE = ("results", "claims.json")
 def read_results(path: str | Path | None = None) -> list[Record]:
     """Records of a file that `claims.write_results` wrote; by default those that come with the package.
 
-    Verdicts are not read but follow from the tolerances that ``claims.yaml`` has now.
-
-    Raises
-    ------
-    InputError : there is no such file, or it is not one of results
+    Verdicts are not read but follow from the tolerances that ``claims.yaml`` has now. Raises `InputError` where there
+    is no such file, or it is not one of results.
     """
     try:
         path = data_path(*FILE) if path is None else Path(path)
@@ -111,11 +104,8 @@ def replace(new: Path, kept: Path, accept: bool = False) -> tuple[list[Differenc
     """Compare two files of results, and put `new` in the place of `kept` where nothing speaks against it.
 
     Returns the `differences` and whether `kept` was replaced: always where there was none, or with `accept`; else only
-    if no difference asks for a decision. A `kept` file that cannot be read is replaced with `accept` alone.
-
-    Raises
-    ------
-    InputError : `new` cannot be read, or `kept` cannot and `accept` is False; nothing is written
+    if no difference asks for a decision. Raises `InputError` where `new` cannot be read, or `kept` cannot and `accept`
+    is False; nothing is written then.
     """
     records, kept = read_results(new), Path(kept)
     said = []

@@ -43,16 +43,11 @@ def linear_slope(sd, width) -> np.ndarray:
 
 @dataclass(frozen=True)
 class RandomFids:
-    """Simulated FIDs of single voxels whose noise is known.
+    """Simulated FIDs (n, t) complex64 of single voxels whose noise is known, with the `model` of their signals.
 
-    Attributes
-    ----------
-    model : their `SignalModel`
-    fids : (n, t) complex64
-    truth : (n, M) mM; that of the reference is its known concentration
-    snr, sigma : (n,) SNR of the undistorted reference line, noise SD per real channel
-    bound : (n, M) Cramer-Rao bound on the concentration, mM, first order in the noise
-    error : (n, M) first-order error of an efficient estimate of the concentration for this very noise, mM
+    `truth` (n, M) is in mM, that of the reference its known concentration; `snr`, `sigma` (n,) SNR of the undistorted
+    reference line and noise SD per real channel; `bound` (n, M) the Cramer-Rao bound on the concentration, and `error`
+    (n, M) the error of an efficient estimate of it for this very noise, both in mM and to first order in the noise.
     """
 
     model: SignalModel
@@ -87,14 +82,8 @@ def draw(
 ) -> RandomFids:  # fmt: skip
     """Random FIDs as in "Miracle or mirage?": concentrations, SNR, shift and broadening independent and uniform.
 
-    Parameters
-    ----------
-    ranges_mm : metabolite -> (low, high), for every line but the reference, which has its known concentration
-    n : how many; the phase is uniform on the circle
-
-    Raises
-    ------
-    InputError : a metabolite without a range, or a range that is empty
+    `ranges_mm` is (low, high) by metabolite, for every line but the reference, which has its known concentration; the
+    phase is uniform on the circle. Raises `InputError` for a metabolite without a range, or a range that is empty.
     """
     names, w, mm = model.names, model.index(model.reference), model.reference_concentration_mm
     others = [k for k in range(len(names)) if k != w]
@@ -130,16 +119,10 @@ def draw(
 def summary(truth, estimate, error, maximum, names=None, together: int = 1, control=None) -> xr.Dataset:
     """The tests of "Miracle or mirage?" for estimates of concentrations drawn from 0 to `maximum` (M,).
 
-    Parameters
-    ----------
-    truth, estimate, error, together : as of `regression.controlled_line`; the RMS of `error` is that of an efficient,
-        unbiased estimate
-    control : (n, M) takes the place of `error` as regressor, for an estimator that averages voxels
-
-    Returns
-    -------
-    Dataset (metabolite): `controlled_line`, `scores.marginals`, and over that RMS `rmse_ratio` and `noise_kept` (of the
-    spread); `gain` is the slope over the latter: contrast to noise, one for an efficient estimate
+    Arguments as of `regression.controlled_line`; the RMS of `error` is that of an efficient, unbiased estimate, and
+    `control` (n, M) takes its place as regressor for an estimator that averages voxels. Returns (metabolite):
+    `controlled_line`, `scores.marginals`, and over that RMS `rmse_ratio` and `noise_kept` (of the spread); `gain` is
+    the slope over the latter: contrast to noise, one for an efficient estimate.
     """
     table = controlled_line(truth, estimate, error if control is None else control, names, together)
     table = table.merge(marginals(estimate, maximum, names))
@@ -151,12 +134,8 @@ def summary(truth, estimate, error, maximum, names=None, together: int = 1, cont
 
 
 def efficient_errors_1h(data: xr.Dataset, points: slice) -> np.ndarray:
-    """First-order errors (n, 16) in mM of an efficient fit of these very spectra, all of its parameters unknown.
-
-    Parameters
-    ----------
-    data : as `brain.draw` gives it
-    points : of the plain FFT that the fit sees
+    """First-order errors (n, 16) in mM of an efficient fit of these very spectra of `brain.draw`, all parameters
+    unknown; `points` of the plain FFT are what the fit sees.
     """
     model, out = SpectrumModel(brain.brain_basis(), points), []
     for fisher, gradient in linearized(model, data):

@@ -20,17 +20,10 @@ def style(label: str) -> dict:
 
 
 def slopes_over_snr(snr, measured: Mapping[str, xr.Dataset], predicted: Mapping[str, np.ndarray]):
-    """Slope of estimate on truth over SNR, a panel per metabolite.
+    """Figure of the slope of estimate on truth over SNR (S,), a panel per metabolite.
 
-    Parameters
-    ----------
-    snr : (S,)
-    measured : label -> Dataset (snr, metabolite) of `regression.controlled_line`
-    predicted : label -> (S, metabolites), drawn as lines in the color of the label
-
-    Returns
-    -------
-    Figure
+    `measured` has a Dataset (snr, metabolite) of `regression.controlled_line` by label, `predicted` (S, metabolites),
+    drawn as lines in the color of the label.
     """
     names = next(iter(measured.values())).metabolite.values
     fig, axes = plt.subplots(1, len(names), figsize=(4 * len(names), 4.1), sharey=True)
@@ -66,21 +59,12 @@ def mean_over_truth(
 
 
 def table_of_tests(low: Mapping[str, xr.Dataset], high: Mapping[str, xr.Dataset]) -> str:
-    """The tests of "Miracle or mirage?" as a Markdown table, the same columns for every method and metabolite.
-
-    Parameters
-    ----------
-    low, high : label -> Dataset of `shrinkage.summary` at low and at high SNR
+    """The tests of "Miracle or mirage?" as a Markdown table, the same columns for every method and metabolite; `low`
+    and `high` have the Dataset of `shrinkage.summary` at low and at high SNR by label.
     """
     head = ["", "", "slope, low SNR", "slope, high SNR", "intercept, low SNR (mM)", "pulled toward (mM)"]
-    head += [
-        "middle third",
-        "above maximum",
-        "RMSE / bound, low SNR",
-        "RMSE / bound, high SNR",
-        "RMSE low / high",
-        "bound low / high",
-    ]
+    head += ["middle third", "above maximum", "RMSE / bound, low SNR", "RMSE / bound, high SNR"]
+    head += ["RMSE low / high", "bound low / high"]
     rows = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for label, tables in low.items():
         for name in tables.metabolite.values:
@@ -109,10 +93,8 @@ def contrast_over_noise(ax, limit: float = 1.25):
 def kept_over_size(ax, sizes, closed: Mapping[str, tuple], measured: Mapping[str, tuple]):
     """Contrast kept over the side of a lesion.
 
-    Parameters
-    ----------
-    closed : label -> (values over `sizes`, color, line style)
-    measured : label -> (sizes, slopes, half widths of their intervals, color, marker)
+    By label, `closed` has (values over `sizes`, color, line style), and `measured` (sizes, slopes, half widths of their
+    intervals, color, marker).
     """
     for label, (values, color, dashes) in closed.items():
         ax.plot(sizes, values, dashes, color=color, label=label)
@@ -124,16 +106,10 @@ def kept_over_size(ax, sizes, closed: Mapping[str, tuple], measured: Mapping[str
 
 
 def rmse_ladder(levels: Mapping[str, Mapping[str, xr.Dataset]], highlight: float = MIRAGE):
-    """RMSE of each estimator, from the coarsest to the most informed, with the slope beside each point.
+    """Figure of the RMSE of each estimator, from the coarsest to the most informed, with the slope beside each point.
 
-    Parameters
-    ----------
-    levels : label of the SNR -> estimator -> Dataset (metabolite) of `shrinkage.summary`
-    highlight : slopes below are in red
-
-    Returns
-    -------
-    Figure
+    `levels` has by label of the SNR and by estimator the Dataset (metabolite) of `shrinkage.summary`; slopes below
+    `highlight` are in red.
     """
     first = next(iter(levels.values()))
     methods, names = list(first), next(iter(first.values())).metabolite.values

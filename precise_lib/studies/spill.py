@@ -22,17 +22,10 @@ def by_depth(values, depth_mm, mask, width_mm: float) -> tuple[np.ndarray, np.nd
 def lipid_error(network, assumed, phantom: Phantom, clear: Phantom, regions, lam: float, name: str = "NAA") -> dict:
     """RMS errors of one amplitude, in units of the reference, by lipids and without noise.
 
-    Parameters
-    ----------
-    network, assumed : `SveModel`, and the `SignalModel` it was trained on
-    phantom, clear : `proton.mrsi.head` with and without lipids
-    regions : of that head
-    lam : lambda of Eq. 4
-
-    Returns
-    -------
-    dict : "SVE" and "PRECISE", each at the "rim" and "inside"; and what comes to the rim from voxels beyond the brain
-        if these were estimated along, with the MRI and with a constant image in its place
+    `assumed` is the `SignalModel` that the network was trained on; `phantom` and `clear` are `proton.mrsi.head` with
+    and without lipids, `regions` of that head. Returns "SVE" and "PRECISE", each at the "rim" and "inside", and what
+    comes to the rim from voxels beyond the brain if these were estimated along, with the MRI and with a constant image
+    in its place.
     """
     column = assumed.index(name)
 
@@ -61,11 +54,7 @@ def lipid_error(network, assumed, phantom: Phantom, clear: Phantom, regions, lam
 
 
 def under(estimator, model):
-    """The estimator under a misspecified signal model; resonances that this one lacks become NaN.
-
-    Parameters
-    ----------
-    estimator : callable `MRSI` -> DataArray (metabolite, x, y, z)
-    model : `SignalModel` of the same acquisition, such as ``mrsi.mrsi_3t(terms=False)``
+    """The estimator under a misspecified signal model of the same acquisition, such as ``mrsi.mrsi_3t(terms=False)``;
+    resonances that this one lacks become NaN.
     """
     return lambda data: estimator(data.replace(model=model)).reindex(metabolite=data.model.names)

@@ -6,12 +6,12 @@ since it pins an older pandas (``pip install precise-lib[amares]``), and a yards
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import io
 import logging
 import tempfile
 import time
+from contextlib import ExitStack, redirect_stdout
 from pathlib import Path
 
 import numpy as np
@@ -78,17 +78,6 @@ def amares_installed() -> bool:
     return importlib.util.find_spec("pyAMARES") is not None
 
 
-@contextlib.contextmanager
-def _quiet():
-    """No log below a warning: a fit writes a dozen lines."""
-    before = logging.root.manager.disable
-    logging.disable(logging.INFO)
-    try:
-        yield
-    finally:
-        logging.disable(before)
-
-
 def prior_knowledge(model: SignalModel, amplitude: float, slack_ppm: float = 0.4) -> str:
     """The model's lines as the table that pyAMARES reads: free widths, one phase, shifts within `slack_ppm`."""
     names, water = model.names, model.reference
@@ -114,44 +103,34 @@ def prior_knowledge(model: SignalModel, amplitude: float, slack_ppm: float = 0.4
 
 
 def amares_amplitudes(fids, model: SignalModel) -> np.ndarray:
-    """Amplitudes (V, M) of FIDs (V, t), one pyAMARES fit each, Lorentzian lines with free widths.
-
-    Raises
-    ------
-    InputError : pyAMARES is not installed
+    """Amplitudes (V, M) of FIDs (V, t), one pyAMARES fit each, Lorentzian lines with free widths; `InputError` without
+    it.
     """
     if not amares_installed():
         raise InputError("pyAMARES is not installed; 'pip install precise-lib[amares]' in an environment of its own.")
     import pyAMARES
 
-    acquisition = model.acquisition
-    results = []
-    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()), _quiet():
+    acquisition, results, before = model.acquisition, [], logging.root.manager.disable
+    with tempfile.TemporaryDirectory() as folder, redirect_stdout(io.StringIO()), ExitStack() as after:
+        logging.disable(logging.INFO)  # a fit writes a dozen lines
+        after.callback(logging.disable, before)
         table = Path(folder, "lines.csv")
         for fid in np.asarray(fids, complex):
             table.write_text(prior_knowledge(model, float(np.abs(fid[0]))), encoding="utf-8")
             settings = {"MHz": acquisition.spectrometer_frequency_mhz, "sw": acquisition.bandwidth_hz, "deadtime": 0.0}
             settings |= {"priorknowledgefile": str(table), "preview": False, "normalize_fid": False, "g_global": 0.0}
             start = pyAMARES.initialize_FID(fid=fid.copy(), **settings)
-            fit = pyAMARES.fitAMARES(
-                fid_parameters=start, fitting_parameters=start.initialParams, method="leastsq", ifplot=False
-            )
+            given = {"fid_parameters": start, "fitting_parameters": start.initialParams}
+            fit = pyAMARES.fitAMARES(**given, method="leastsq", ifplot=False)
             results.append(fit.result_multiplets["amplitude"].to_numpy())
     return np.array(results)
 
 
 def seconds_per_fid(sve, fids: np.ndarray, model: SignalModel, n_slow: int = 40) -> dict[str, float]:
-    """Seconds a FID of SVE and of three fits, one after the other in this process.
+    """Seconds a FID of SVE (a callable) and of three fits, one after the other in this process.
 
-    Parameters
-    ----------
-    sve : callable, (V, t) -> (V, M)
-    fids : (V, t), all for SVE and the vectorized fit
-    n_slow : as many of them for the fits that take one FID at a time
-
-    Returns
-    -------
-    dict with "per-voxel fit", "vectorized fit" and "SVE", and "pyAMARES" first where it is installed.
+    All `fids` (V, t) are for SVE and the vectorized fit, `n_slow` of them for the fits that take one FID at a time.
+    Returns "per-voxel fit", "vectorized fit" and "SVE", and "pyAMARES" first where it is installed.
     """
     few = fids[:n_slow]
     times = {"pyAMARES": seconds(lambda: amares_amplitudes(few, model)) / n_slow} if amares_installed() else {}

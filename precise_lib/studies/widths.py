@@ -1,7 +1,7 @@
 """How much the layer widths matter, which PRECISE-DMI does not print: short trainings, each against the bound.
 
-``precise widths FOLDER`` trains what FOLDER does not hold yet (an interrupted run resumes) and
-writes ``data/results/layer_widths.json``, which notebook 02 shows. About 50 minutes on one core.
+``precise widths FOLDER`` trains what FOLDER does not hold yet and writes ``data/results/layer_widths.json``, which
+notebook 02 shows. About 50 minutes on one core.
 """
 
 from __future__ import annotations

@@ -180,18 +180,6 @@ def test_noise_level_survives_what_is_not_noise():
         noise.noise_sd(fids, MODEL, zero_filled=500)
 
 
-def test_noise_of_neighbors():
-    rng, usable = np.random.default_rng(0), np.ones((6, 6, 2), bool)
-    usable[0, 0] = False
-    fids = MODEL.fids(np.tile(AMPLITUDES, (usable.sum(), 1)))
-    sigma = snr_to_sigma(MODEL, 15)
-    assert abs(noise.noise_correlation(add_noise(fids, sigma, rng), MODEL, usable)) < 0.02
-    grid = add_noise(np.zeros((6, 6, 2, 512)), sigma, rng)
-    smooth = (grid + np.roll(grid, 1, 1)) / np.sqrt(2)  # one of three axes
-    assert noise.noise_correlation(fids + smooth[usable], MODEL, usable) == pytest.approx(0.5, abs=0.05)
-    assert noise.noise_correlation(fids[:1], MODEL, np.eye(1, dtype=bool)[..., None]) == 0
-
-
 @pytest.mark.parametrize("shape", [(18, 17, 1), (9, 8, 7)])
 def test_probing_finds_diagonal_and_squares(shape, monkeypatch):
     usable = np.random.default_rng(0).random(shape) > 0.1

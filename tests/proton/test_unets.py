@@ -14,7 +14,7 @@ from precise_lib.errors import InputError
 from precise_lib.estimate import catalog
 from precise_lib.evaluate import regression
 from precise_lib.io.shipped import data_path
-from precise_lib.proton import brain, denoised, scores, training, unets, weights
+from precise_lib.proton import brain, denoised, scores, training, weights
 from precise_lib.proton.fit import fit_spectra
 from precise_lib.proton.stft import Spectrogram
 from precise_lib.proton.training import DenoiseConfig, Trainer, train
@@ -274,7 +274,7 @@ def test_damaged_weights_get_one_sentence(copied):
 
 def test_cards_that_do_not_fit_are_refused(copied):
     config = tiny().to_dict()
-    change_card(copied, config=config | {"network": unets.config_to_dict(UNet1dConfig(width=1 / 8))})
+    change_card(copied, config=config | {"network": UNet1dConfig(width=1 / 8).to_dict()})
     with pytest.raises(InputError, match="of another network"):
         Denoiser.load(copied)
     change_card(copied, config={"bank": 3})

@@ -40,9 +40,14 @@ def measured(n, snr, seed=0, model=MODEL, extra=0.0, **nuisance):
     return add_noise(clean, sigma, rng).astype(np.complex64), sigma
 
 
-def p_values(fids, sigma, model=MODEL, free=KNOWN, zero_filled=0):
+def p_values(fids, sigma, model=MODEL, known=KNOWN, zero_filled=0):
     rest = flags.residual(fids, fit_fids(fids, model), model, zero_filled)
-    return flags.residual_p(rest, model, sigma, free, zero_filled), rest
+    return flags.residual_p(rest, model, sigma, known, zero_filled), rest
+
+
+def freedom(n_fids):
+    """Of a noise level by the median absolute deviation of the late samples."""
+    return noise.MAD_EFFICIENCY * 2 * n_fids * noise.count(noise.free_space(MODEL, MODEL.acquisition.n_samples))
 
 
 def line(ppm, amplitude, t2star_s=0.02, power=1):
@@ -70,7 +75,7 @@ def test_energy_has_the_right_degrees_of_freedom(model, shift):
 def test_false_alarms_are_no_more_than_promised():
     fids, _ = measured(6000, 12, 5)
     estimated = noise.noise_sd(fids, MODEL)
-    p = p_values(fids, estimated, free=flags.free_samples(MODEL, len(fids)))[0]
+    p = p_values(fids, estimated, known=freedom(len(fids)))[0]
     for level in (0.01, 0.1):
         found = (p < level).sum()
         # three tests that overlap, and a fit that takes some noise along: somewhat fewer than promised, never more
@@ -88,12 +93,11 @@ def test_a_noise_level_from_one_voxel_is_allowed_for():
     fids, _ = measured(1500, 12, 7)
     own = noise.noise_sd(fids, MODEL, per_voxel=True)
     rest = flags.residual(fids, fit_fids(fids, MODEL), MODEL)
-    free = flags.free_samples(MODEL, 1)
     one = [slice(i, i + 1) for i in range(len(fids))]
     parts = [flags.Residual(rest.energy[i], rest.line[i], rest.frequency_hz[i]) for i in one]
     fair, naive = (
         np.mean([flags.residual_p(r, MODEL, s, f)[0] < 0.01 for r, s in zip(parts, own, strict=True)])
-        for f in (free, KNOWN)
+        for f in (freedom(1), KNOWN)
     )
     assert fair < binom.ppf(0.9999, len(fids), 0.01) / len(fids)
     assert naive > 2 * fair
@@ -312,7 +316,7 @@ def test_flags_are_written_and_said(tmp_path):
     nifti.write_image(tmp_path / "mask.nii.gz", phantom.mask, phantom.affine)
     summary = quantify(tmp_path / "dmi.nii.gz", tmp_path / "out", mask=tmp_path / "mask.nii.gz", estimator="sve")
     assert json.loads((tmp_path / "out" / "summary.json").read_text())["flags"] == summary["flags"]
-    assert set(summary["flags"]) == {"residual", "range", "snr", "offset", "broadening"}
+    assert set(summary["flags"]) == {"residual", "range", "snr", "offset", "broadening", "negative"}
     for reason, about in summary["flags"].items():
         image = nib.load(tmp_path / "out" / about["file"])
         assert image.get_data_dtype() == np.uint8, reason

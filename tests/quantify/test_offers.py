@@ -84,7 +84,7 @@ def test_amplitudes_bring_errors_and_flags(files, tmp_path):
     assert summary["errors"]["method"] == "closed form"
     excess = summary["errors"]["single_voxel_sd_over_bound"]
     assert all(1.01 < excess[name] < 3 for name in ("Glc", "Glx", "Lac"))
-    assert set(summary["flags"]) == {"residual", "snr", "fit"}
+    assert set(summary["flags"]) == {"residual", "snr", "fit", "negative"}
     repeated = quantify(*given[:1], tmp_path / "mc", *given[2:], errors="montecarlo", repeats=60)
     closed, counted = sd_of(tmp_path / "halves")[phantom.mask], sd_of(tmp_path / "mc")[phantom.mask]
     assert np.sqrt((closed**2).mean() / (counted**2).mean()) == pytest.approx(1, abs=0.06)
@@ -121,7 +121,7 @@ def test_the_prior_works_on_the_fit_where_no_network_fits(tmp_path):
     assert any("works on the model fit" in said for said in summary["warnings"])
     assert {"sd_Glx.nii.gz", "bias_Glx.nii.gz"} <= set(summary["errors"]["files"])
     assert set(summary["errors"]["single_voxel_sd_over_bound"].values()) == {1.0}
-    assert set(summary["flags"]) == {"residual", "snr", "fit"}
+    assert set(summary["flags"]) == {"residual", "snr", "fit", "negative"}
     assert summary["false_negative"]["kept"]["Lac"]
     # one lambda chosen; a gain in SD against the fit alone, whose SD is the bound
     auto = quantify(given[0], tmp_path / "auto", *given[1:], lam="auto")

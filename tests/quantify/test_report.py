@@ -1,5 +1,6 @@
 """The report on one data set: what it shows against the truth, whatever the grid, and the page it makes."""
 
+import html
 import json
 import re
 import shlex
@@ -117,11 +118,11 @@ def test_tables_agree_with_the_files(found):
     line = next(row for row in found.results().splitlines() if row.startswith("| Glc"))
     assert f"| {np.nanmedian(glc):.2f} |" in line
     assert found.values()["Glc median (mM)"] == pytest.approx(np.nanmedian(glc), rel=1e-5)
-    listed = set(re.findall(r"`([^`]+)`", found.files()))
+    listed = set(re.findall("<code>([^<]+)</code>", html.unescape(found.files())))
     assert listed == {path.name for path in found.source.out.iterdir()}
     assert "turned by 0°" in found.about()
     summary = json.loads((found.source.out / "summary.json").read_text())
-    assert all(f"- {text}" in found.warnings() for text in summary["warnings"])
+    assert all(f"- {text}" in html.unescape(found.warnings()) for text in summary["warnings"])
 
 
 def test_what_an_earlier_run_left_is_not_shown(found):

@@ -38,7 +38,14 @@ VOXELS = np.array([AMPLITUDES, 0.7 * AMPLITUDES, AMPLITUDES[[0, 3, 1, 2]]])
 NUISANCE = {"shift_hz": np.array([0.0, 8.0, -5.0]), "broadening_hz": np.array([0.0, 6.0, -2.0]), "phase_rad": 0.7}
 CHANGING = ("versions", "timings_s", "peak_memory_mib", "seconds")  # from run to run, or from machine to machine
 # of dataclasses, came after the values were stored: at their default they say nothing
-LATER = {"dead_time_s": 0.0, "repetition_time_s": None, "flip_angle_deg": None}
+LATER = {
+    "dead_time_s": 0.0,
+    "repetition_time_s": None,
+    "flip_angle_deg": None,
+    "t1_s": None,
+    "t1_sd_s": None,
+    "nuclei": None,
+}
 PATHS = ("dmi", "mri", "mask", "out")
 
 
@@ -313,7 +320,7 @@ def prior_errors(size: str) -> dict:
         "shared alone": n.shared_sd(model, truth[:60], covariance[:60], shared),
         "noise": n.noise_sd(data.fids[phantom.mask], model),
         "subspace noise": n.noise_sd(data.fids[phantom.mask], model, method="subspace", per_voxel=True),
-        "correlation": n.noise_correlation(data.fids[phantom.mask], model, phantom.mask),
+        "neighbors": str(n.Kernel.of(data.fids, phantom.mask, n.free_space(model, data.fids.shape[-1]))),
         "fit": fit,
     }
 

@@ -6,7 +6,8 @@ from precise_lib.estimate import choose as choose_lambda
 from precise_lib.estimate import training
 from precise_lib.estimate.fit import Fit, fit_fids
 from precise_lib.estimate.network import NetworkConfig
-from precise_lib.estimate.noise import noise_correlation, noise_sd
+from precise_lib.estimate.noise import free_space, noise_sd
+from precise_lib.estimate.noise_model import Kernel
 from precise_lib.estimate.prior import ExactSolver, edge_weights, prepare_mri
 from precise_lib.estimate.sampling import Sampler, TrainConfig
 from precise_lib.estimate.smoother import Smoother, lattices

@@ -8,7 +8,8 @@ import pytest
 
 from precise_lib.errors import InputError
 from precise_lib.estimate.fit import fit_fids
-from precise_lib.estimate.noise import noise_correlation
+from precise_lib.estimate.noise import free_space
+from precise_lib.estimate.noise_model import Kernel
 from precise_lib.estimate.prior import prepare_mri
 from precise_lib.signal.model import Acquisition, Resonance, SignalModel
 from precise_lib.signal.noise import snr_to_sigma
@@ -131,8 +132,10 @@ def test_noise_is_what_was_asked_for_and_neighbors_share_it(fig9):
 def test_quantify_would_see_that_neighbors_share_noise(fig10):
     """The diagnosis that `precise quantify` warns with, on FIDs that are little but noise."""
     data = fig10.measure(0.3, 0)
-    found = noise_correlation(data.fids[data.usable], fig10.model, data.usable)
-    assert found == pytest.approx(fig10.noise.encoding.correlation([2.5, 0, 0]), abs=0.05)
+    space = free_space(fig10.model, data.fids.shape[-1])
+    assert Kernel.of(data.fids, data.usable, space).nearest == pytest.approx(
+        fig10.noise.encoding.correlation([2.5, 0, 0]), abs=0.05
+    )
 
 
 def test_without_an_encoding_the_fields_are_defaults(fig10, model):

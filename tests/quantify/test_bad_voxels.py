@@ -1,0 +1,139 @@
+"""Voxels without signal, with an artifact or with fat: what they do to the others is nothing."""
+
+import numpy as np
+import pytest
+
+from precise_lib.estimate.fit import Fit
+from precise_lib.estimate.precise import Precise
+from precise_lib.estimate.smoother import DenseMap, Smoother
+from precise_lib.io import nifti, nifti_mrs
+from precise_lib.quantify.errors import ErrorModel, choose_settings
+from precise_lib.quantify.estimates import Smoothing, estimate
+from precise_lib.quantify.quantify import quantify
+from precise_lib.signal.mrsi import MRSI, Series
+from precise_lib.signal.noise import snr_to_sigma
+from precise_lib.signal.presets import dmi_11t7
+from tests.helpers import AMPLITUDES, SHIPPED, has_shipped_weights
+from tests.quantify.test_flags import line
+
+MODEL = dmi_11t7()
+SHAPE = (14, 14, 1)
+DISK = (np.indices(SHAPE[:2]) - 6.5).__pow__(2).sum(0)[..., None] < 25
+SPIKED = (7, 7, 0)
+shipped = pytest.mark.skipif(not has_shipped_weights(), reason="the shipped weights are not here")
+
+
+X, Y = np.indices(SHAPE[:2])[..., None] - 6.5
+GLC = np.where(DISK, 0.4, 0.2) + 0.04 * np.sin(X) * np.cos(Y)  # varies where the MRI does not: lambda is finite
+TRUTH = GLC[..., None] * [0, 1, 0, 0] + AMPLITUDES * [1, 0, 1, 1]
+
+
+def fids(snr=25, seed=3):
+    rng = np.random.default_rng(seed)
+    return MODEL.fids(TRUTH), rng.standard_normal((*SHAPE, 512, 2)).view(complex)[..., 0] * snr_to_sigma(MODEL, snr)
+
+
+def damaged(name):
+    """FIDs with what is bad of them, and the good voxels."""
+    clean, noise = fids()
+    good, data = np.ones(SHAPE, bool), clean + noise
+    if name == "noise only":
+        good, data = DISK, np.where(DISK[..., None], clean, 0) + noise
+    elif name == "spike":
+        data[(*SPIKED, 100)] *= 1e4
+        good[SPIKED] = False
+    elif name == "fat":
+        data[0, :, 0] += 8 * line(1.1, 1.0)
+        good[0] = False
+    return data.astype(np.complex64), good
+
+
+def written(folder, data):
+    nifti_mrs.write_mrsi(folder / "dmi.nii.gz", MRSI(data, MODEL))
+    mri = 20 + 80 * DISK + np.random.default_rng(1).normal(0, 2, SHAPE)
+    nifti.write_image(folder / "mri.nii.gz", mri.astype(np.float32), np.eye(4))
+    return folder / "dmi.nii.gz"
+
+
+def model_of(data, single, mask=None):
+    """`ErrorModel` of a single-voxel estimator under a prior that knows the disk."""
+    mri = (20.0 + 80 * DISK + np.random.default_rng(1).normal(0, 2, SHAPE)).astype(np.float32)
+    series = Series.of(MRSI(data, MODEL, mask=mask, mri=mri, mri_affine=np.eye(4)))
+    known = estimate(series, single)
+    good = known.sound(known.flags(single))
+    return ErrorModel(known, Smoothing.of(Precise(base="fit").smoother, series, good), good)
+
+
+@shipped
+@pytest.mark.parametrize("name", ["clean", "noise only", "spike", "fat"])
+def test_the_sd_of_good_voxels_is_their_own(tmp_path, name):
+    """That of the scatter over 80 voxels; a spike in another one made it six times that."""
+    data, good = damaged(name)
+    quantify(written(tmp_path, data), tmp_path / "out", estimator="sve", model=SHIPPED)
+    region = good & DISK
+    for k, metabolite in enumerate(("Glc", "Glx", "Lac"), 1):
+        found = nifti.read_map(tmp_path / "out" / f"conc_{metabolite}.nii.gz")[0][region] - 10 * TRUTH[region][:, k]
+        stated = nifti.read_map(tmp_path / "out" / f"sd_{metabolite}.nii.gz")[0][region]
+        assert np.median(stated) == pytest.approx(found.std(), rel=0.25)  # 80 voxels: 8 % standard error
+
+
+@pytest.mark.parametrize("name", ["clean", "noise only", "spike", "fat"])
+def test_lambda_is_not_that_of_bad_voxels(name):
+    """The same as under a mask of the good ones, but for a false alarm; a spike alone made it twelve times as large."""
+    data, good = damaged(name)
+    found, masked = (choose_settings(model_of(data, Fit(), mask))[0][1] for mask in (None, good))
+    assert 0.002 < masked < 0.05
+    assert found == pytest.approx(masked, rel=0.15)
+
+
+def test_a_flagged_voxel_is_no_neighbor():
+    """It keeps its value, and the others have what they would have without it."""
+    data, good = damaged("spike")
+    errors = model_of(data, Fit())
+    assert not errors.sound[np.flatnonzero(~good.ravel())].any()
+    assert errors.sound.mean() > 0.98
+    smooth = errors.smoothing.concentrations(errors.estimates.amplitudes, [0.02] * 4)
+    single = MODEL.concentrations(errors.estimates.amplitudes)
+    np.testing.assert_allclose(smooth[~errors.sound], single[~errors.sound], rtol=1e-9)
+    series = errors.series
+    without = series[0].replace(mask=series.on_grid(errors.sound, False))
+    alone = Precise(base="fit", lam=0.02)(without).values
+    np.testing.assert_allclose(smooth[errors.sound], np.moveaxis(alone, 0, -1)[without.mask], rtol=1e-6)
+    maps = errors.closed_form([0.02] * 4)
+    own = errors.closed_form()
+    np.testing.assert_allclose(maps.sd[~errors.sound], own.sd[~errors.sound], rtol=1e-6)
+    assert (maps.sd[errors.sound, 1] < own.sd[errors.sound, 1]).mean() > 0.95
+
+
+@pytest.mark.parametrize("estimator", ["precise", "fit-guided", "fit-diffusion"])
+def test_neighbors_of_a_bad_voxel_are_right_in_files(tmp_path, estimator):
+    """A spike of 1e4 in one voxel: Glc of its 8 neighbors within 3 SD of the mean of theirs; today down to .06."""
+    data, _ = damaged("spike")
+    given = {"model": SHIPPED} if estimator == "precise" and has_shipped_weights() else {}
+    quantify(written(tmp_path, data), tmp_path / "out", tmp_path / "mri.nii.gz", estimator=estimator, **given)
+    glc = nifti.read_map(tmp_path / "out" / "conc_Glc.nii.gz")[0][6:9, 6:9, 0].ravel()
+    near = np.delete(glc, 4)
+    assert abs(near.mean() - 4.0) < 0.3
+    assert (abs(near - 4.0) < 0.8).all()
+
+
+def test_where_every_voxel_is_flagged_the_model_is_wrong_and_the_prior_stays():
+    clean, noise = fids(60)
+    data = (clean + line(3.05, 0.5) + noise).astype(np.complex64)
+    errors = model_of(data, Fit())
+    assert errors.sound.all()
+    # noise alone has no neighbors at all
+    errors = model_of(noise.astype(np.complex64), Fit())
+    assert errors.sound.mean() < 0.2
+
+
+def test_a_map_among_voxels_that_it_leaves_alone():
+    rng, usable = np.random.default_rng(0), np.ones((4, 3, 1), bool)
+    inner = usable.copy()
+    inner[1, 1] = inner[3, 2] = False
+    matrix = rng.random((10, 10))
+    whole = Smoother(inner, lambda _: DenseMap(matrix)).among(usable)
+    values, full = rng.random((12, 2)), np.eye(12)
+    full[np.ix_(whole.within, whole.within)] = matrix
+    np.testing.assert_allclose(whole.at([1.0])[0](values), full @ values)
+    np.testing.assert_allclose(whole.at([1.0])[0].rows([0, 4, 11]), full[[0, 4, 11]])
