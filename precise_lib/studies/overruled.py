@@ -78,7 +78,8 @@ def _one(case: Case, data: MRSI, estimator: Adaptive) -> dict:
     held = (low <= truth) & (truth <= high)
     border = _border(truth, variance, neighbors.pairs) & regions[REGIONS[0]]
     flagged = islands(field, neighbors)
-    covered = [held[where].mean(0) if where.any() else np.full(len(held.T), np.nan) for where in (*regions.values(), border)]
+    none = np.full(len(voxels.names), np.nan)
+    covered = [held[where].mean(0) if where.any() else none for where in (*regions.values(), border)]
     coords = {"metabolite": voxels.names, "tumor": list(REGIONS[1:]), "region": [*REGIONS, "border"]}
 
     def array(values, *dims):

@@ -1,4 +1,4 @@
-"""The adaptive prior in figures and tables: error against the hidden lesion, over SNR and size, intervals, wrong MRIs."""
+"""The adaptive prior in figures and tables: error against hidden lesion, SNR and size, intervals, wrong MRIs."""
 
 from __future__ import annotations
 
@@ -39,7 +39,8 @@ def covered(run: xr.Dataset, region: str = OBJECT) -> xr.DataArray:
 
 def against_peers(results: Mapping[str, xr.Dataset], metabolite: str = "Lac") -> str:
     """Table: every peer at its oracle setting and the adaptive prior tuned by itself; the best peer in bold."""
-    lines = ["| |" + "".join(f" {name}: RMSE (mM) | shown, hidden (%) |" for name in results), "|---|" + "---|---|" * len(results)]
+    head = "".join(f" {name}: RMSE (mM) | shown, hidden (%) |" for name in results)
+    lines = [f"| |{head}", "|---|" + "---|---|" * len(results)]
     picks = {name: oracle(table) for name, table in results.items()}
     rows = [peer for peer in dict.fromkeys(p for best in picks.values() for p in best) if peer != "adaptive"]
     best = {name: best_peer(table) for name, table in results.items()}
@@ -48,7 +49,7 @@ def against_peers(results: Mapping[str, xr.Dataset], metabolite: str = "Lac") ->
         for name, table in results.items():
             own = shipped(table) if row.endswith("itself") else picks[name]
             setting = own.get(row.split(",")[0])
-            cells.append(" | |" if setting is None else _cell(table.sel(setting=setting), metabolite, row == best[name]))
+            cells.append(_cell(table.sel(setting=setting), metabolite, row == best[name]) if setting else " | |")
         lines.append(f"| {row} |" + "".join(cells))
     return "\n".join(lines)
 
@@ -78,29 +79,24 @@ def plot_trade(results: Mapping[str, xr.Dataset], table: xr.Dataset, metabolite:
             if group == "adaptive" or group not in best:
                 continue
             line = line[np.argsort(peers["value"].sel(setting=line).values)]
-            ax.plot(errors.sel(setting=line) / single, hidden.sel(setting=line), color=show.color(group), lw=0.8, alpha=0.6)
+            x, y = errors.sel(setting=line) / single, hidden.sel(setting=line)
+            ax.plot(x, y, color=show.color(group), lw=0.8, alpha=0.6)
         for group, setting in best.items():
             if group != "adaptive":
                 point = float(errors.sel(setting=setting)) / single, float(hidden.sel(setting=setting))
                 ax.plot(*point, show.marker(group), color=show.color(group), mfc="white", ms=6.5, label=group)
-        runs = [run for slack in SLACKS if (run := _there(table, name, slack=slack)) is not None]
+        runs = [of(table, name, slack=slack) for slack in SLACKS]
         curve = [(rmse(run) / rmse(run, "rmse_single"), 100 * kept(run)[0]) for run in runs]
         ax.plot(*zip(*curve, strict=True), "-", color=show.color("adaptive"), lw=1.4)
         own = of(table, name)
         point = rmse(own) / rmse(own, "rmse_single"), 100 * kept(own)[0]
         ax.plot(*point, show.marker("adaptive"), color=show.color("adaptive"), ms=12, label="adaptive, tuned by itself")
-        ax.set(title=f"{name}, SNR {peers.attrs['snr']:g}", xlabel="RMSE / that of SVE", xlim=(0.1, 1.05), ylim=(-5, 110))
+        ax.set(title=f"{name}, SNR {peers.attrs['snr']:g}", xlabel="RMSE / that of SVE", xlim=(0.1, 1.05))
+        ax.set_ylim(-5, 110)
     axes[0, 0].set_ylabel("hidden tumor kept (%)")
     named = dict(zip(*axes[0, 0].get_legend_handles_labels()[::-1], strict=True))
     fig.legend(named.values(), named.keys(), loc="outside lower center", ncols=4, fontsize=8)
     return fig
-
-
-def _there(table: xr.Dataset, name: str, **labels) -> xr.Dataset | None:
-    """The data sets of a run, None where there are none."""
-    keep = (table["object"] == name) & table["lesion"] & (table["mri"] == "as simulated") & (table["snr"] == 12)
-    keep = keep & (table["size"] == labels.get("size", 2)) & np.isclose(table["slack"], labels.get("slack", 0.2))
-    return table.isel(repeat=keep.values) if bool(keep.any()) else None
 
 
 def plot_reach(table: xr.Dataset, sizes=(1, 2, 3, 4)):
@@ -113,7 +109,8 @@ def plot_reach(table: xr.Dataset, sizes=(1, 2, 3, 4)):
     values = 100 * np.array([kept(of(table, "rings", size=size)) for size in sizes])
     axes[1].errorbar(sizes, values[:, 0], values[:, 1], fmt="o-", color="C1", capsize=2)
     axes[2].plot(SNRS, [rmse(run) / rmse(run, "rmse_single") for run in levels.values()], "o-", color="black")
-    axes[0].set(xlabel="SNR of water", ylabel="contrast of Lac / that of SVE (%)", title="tumors of 2 x 2 voxels", ylim=(0, 110))
+    axes[0].set(xlabel="SNR of water", ylabel="contrast of Lac / that of SVE (%)", title="tumors of 2 × 2 voxels")
+    axes[0].set_ylim(0, 110)
     axes[1].set(xlabel="side of the tumor (voxels)", title="hidden tumor, SNR 12", ylim=(0, 110), xticks=sizes)
     axes[2].set(xlabel="SNR of water", ylabel="RMSE / that of SVE", title="error over the object", ylim=(0, 0.4))
     for ax in axes[[0, 2]]:
@@ -130,7 +127,8 @@ def plot_coverage(table: xr.Dataset):
     runs = [of(table, "rings", snr=snr) for snr in SNRS]
     for k, (name, mark) in enumerate(zip(runs[0]["metabolite"].values, "o^s", strict=True)):
         found = [covered(run).isel(metabolite=k) for run in runs]
-        axes[0].errorbar(SNRS, [100 * float(f) for f in found], [196 * float(f.se) for f in found], marker=mark, label=name, capsize=2)
+        level, half = 100 * np.array(found), [196 * float(f.se) for f in found]
+        axes[0].errorbar(SNRS, level, half, marker=mark, label=name, capsize=2)
     for region, name, mark in ((SHOWN, "shown tumor", "s"), (HIDDEN, "hidden tumor", "o"), ("border", "borders", "^")):
         axes[1].plot(SNRS, [100 * float(covered(run, region).mean()) for run in runs], marker=mark, label=name)
     axes[0].axhspan(88, 92, color="0.85", lw=0)

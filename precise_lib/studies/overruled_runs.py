@@ -27,7 +27,7 @@ SLACKS = (0.0, 0.1, SLACK, 0.4, 0.8)
 
 @dataclass(frozen=True)
 class Run:
-    """One object at one SNR under one MRI, `size` being the side of the lesions on the rings in voxels."""
+    """One object under one MRI; `snr` and `size`, the side of the lesions in voxels, are those of rings (and human)."""
 
     object: str
     snr: float = 12.0
@@ -53,15 +53,15 @@ class Run:
 
 
 def runs() -> Iterator[Run]:
-    """Everything that is stored; coverage over the rings is known to about 1 % by it, at a lesion of four voxels to 4 %."""
+    """Everything that is stored: coverage over the rings is then known to 1 %, in a lesion of four voxels to 4 %."""
     yield from (Run("rings", snr) for snr in SNRS)
     yield from (Run(name, repeats=30) for name in ("rat", "human"))
-    for name in ("rings", "rat", "human"):
+    for name in peer_cases.CASES:
         yield from (Run(name, mri=kind, repeats=6) for kind in peer_cases.MRIS if kind != "as simulated")
     yield from (Run("rings", snr, lesion=False, repeats=12) for snr in SNRS)
     yield from (Run(name, lesion=False, repeats=10) for name in ("rat", "human"))
     yield from (Run("rings", size=size, repeats=12) for size in (1, 3, 4))
-    for name in ("rat", "human"):
+    for name in peer_cases.CASES:
         yield from (Run(name, slack=slack, repeats=6) for slack in SLACKS if slack != SLACK)
 
 

@@ -1,4 +1,4 @@
-"""Peers that work on the ratios of single voxels, each with its noise, and on the MRI: one setting, or chosen by Stein."""
+"""Peers that work on ratios of single voxels, each with its noise, and on the MRI: one setting, or chosen by Stein."""
 
 from __future__ import annotations
 
