@@ -154,3 +154,16 @@ def wrong_mris(table: xr.Dataset, names=("rings", "rat", "human")) -> str:
             cells.append(f" {rmse(own) / rmse(blind):.2f}, {100 * kept(own)[0]:.0f} |")
         lines.append(f"| {kind} ({MRIS[kind]}) |" + "".join(cells))
     return "\n".join(lines)
+
+
+def new_objects(own: Mapping, others: Mapping) -> str:
+    """Table: each object by its seed, the adaptive prior (`own`) beside the best peer at its oracle setting."""
+    head = "| seed | SVE (mM) | best peer | its RMSE | adaptive | shown, hidden (%) | 90 % intervals hold (%) |"
+    lines = [head, "|---|---|---|---|---|---|---|"]
+    for seed, run in own.items():
+        rival, peers = best_peer(others[seed]), others[seed]
+        least = float(total_rmse(peers).sel(setting=oracle(peers)[rival]))
+        shares = ", ".join(f"{100 * kept(run, tumor)[0]:.0f}" for tumor in (SHOWN, HIDDEN))
+        cells = (seed, f"{rmse(run, 'rmse_single'):.3f}", rival, f"{least:.3f}", f"{rmse(run):.3f}", shares)
+        lines.append("| " + " | ".join(map(str, cells)) + f" | {100 * float(covered(run).mean()):.0f} |")
+    return "\n".join(lines)
