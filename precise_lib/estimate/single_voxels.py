@@ -47,9 +47,7 @@ class SingleVoxels:
         for i in range(0, len(fids), CHUNK):
             part = slice(i, i + CHUNK)
             of = {name: x[part] for name, x in nuisance.items()}
-            bound.append(
-                covariance(model, amplitudes[part], sigma[part], **of)[:, : len(model.names), : len(model.names)]
-            )
+            bound.append(covariance(model, amplitudes[part], sigma[part], **of)[:, :m, :m])
         return cls(series, amplitudes, np.concatenate(bound), sigma, fit.phase_rad)
 
     @property
@@ -85,6 +83,20 @@ class SingleVoxels:
         """(N,) bool: trusted, and with a ratio of known noise."""
         known = np.isfinite(self.ratios) & np.isfinite(self.variance) & (self.variance > 0)
         return known.all(1) & self.trusted
+
+    def course(self, following) -> np.ndarray:
+        """What all voxels did together since the first frame, (U, K) mM for the `usable` voxel-frames.
+
+        Coupled frames then smooth what a voxel does apart from the others, and no common uptake. `following` (F, 2) are
+        those of one voxel in two frames, see `Neighbors`.
+        """
+        ratios, variance = self.ratios[self.usable], self.variance[self.usable]
+        frame, (u, v) = np.argwhere(self.series.usable)[self.usable, 0], following.T
+        weight, steps = 1 / (variance[u] + variance[v]), np.zeros((len(self.series), ratios.shape[1]))
+        for i in np.unique(frame[v]):
+            mine = frame[v] == i
+            steps[i] = (weight * (ratios[v] - ratios[u]))[mine].sum(0) / weight[mine].sum(0)
+        return np.cumsum(steps, 0)[frame]
 
     @cached_property
     def free(self) -> np.ndarray:

@@ -107,8 +107,12 @@ class Adaptive:
         return found
 
     def field(self, voxels: SingleVoxels, neighbors: Neighbors) -> tuple[Field, Tuned | None]:
-        """Maps of the usable voxel-frames, and how the settings were found; None where no voxel has a neighbor."""
-        ratios, variance = voxels.ratios[voxels.usable], voxels.variance[voxels.usable]
+        """Maps of the usable voxel-frames over `SingleVoxels.course`, and how the settings were found.
+
+        None where no voxel has a neighbor.
+        """
+        ratios = voxels.ratios[voxels.usable] - voxels.course(neighbors.following)
+        variance = voxels.variance[voxels.usable]
         if not len(neighbors.pairs) + len(neighbors.following):
             return adaptive(ratios, variance, neighbors, Settings(0.0, 1.0, 1)), None
         tuned = tune(ratios, variance, neighbors, voxels.noise(stein.PROBES), self.slack, self.fixed)
@@ -127,7 +131,7 @@ class Adaptive:
             return out
 
         single = model.concentrations(voxels.amplitudes)
-        maps = {"concentrations": everywhere(field.maps, single)}
+        maps = {"concentrations": everywhere(field.maps + voxels.course(neighbors.following), single)}
         if errors:
             found = intervals(field, neighbors, voxels.noise(REPEATS, seed=1))
             alone = np.zeros_like(single)
@@ -139,8 +143,7 @@ class Adaptive:
             maps |= {"low": maps["concentrations"] - half, "high": maps["concentrations"] + half}
         if tuned is None:
             return Adapted(**maps, notes=("No voxel has a neighbor: the maps are those of single voxels.",))
-        error = max(tuned.risk, 0.0) if not errors else np.mean(found.sd**2 / voxels.variance[usable])
-        settings = about(voxels, tuned, sorted(self.fixed), float(np.sqrt(error)))
+        settings = about(voxels, tuned, sorted(self.fixed))
         opened = np.full(len(usable), np.nan)
         opened[usable] = field.opened_share
         return Adapted(

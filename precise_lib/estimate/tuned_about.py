@@ -15,16 +15,14 @@ from precise_lib.estimate.stein import Tuned
 LISTED = 3  # islands that are described one by one
 
 
-def about(voxels: SingleVoxels, tuned: Tuned, given: list[str], error: float) -> dict:
-    """The settings and what they are worth.
+def about(voxels: SingleVoxels, tuned: Tuned, given: list[str]) -> dict:
+    """The settings and what they are worth; `given` names those that were not chosen.
 
-    Parameters
-    ----------
-    given : names of the settings that were not chosen
-    error : root mean square error over that of single voxels, about
+    The error over that of single voxels is an upper limit: Stein's estimate and one standard error of it.
     """
+    error = max(tuned.risk, 0.0) + math.sqrt(2 / voxels.ratios[voxels.usable].size)
     s, share = tuned.settings, tuned.settings.share or [1.0] * len(voxels.names)
-    blind = _without_mri(tuned, error)
+    blind, error = _without_mri(tuned, error), math.sqrt(error)
     return {
         "lambda": {name: float(f"{s.lam * x:.4g}") for name, x in zip(voxels.names, share, strict=True)},
         "tau": s.tau if math.isfinite(s.tau) else "inf",
@@ -46,7 +44,7 @@ def sentence(found: dict) -> str:
     blind = found["error_over_single_voxel_without_mri"]
     worth = "" if blind is None else f" ({blind:.2f} without the MRI)"
     return (
-        f"{found['neighbors']} neighbors of each voxel, chosen {by}{opens}{time}; the error is about "
+        f"{found['neighbors']} neighbors of each voxel, chosen {by}{opens}{time}; the error is at most about "
         f"{found['error_over_single_voxel']:.2f} of that of single voxels{worth}."
     )
 
@@ -108,9 +106,11 @@ def outside(size: int, dimensions: int) -> float:
 
 
 def _without_mri(tuned: Tuned, error: float) -> float | None:
-    """`error` without the MRI, where both were tried and the MRI was of use: Stein's estimates differ by less noise
-    than each of them has."""
+    """Root of the mean square `error` without the MRI, where both were tried and the MRI was of use.
+
+    Two of Stein's estimates differ by less noise than each of them has.
+    """
     with_mri, blind = ([risk for s, risk in tuned.tried.items() if s.mri is mri] for mri in (True, False))
     if not (blind and tuned.settings.mri):
         return None
-    return math.sqrt(error**2 + max(min(blind) - min(with_mri), 0.0))
+    return math.sqrt(error + max(min(blind) - min(with_mri), 0.0))

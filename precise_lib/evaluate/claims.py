@@ -38,22 +38,15 @@ def record(
     """Record one measured value under a claim and return what the notebook shows of it.
 
     It is kept as ``<notebook>__<id>.json`` (with the part, where there is one) in the folder that ``PRECISE_RECORDS``
-    names, by default ``_build/records``, in place of an earlier one of the same notebook, claim and part.
+    names, by default ``_build/records``, in place of an earlier one of the same notebook, claim and part. `value` is
+    the number that the tolerance bounds, with its `unit`; a short text or nothing for a claim judged in words, for
+    which `holds` is True or False (False also fails a claim with bounds). `part` says which of the claim's values it is
+    (``"SVE, SNR 12"``), `spread` a half-width or (low, high) and `spread_meaning` of what (``"95 % CI"``), `parameters`
+    what the value depends on, as a dict, `figure` the label of the figure that shows it, `note` a remark for the
+    scoreboard, `differs` why it was measured on other terms than the paper's: outside its tolerance its verdict is
+    "differs". `notebook` is a stem, the environment variable ``PRECISE_NOTEBOOK`` unless given.
 
-    Parameters
-    ----------
-    id : claim of ``data/claims.yaml``, such as ``"P1"``; `part` : which of its values, for example ``"SVE, SNR 12"``
-    value : the number that the tolerance bounds; a short text or nothing for a claim judged in words; `unit` : of it
-    spread : half-width, or (low, high); `spread_meaning` says of what, for example ``"95 % CI"``
-    parameters : what the value depends on (number of repeats, SNR, seed), as a dict
-    figure : label of the figure that shows it; `note` : a remark for the scoreboard
-    holds : True or False for a claim judged in words; False also fails a claim with bounds
-    notebook : stem of the notebook; the environment variable ``PRECISE_NOTEBOOK`` unless given
-    differs : why a value was measured on other terms than the paper's: outside its tolerance its verdict is "differs"
-
-    Raises
-    ------
-    InputError : an unknown claim or part, a value that is no finite number where bounds ask for one
+    Raises `InputError` for an unknown claim or part, and for a value that is no finite number where bounds ask for one.
     """
     if spread is not None:
         spread = [float(s) for s in spread] if hasattr(spread, "__len__") else float(spread)
@@ -113,10 +106,7 @@ def write_results(folder: str | Path, out_json: str | Path) -> None:
 
 
 def write_scoreboard(folder: str | Path, out_md: str | Path, notebooks: str = "../notebooks") -> None:
-    """Write the scoreboard page (MyST Markdown) from a folder of records.
-
-    `notebooks` is the path of the executed notebooks relative to the page, for its links.
-    """
+    """Write the scoreboard page (MyST Markdown) from a folder of records; its links go to the executed `notebooks`."""
     claims, records = load_claims(), read_records(folder)
     of = {c: [r for r in records if r.id == c] for c in claims}
     lines = ["# Scoreboard", "", counted(claims, of), "", _LEGEND, ""]

@@ -106,9 +106,8 @@ def read(folder) -> xr.Dataset:
 
 def files(summary: dict) -> list[str]:
     """Names of all NIfTI maps of a run, sorted."""
-    return sorted(
-        [*summary["files"], *summary["errors"].get("files", ()), *(f["file"] for f in summary["flags"].values())]
-    )
+    parts = (summary["files"], summary["errors"].get("files", ()), (summary["adapted"] or {}).get("files", ()))
+    return sorted([*(name for part in parts for name in part), *(f["file"] for f in summary["flags"].values())])
 
 
 def medians(maps: ErrorMaps, names: list[str], skip: int) -> dict:
