@@ -52,7 +52,7 @@ def test_intervals_scale_with_the_unit_and_the_noise(scene):
     np.testing.assert_allclose(other.sd, 10 * one.sd, rtol=1e-3)
     assert (one.sd.mean(0) < 0.6 * np.sqrt(variance[0])).all()
     low, high = one.bounds()
-    np.testing.assert_allclose(high - low, 2 * 1.644854 * one.sd)
+    np.testing.assert_allclose(high - low, 2 * 1.644854 * one.sd, rtol=1e-6)
 
 
 def test_a_lesion_that_the_mri_does_not_show_is_an_island(scene):
