@@ -22,7 +22,7 @@ from precise_lib.studies.peers import Case
 
 FILE = "overruled.nc"
 SNRS = (5.0, 7.7, 12.0, 20.0, 35.0)
-SLACKS = (0.0, 0.1, SLACK, 0.4, 0.8)
+SLACKS = (0.0, SLACK, 0.6)
 
 
 @dataclass(frozen=True)
@@ -57,10 +57,10 @@ def runs() -> Iterator[Run]:
     yield from (Run("rings", snr, repeats=48 if snr <= 12 else 24) for snr in SNRS)
     yield from (Run(name) for name in ("rat", "human"))
     for name in peer_cases.CASES:
-        yield from (Run(name, mri=kind, repeats=4) for kind in peer_cases.MRIS if kind != "as simulated")
-    yield from (Run("rings", snr, lesion=False, repeats=8) for snr in SNRS)
-    yield from (Run(name, lesion=False, repeats=8) for name in ("rat", "human"))
-    yield from (Run("rings", size=size, repeats=8) for size in (1, 3, 4))
+        yield from (Run(name, mri=kind, repeats=3) for kind in peer_cases.MRIS if kind != "as simulated")
+    yield from (Run("rings", snr, lesion=False, repeats=5) for snr in SNRS)
+    yield from (Run(name, lesion=False, repeats=5) for name in ("rat", "human"))
+    yield from (Run("rings", size=size, repeats=5) for size in (1, 3, 4))
     for name in peer_cases.CASES:
         yield from (Run(name, slack=slack, repeats=4) for slack in SLACKS if slack != SLACK)
 
