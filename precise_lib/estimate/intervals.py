@@ -24,6 +24,7 @@ from precise_lib.estimate.coupling import Neighbors
 
 REPEATS = 24
 LEVEL = 0.9  # of the intervals
+WIDTH = float(norm.ppf(0.5 + LEVEL / 2))  # half of one, over the SD
 NUMBERS = 1_000_000  # of the repeated maps that are in memory together
 REPEATED, CHANGED = 0.8, 0.5
 
@@ -36,10 +37,9 @@ class Intervals:
     sd: np.ndarray
     moved: np.ndarray
 
-    def bounds(self, level: float = LEVEL) -> tuple[np.ndarray, np.ndarray]:
-        """Lower and upper end (V, K) of an interval that is meant to hold the truth in a share `level` of voxels."""
-        half = norm.ppf(0.5 + level / 2) * self.sd
-        return self.maps - half, self.maps + half
+    def bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """Lower and upper end (V, K) of the interval that is meant to hold the truth in a share `LEVEL` of voxels."""
+        return self.maps - WIDTH * self.sd, self.maps + WIDTH * self.sd
 
 
 def stand_in(field: Field) -> np.ndarray:

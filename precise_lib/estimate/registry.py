@@ -71,7 +71,7 @@ class Adapted:
     concentrations : (N, M) mM, NaN where there is none
     sd : (N, M) mM, root mean square error that is expected, of noise and of what a prior smooths away; None if unknown
     how : how `sd` came about, in half a sentence
-    low, high : (N, M) mM, ends of the 90 % intervals
+    width : half of the 90 % interval over `sd`, a number or (N, M); None without intervals
     moved : (N, M) mM, SD of what noise alone makes `concentrations` and single-voxel results differ
     maps : values (N,) by name, with a description
     flags : voxel-frames (N,) bool by name, with a sentence
@@ -83,8 +83,7 @@ class Adapted:
     concentrations: np.ndarray
     sd: np.ndarray | None = None
     how: str = ""
-    low: np.ndarray | None = None
-    high: np.ndarray | None = None
+    width: float | np.ndarray | None = None
     moved: np.ndarray | None = None
     maps: dict[str, tuple[np.ndarray, str]] = field(default_factory=dict)
     flags: dict[str, tuple[np.ndarray, str]] = field(default_factory=dict)

@@ -12,7 +12,7 @@ from precise_lib.errors import InputError
 from precise_lib.estimate import stein
 from precise_lib.estimate.adaptive import Field, Settings, adaptive
 from precise_lib.estimate.coupling import Neighbors
-from precise_lib.estimate.intervals import REPEATS, intervals
+from precise_lib.estimate.intervals import REPEATS, WIDTH, intervals
 from precise_lib.estimate.overruled import islands
 from precise_lib.estimate.precise import single_voxel_of
 from precise_lib.estimate.prior import prepare_mri
@@ -137,10 +137,8 @@ class Adaptive:
             alone = np.zeros_like(single)
             alone[:, voxels.others] = np.sqrt(voxels.variance)
             maps["sd"], maps["moved"] = everywhere(found.sd, alone), everywhere(found.moved, 0 * single)
-            half = found.bounds()[1] - found.maps
-            half = everywhere(half, alone * np.median(half / found.sd))
             maps["how"] = f"SD of noise and prior together, by {REPEATS} repetitions of the prior at its settings"
-            maps |= {"low": maps["concentrations"] - half, "high": maps["concentrations"] + half}
+            maps["width"] = WIDTH
         if tuned is None:
             return Adapted(**maps, notes=("No voxel has a neighbor: the maps are those of single voxels.",))
         settings = about(voxels, tuned, sorted(self.fixed))

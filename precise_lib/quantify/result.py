@@ -46,8 +46,9 @@ def assemble(
         out["sd"] = series.to_maps(found.sd, "sd")
         if found.bias is not None:
             out["bias"] = series.to_maps(np.abs(found.bias), "bias")
-    if adapted and adapted.low is not None:
-        out["low"], out["high"] = series.to_maps(adapted.low, "low"), series.to_maps(adapted.high, "high")
+    if found is not None and adapted and adapted.sd is not None and adapted.width is not None:
+        half = series.to_maps(adapted.width * found.sd, "half")
+        out["low"], out["high"] = (x.assign_attrs(maps.attrs) for x in (maps - half, maps + half))
     own = adapted.maps if adapted else {}
     for name, (values, description) in own.items():
         out[name] = dims, series.on_grid(values), {"description": description}

@@ -199,7 +199,7 @@ def test_an_estimator_of_one_s_own_may_adapt(folder, monkeypatch):
 
         def adapted(self, voxels, errors=True):
             conc = np.broadcast_to(np.nanmedian(voxels.series.model.concentrations(voxels.amplitudes), 0), (732, 4))
-            return Adapted(conc, 0 * conc + 0.5, "a guess", conc - 1, conc + 1, settings={"step": 1}, notes=("Flat.",))
+            return Adapted(conc, 0 * conc + 0.5, "a guess", 2.0, settings={"step": 1}, notes=("Flat.",))
 
         def __call__(self, data):
             raise NotImplementedError
