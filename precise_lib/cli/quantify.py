@@ -47,10 +47,20 @@ def quantify(
         ),
     ] = None,
     dead_time: Annotated[
-        str | None, typer.Option(help="Time from the excitation to the first sample, s; default as the header says.")
+        str | None,
+        typer.Option(
+            help="Time from the excitation to the first sample, s; default as the header says; 'auto' estimates it."
+        ),
     ] = None,
     tr: Annotated[str | None, typer.Option(help="Repetition time, s; default as the header says.")] = None,
     flip_angle: Annotated[str | None, typer.Option(help="Flip angle, degrees; default as the header says.")] = None,
+    calibrate: Annotated[
+        str,
+        typer.Option(
+            help="auto: where the residual of all voxels together is no noise, the data set teaches its signal model "
+            "(dead time, frequencies, widths, lineshape); off; or the calibrated.yaml of an earlier run."
+        ),
+    ] = "auto",
 ):
     """Concentration maps in mM by the water reference, with their SD and the bias that the prior brings."""
     from precise_lib import NOTICE
@@ -58,7 +68,7 @@ def quantify(
 
     _allow(estimator)
     scan = {"dead_time_s": dead_time, "repetition_time_s": tr, "flip_angle_deg": flip_angle}
-    summary = run(dmi, out, mri, mask, estimator, lam, model, errors, repeats, seed, omega_max, **scan)
+    summary = run(dmi, out, mri, mask, estimator, lam, model, errors, repeats, seed, omega_max, calibrate, **scan)
     for warning in summary["warnings"]:
         typer.echo(f"Note: {warning}", err=True)
     counts, used = summary["counts"], summary["settings"]["estimator"]

@@ -145,6 +145,7 @@ class Measurement:
     zero_filled: int
     counts: dict
     warnings: list[str]
+    taught: object | None = None  # `taught.Taught`: the signal model is one that the data set taught
 
 
 def read(dmi, mri, mask, model: str | None, request: Request, scan: Scan | None = None) -> Measurement:

@@ -20,7 +20,7 @@ from precise_lib.estimate.noise_model import Noise
 from precise_lib.estimate.registry import single_voxel
 from precise_lib.evaluate.closed_form import ErrorMaps
 from precise_lib.io import atomic
-from precise_lib.quantify import assumed, estimates, lesions, measurement, result
+from precise_lib.quantify import assumed, estimates, lesions, measurement, result, taught
 from precise_lib.quantify.errors import ErrorModel, choose_settings, number
 from precise_lib.quantify.estimates import Estimates, Smoothing
 from precise_lib.quantify.flags import Flag
@@ -39,6 +39,7 @@ def quantify(
     repeats=100,
     seed=0,
     omega_max=None,
+    calibrate="auto",
     **scan,
 ) -> dict:
     """Quantify a NIfTI-MRS file; write maps, ``summary.json`` (whose content is returned) and ``result.nc`` into `out`.
@@ -59,15 +60,18 @@ def quantify(
     repeats, seed : of "montecarlo"
     omega_max : cap of Eq. 5, default `prior.OMEGA_MAX`; gray levels (0 to 1) that differ by more than
         1 / sqrt(omega_max) count as an edge
+    calibrate : "auto" (where the residual of all voxels together is no noise, the data set teaches its signal model),
+        "off", or the ``calibrated.yaml`` of an earlier run; see `taught`
     scan : how the data were taken, see `measurement.Scan`
 
     Raises `InputError` for anything wrong with files or options; then nothing is written.
     """
     started = time.perf_counter()
     request = measurement.checked(estimator, mri, lam, errors, repeats, seed, omega_max)
-    taken = measurement.Scan(**scan)
+    dead_time = scan.get("dead_time_s") == "auto"
+    taken = measurement.Scan(**scan | ({"dead_time_s": None} if dead_time else {}))
     with atomic.staged(out) as folder:
-        data = measurement.read(dmi, mri, mask, model, request, taken)
+        data = taught.teach(measurement.read(dmi, mri, mask, model, request, taken), str(calibrate), dead_time)
         request, read = data.request, time.perf_counter()
         given = {"dmi": dmi, "mri": mri, "mask": mask, "out": out}
         settings = {name: None if p is None else str(p) for name, p in given.items()} | {
@@ -75,7 +79,8 @@ def quantify(
             "lambda": request.lam if "lambda" in request.uses or request.lam == "auto" else None,
             "omega_max": request.omega_max if "lambda" in request.uses else None,
             "model": None if model is None else str(model),
-            "scan": taken.set,
+            "scan": taken.set | ({"dead_time_s": "auto"} if dead_time else {}),
+            "calibrate": str(calibrate),
         }
         found = estimated(request, data)
         times = {"read": read - started, "estimate": time.perf_counter() - read}
@@ -141,6 +146,8 @@ def judged_and_written(folder, request: Request, data: Measurement, found: Estim
     flags = found.flags
     dataset = result.assemble(maps, found.errors, error_maps, flags)
     files = result.write(folder, dataset, series.affine)
+    if data.taught is not None:
+        data.taught.write(folder)
     warnings = [*data.warnings, *warnings, *([risk["sentence"]] if risk else []), *found.said]
     warnings += measurement.remarks(data, counts, request.estimator, settings["mri"], request.lam)
     return {
@@ -154,6 +161,7 @@ def judged_and_written(folder, request: Request, data: Measurement, found: Estim
         "acquisition": assumed.about(data, settings["scan"], found.errors.estimates.amplitudes),
         "units": maps.attrs["units"],
         "files": files["conc"],
+        "calibration": data.taught and data.taught.about,
         "lambda_choice": found.choice,
         "errors": how | ({} if error_maps is None else {"files": files["sd"] + files["bias"]}),
         "false_negative": risk,
@@ -173,6 +181,8 @@ def judged(request: Request, data: Measurement, found: Estimated) -> tuple[Error
         elif repeated:
             maps = errors.repeated(found.method, request.repeats, request.seed, found.settings, biased)
         warnings = errors.warnings() if maps is not None or found.choice else []
+        if maps is not None and data.taught is not None:
+            maps = data.taught.on_errors(maps, errors, found.settings)
     except InputError as problem:
         if request.forced:
             raise
