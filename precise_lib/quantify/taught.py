@@ -18,6 +18,7 @@ from precise_lib.quantify.errors import ErrorModel, number
 from precise_lib.quantify.measurement import Measurement
 from precise_lib.quantify.terms import UNITS, Term, changed, slopes
 from precise_lib.signal.model import SignalModel
+from precise_lib.signal.mrsi import Series
 
 FILE = "calibrated.yaml"
 SAMPLE = 2 * pooled.MOST  # FIDs among which those are chosen that teach
@@ -88,11 +89,11 @@ def teach(data: Measurement, choice: str = "auto", dead_time: bool = False) -> M
         return _under(data, read(choice, data.series.model))
     found = []
     if dead_time:
-        found.append(_calibration(data, [Term("dead time")]))
+        found.append(of_series(data.series, data.zero_filled, [Term("dead time")]))
         data = _under(data, taught(found[-1], "asked for"))
     if choice == "auto":
         try:
-            found.append(_calibration(data, None))
+            found.append(of_series(data.series, data.zero_filled))
         except InputError:  # too few voxels, or too little of a FID without signal: there is nothing to learn from
             return data
         if found[-1].terms or found[-1].reason is not None or not found[-1].before.is_noise:
@@ -100,11 +101,11 @@ def teach(data: Measurement, choice: str = "auto", dead_time: bool = False) -> M
     return data
 
 
-def _calibration(data: Measurement, only: list[Term] | None) -> Calibration:
-    series = data.series
+def of_series(series: Series, zero_filled: int = 0, only: list[Term] | None = None) -> Calibration:
+    """What the FIDs of a series teach, see `calibrate.calibrate`; of very many, some that are evenly spread."""
     if series.model.common != ("shift_hz", "broadening_hz", "phase_rad"):
         raise InputError("A data set teaches signal models without lipids and without a Gaussian width of each voxel.")
-    noise = Noise.of(series, data.zero_filled)
+    noise = Noise.of(series, zero_filled)
     sigma = noise.sigma[:: -(-len(noise.sigma) // SAMPLE)]
     if not (sigma > 0).all():
         raise InputError("The samples free of signal hold no noise: a data set teaches nothing without its level.")
