@@ -46,17 +46,18 @@ class Taught:
         """
         if not self.terms:
             return maps
-        amplitudes, fit, smoothing = errors.estimates.amplitudes, errors.estimates.fit, errors.smoothing
+        known = errors.estimates
         by_term = slopes(self.given, list(self.terms), self.values)
         values, vectors = np.linalg.eigh(self.covariance / np.outer(*[self._unit] * 2))
         axes = (vectors * np.sqrt(np.maximum(values, 0))) * self._unit[:, None]
-        moved = sensitivity(fit, self.model, np.einsum("gtm,gh->htm", by_term, axes))
+        moved = sensitivity(known.fit, self.model, np.einsum("gtm,gh->htm", by_term, axes))
 
-        def concentrations(a):
-            return self.model.concentrations(a) if smoothing is None else smoothing.concentrations(a, settings)
+        def concentrations(change):
+            changed = replace(known, amplitudes=known.amplitudes + change)
+            return replace(errors, estimates=changed).concentrations(None if errors.smoothing is None else settings)
 
-        now = concentrations(amplitudes)
-        part = sum((concentrations(amplitudes + moved[..., h]) - now) ** 2 for h in range(moved.shape[-1]))
+        now = concentrations(0.0)
+        part = sum((concentrations(moved[..., h]) - now) ** 2 for h in range(moved.shape[-1]))
         of_each = np.sqrt(np.nanmedian(part, 0))
         self.about["part_in_median_sd_mm"] = {n: number(x) for n, x in zip(self.model.names, of_each, strict=True)}
         return replace(maps, sd=np.sqrt(maps.sd**2 + part))
