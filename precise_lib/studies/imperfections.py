@@ -23,7 +23,7 @@ from precise_lib.show import style
 from precise_lib.signal.model import SignalModel
 from precise_lib.signal.mrsi import MRSI, Series
 from precise_lib.signal.presets import dmi_11t7
-from precise_lib.simulate.imperfections import IMPERFECTIONS, Measured, simulate
+from precise_lib.simulate.imperfections import IMPERFECTIONS, Measured, simulate, unchanged
 
 IDEAL, TAUGHT, RIGHT = "ideal model", "taught by the data", "right model"
 WAYS = (IDEAL, TAUGHT, RIGHT)
@@ -158,3 +158,21 @@ def figure(result: xr.Dataset, snr) -> Figure:
     ax.set_yticklabels(rows["case"].values, fontsize=8)
     ax.legend(loc="lower center", bbox_to_anchor=(0.4, 1.0), ncol=3, fontsize=8)
     return fig
+
+
+def summary(result: xr.Dataset) -> dict[str, float | bool]:
+    """The parts of claim B9, from `study`: bias in %, coverage as a share, over the cases that each part is about."""
+    entries = [IMPERFECTIONS.get(name) for name in result["imperfection"].values]
+    signal = np.array([e is not None and (e.signal is not unchanged or e.weights is not None) for e in entries])
+    learned = np.array([e is not None and (e.taught or e.name == "second line") for e in entries])
+    left = np.array([e is not None and e.name in ("lipid", "hump", "offset") for e in entries])
+    out = {}
+    for way, part, rows in ((RIGHT, "right model", signal), (TAUGHT, "taught by the data", learned)):
+        found = result.isel(case=rows).sel(way=way)
+        coverage = found["coverage"].mean("metabolite")
+        out[f"{part}, largest bias in %"] = float(np.abs(found["bias"]).max())
+        out[f"{part}, lowest coverage"], out[f"{part}, highest coverage"] = float(coverage.min()), float(coverage.max())
+    out["ideal data unchanged"] = bool((result["taught"][0] == 0).all() and (result["p"][0] >= 1e-3).all())
+    out["what is not mended is flagged with its reason"] = bool((result["reason"][left] != "").all())
+    out["ideal model, largest bias in %"] = float(np.abs(result["bias"].sel(way=IDEAL)).max())
+    return out

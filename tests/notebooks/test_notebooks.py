@@ -118,6 +118,16 @@ BOUNDS: dict[str, dict[str, tuple[float, float]]] = {
         "B1 training range": (0.68, 0.88),
         "B1 contrast to noise": (0.93, 1.03),
     },
+    "27_what_breaks_a_map": {
+        # 72 voxels of SNR 30 and two data sets tell a mean of 1 % and a coverage of 1.5 %
+        "B9 right model, largest bias in %": (0, 3),
+        "B9 right model, lowest coverage": (0.88, 1),
+        "B9 right model, highest coverage": (0.9, 1),
+        "B9 taught by the data, largest bias in %": (0, 5),
+        "B9 taught by the data, lowest coverage": (0.88, 1),
+        "B9 taught by the data, highest coverage": (0.9, 1),
+        "B9 ideal model, largest bias in %": (30, 90),
+    },
     "20_quantification_networks": {
         "M11 metabolites with lower slope": (6, 16),
         "M11 slope of sI": (0, 0.6),
