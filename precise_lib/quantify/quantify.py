@@ -17,7 +17,7 @@ import xarray as xr
 from precise_lib import NOTICE, __version__, estimate
 from precise_lib.errors import InputError
 from precise_lib.estimate.noise_model import Noise
-from precise_lib.estimate.registry import single_voxel
+from precise_lib.estimate.registry import Adapted, single_voxel
 from precise_lib.evaluate.closed_form import ErrorMaps
 from precise_lib.io import atomic
 from precise_lib.quantify import assumed, estimates, lesions, measurement, result, taught
@@ -40,14 +40,17 @@ def quantify(
     repeats=100,
     seed=0,
     omega_max=None,
+    own=None,
     calibrate="auto",
     **scan,
 ) -> dict:
     """Quantify a NIfTI-MRS file; write maps, ``summary.json`` (whose content is returned) and ``result.nc`` into `out`.
 
     The maps are ``conc_<metabolite>.nii.gz``, ``sd_<metabolite>.nii.gz`` and, where there is a prior, the absolute
-    ``bias_<metabolite>.nii.gz``, all in mM; ``flag_<reason>.nii.gz`` is 1 where something speaks against them, see
-    `flags`. Maps of a dynamic set have a fourth axis, the frames; network, noise level and lambda are the same for all.
+    ``bias_<metabolite>.nii.gz``, all in mM, with the ends ``low_`` and ``high_`` of 90 % intervals where the estimator
+    states them, and maps of its own as ``map_<name>.nii.gz``; ``flag_<reason>.nii.gz`` is 1 where something speaks
+    against them, see `flags`. Maps of a dynamic set have a fourth axis, the frames; network, noise level and settings
+    are the same for all.
 
     Parameters
     ----------
@@ -61,6 +64,7 @@ def quantify(
     repeats, seed : of "montecarlo"
     omega_max : cap of Eq. 5, default `prior.OMEGA_MAX`; gray levels (0 to 1) that differ by more than
         1 / sqrt(omega_max) count as an edge
+    own : further options of the estimator by name, for example {"tau": 2} of ``adaptive``
     calibrate : "auto" (where the residual of all voxels together is no noise, the data set teaches its signal model),
         "off", or the ``calibrated.yaml`` of an earlier run; see `taught`
     scan : how the data were taken, see `scan.Scan`
@@ -68,7 +72,7 @@ def quantify(
     Raises `InputError` for anything wrong with files or options; then nothing is written.
     """
     started = time.perf_counter()
-    request = measurement.checked(estimator, mri, lam, errors, repeats, seed, omega_max)
+    request = measurement.checked(estimator, mri, lam, errors, repeats, seed, omega_max, own)
     dead_time = scan.get("dead_time_s") == "auto"
     taken = Scan(**scan | ({"dead_time_s": None} if dead_time else {}))
     with atomic.staged(out) as folder:
@@ -78,7 +82,8 @@ def quantify(
         settings = {name: None if p is None else str(p) for name, p in given.items()} | {
             "estimator": request.estimator,
             "lambda": request.lam if "lambda" in request.uses or request.lam == "auto" else None,
-            "omega_max": request.omega_max if "lambda" in request.uses else None,
+            "omega_max": request.omega_max if "cap" in request.uses else None,
+            "options": request.own,
             "model": None if model is None else str(model),
             "scan": taken.set | ({"dead_time_s": "auto"} if dead_time else {}),
             "calibrate": str(calibrate),
@@ -95,7 +100,10 @@ def quantify(
 
 @dataclass(frozen=True)
 class Estimated:
-    """Maps in mM with the estimator, the error model behind them, and the setting of the prior for each metabolite."""
+    """Maps in mM with the estimator, the error model behind them, and the setting of the prior for each metabolite.
+
+    `adapted` is all that an estimator says which adapts to the data set.
+    """
 
     method: object
     errors: ErrorModel
@@ -104,6 +112,7 @@ class Estimated:
     said: list[str]  # of the flags, worth a warning
     settings: np.ndarray | None = None
     choice: dict | None = None
+    adapted: Adapted | None = None
 
 
 def estimated(request: Request, data: Measurement) -> Estimated:
@@ -117,13 +126,18 @@ def estimated(request: Request, data: Measurement) -> Estimated:
     known = estimates.estimate(series, single, data.zero_filled, noise)
     flags, said, sound = flagged(known, method)
     smoothing = Smoothing.of(method.smoother, series, sound) if hasattr(method, "smoother") else None
-    errors, settings, choice = ErrorModel(known, smoothing, sound, data.reference), None, None
+    errors, settings, choice, adapted = ErrorModel(known, smoothing, sound, data.reference), None, None, None
     failed = int((~known.fit.converged).sum()) if hasattr(single, "fit") else 0
-    if request.lam == "auto":
+    if request.lam == "auto" and smoothing:
         settings, choice = choose_settings(errors, method.values)
     elif smoothing:
         settings = np.full(len(model.names), float(getattr(method, getattr(method, "parameter", ""), 0.0)))
-    if smoothing or single is method:
+    if hasattr(method, "adapted"):
+        adapted = errors.adapted(method, request.way == "closed")
+        own = [Flag(reason, hits, sentence) for reason, (hits, sentence) in adapted.flags.items()]
+        flags, said = flags + own, said + [flag.sentence for flag in own if flag.worth_saying]
+        values = adapted.concentrations
+    elif smoothing or single is method:
         values = errors.concentrations(settings)
     elif data.reference is not None:
         raise InputError(
@@ -133,8 +147,8 @@ def estimated(request: Request, data: Measurement) -> Estimated:
         mixed = sound if "neighbors" in request.uses else None
         values, lost = zip(*(known.of_frame(method, i, mixed) for i in range(len(series))), strict=True)
         failed, values = sum(lost), np.concatenate(values)
-    maps = series.to_maps(data.scale.factor * values, request.estimator)
-    return Estimated(method, errors, maps.assign_attrs(not_converged=failed), flags, said, settings, choice)
+    maps = series.to_maps(data.scale.factor * values, request.estimator).assign_attrs(not_converged=failed)
+    return Estimated(method, errors, maps, flags, said, settings, choice, adapted)
 
 
 def judged_and_written(folder, request: Request, data: Measurement, found: Estimated, settings: dict) -> dict:
@@ -148,11 +162,12 @@ def judged_and_written(folder, request: Request, data: Measurement, found: Estim
     error_maps, how, warnings = judged(request, data, found)
     risk = lesions_left(request, found)
     flags = found.flags
-    dataset = result.assemble(maps, found.errors, error_maps, flags)
+    dataset = result.assemble(maps, found.errors, error_maps, flags, found.adapted)
     files = result.write(folder, dataset, series.affine)
     if data.taught is not None:
         data.taught.write(folder)
-    warnings = [*data.warnings, *warnings, *([risk["sentence"]] if risk else []), *found.said]
+    left = [risk["sentence"]] if risk else list(found.adapted.notes if found.adapted else ())
+    warnings = [*data.warnings, *warnings, *left, *found.said]
     warnings += measurement.remarks(data, counts, request.estimator, settings["mri"], request.lam)
     return {
         "notice": NOTICE,
@@ -167,7 +182,9 @@ def judged_and_written(folder, request: Request, data: Measurement, found: Estim
         "files": files["conc"],
         "calibration": data.taught and data.taught.about,
         "lambda_choice": found.choice,
-        "errors": how | ({} if error_maps is None else {"files": files["sd"] + files["bias"]}),
+        "adapted": found.adapted and {**found.adapted.settings, "sentence": found.adapted.about, "files": files["map"]},
+        "errors": how
+        | ({} if error_maps is None else {"files": [n for kind in ("sd", "bias", "low", "high") for n in files[kind]]}),
         "false_negative": risk,
         "flags": {flag.reason: flag.about_file(name) for flag, name in zip(flags, files["flag"], strict=True)},
         "frames": len(series),
@@ -180,7 +197,9 @@ def judged(request: Request, data: Measurement, found: Estimated) -> tuple[Error
     started, errors, biased = time.perf_counter(), found.errors, "neighbors" in request.uses
     maps, closed, repeated = None, request.way == "closed", request.way == "montecarlo"
     try:
-        if closed:
+        if closed and found.adapted:
+            maps = errors.of_adapted(found.adapted)
+        elif closed:
             maps = errors.closed_form(found.settings)
         elif repeated:
             maps = errors.repeated(found.method, request.repeats, request.seed, found.settings, biased)
@@ -201,8 +220,14 @@ def judged(request: Request, data: Measurement, found: Estimated) -> tuple[Error
     model = errors.model
     excess = zip(model.names, np.median(errors.excess, 0).round(4).tolist(), strict=True) if closed else ()
     how = {
-        "method": "closed form" if closed else "monte carlo",
-        "how": result.explained(maps, errors, request.estimator, request.repeats if repeated else None),
+        "method": "monte carlo" if repeated else "the estimator's own" if found.adapted else "closed form",
+        "how": result.explained(
+            maps,
+            errors,
+            request.estimator,
+            request.repeats if repeated else None,
+            found.adapted.how if found.adapted else "",
+        ),
         "noise_sd": float(f"{errors.noise.level:.6g}"),
         "noise_samples": "late, or outside the signal subspace; median over voxels and frames",
         "sd_relative_error_of_probing": number(maps.probing_error),
