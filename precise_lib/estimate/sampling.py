@@ -88,7 +88,7 @@ class TrainConfig:
             "noiseless_share": 0.2,
             "loss_floor": 0.01,
             "batch_size": 128,
-            "iterations": 24_000,
+            "iterations": 20_000,
         }
         return cls(**(settings | changes))
 
