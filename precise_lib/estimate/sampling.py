@@ -85,6 +85,7 @@ class TrainConfig:
         settings = {
             "network": NetworkConfig(front="cnn", channels=(16, 32, 64, 128, 128)),
             "amplitude_range": {"default": (0.0, 2.0)},
+            "snr_range": (4.0, 60.0),
             "noiseless_share": 0.2,
             "loss_floor": 0.01,
             "batch_size": 128,
