@@ -68,9 +68,10 @@ class FidFront(nn.Module):
 
 
 class EnergyFront(nn.Module):
-    """The FID over the root of its energy where the signal is: its scale can't matter, the layers see numbers about one.
+    """The FID over the root of its energy where the signal is: the layers see numbers about one, whatever its scale.
 
-    Samples count by the energy that water has there, so noise hardly moves the unit; that of water alone is its amplitude.
+    Samples count by the energy that water has there, so noise hardly moves the unit, which is the amplitude of water
+    where there is water alone.
     """
 
     def __init__(self, model: SignalModel):

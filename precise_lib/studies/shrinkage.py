@@ -145,8 +145,8 @@ def efficient_errors_1h(data: xr.Dataset, points: slice) -> np.ndarray:
 def verdict(slope: float, slope_low: float, slope_high: float, rmse_ratio: float, noise_kept: float) -> str:
     """One word for a slope with its interval, and for RMSE and noise over those of an efficient estimate.
 
-    "faithful": within `FAITHFUL` of one. "open": not, but the interval holds one. "smoothed": contrast was lost, but more
-    noise than the FID alone allows. "mirage": the slope lies below `MIRAGE`, its interval too, the RMSE is the smaller
+    "faithful": within `FAITHFUL` of one. "open": not, but the interval holds one. "smoothed": contrast was lost, but
+    more noise than the FID alone allows. "mirage": the slope lies below `MIRAGE`, its interval too, the RMSE is the smaller
     for it, and nothing was learned: contrast to noise is what the FID alone allows. "biased": the same without a
     smaller RMSE. "shrunk" or "expanded" else.
     """
