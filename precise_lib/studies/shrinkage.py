@@ -146,9 +146,9 @@ def verdict(slope: float, slope_low: float, slope_high: float, rmse_ratio: float
     """One word for a slope with its interval, and for RMSE and noise over those of an efficient estimate.
 
     "faithful": within `FAITHFUL` of one. "open": not, but the interval holds one. "smoothed": contrast was lost, but
-    more noise than the FID alone allows. "mirage": the slope lies below `MIRAGE`, its interval too, the RMSE is the smaller
-    for it, and nothing was learned: contrast to noise is what the FID alone allows. "biased": the same without a
-    smaller RMSE. "shrunk" or "expanded" else.
+    more noise than the FID alone allows. "mirage": the slope lies below `MIRAGE`, its interval too, the RMSE is the
+    smaller for it, and nothing was learned: contrast to noise is what the FID alone allows. "biased": the same without
+    a smaller RMSE. "shrunk" or "expanded" else.
     """
     if abs(slope - 1) <= FAITHFUL:
         return "faithful"
