@@ -94,7 +94,7 @@ def test_repetition_draws_the_noise_that_was_measured(name):
 
 @pytest.mark.parametrize(("name", "off"), [("white", 0.0), ("Hamming window", 0.25), ("digital 30 %", 0.7)])
 def test_steins_estimate_is_that_of_the_noise_as_it_is(name, off):
-    """Estimated risk against the true one at lambda .02, units of the variance; else it would be off by so much or more.
+    """Estimated risk against the true one at lambda .02, units of the variance; else off by so much or more.
 
     Over two sets and three metabolites; 1 / sqrt(87 x 6) independent voxels leave .06 standard error behind a window.
     """
