@@ -84,9 +84,9 @@ class Estimates:
         if self.series.mask is not None or snr.mean() < EMPTY:
             return None
         return (
-            f"No mask was given, and {snr.sum()} of {snr.size} voxel(s) hold hardly any {self.series.model.reference}: they "
-            "are no neighbors, and the range of the MRI, lambda and the SD of the others are taken without them; a mask "
-            "of what flag_snr does not mark leaves them out."
+            f"No mask was given, and {snr.sum()} of {snr.size} voxel(s) hold hardly any "
+            f"{self.series.model.reference}: they are no neighbors, and the range of the MRI, lambda and the SD of the "
+            "others are taken without them; a mask of what flag_snr does not mark leaves them out."
         )
 
     def of_frame(self, method, frame: int, sound: np.ndarray | None = None, fids=None) -> tuple[np.ndarray, int]:
