@@ -59,6 +59,10 @@ def quantify(
     ] = None,
     b1: Annotated[Path | None, typer.Option(help="Map of the actual over the nominal flip angle, as NIfTI.")] = None,
     t1: Annotated[str | None, typer.Option(help="T1 in s by name, with SD: 'water=0.32,Glc=0.064+-0.01'.")] = None,
+    average: Annotated[
+        bool, typer.Option(help="Align the transients (DIM_DYN) in frequency and phase, and average.")
+    ] = False,
+    noise: Annotated[Path | None, typer.Option(help="Noise scan of the same coils, as NIfTI-MRS.")] = None,
     deuterons: Annotated[str | None, typer.Option(help="Nuclei per molecule by name: 'Glc=2'; default 1.")] = None,
 ):
     """Concentration maps in mM by the water reference, with their SD and the bias that the prior brings."""
@@ -68,6 +72,7 @@ def quantify(
     _allow(estimator)
     scan = {"dead_time_s": dead_time, "repetition_time_s": tr, "flip_angle_deg": flip_angle}
     scan |= {"reference_frame": reference_frame, "water": water, "b1": b1, "t1": t1, "deuterons": deuterons}
+    scan |= {"average": average, "noise": noise}
     summary = run(dmi, out, mri, mask, estimator, lam, model, errors, repeats, seed, omega_max, **scan)
     for warning in summary["warnings"]:
         typer.echo(f"Note: {warning}", err=True)

@@ -13,7 +13,7 @@ from precise_lib.estimate import catalog
 from precise_lib.estimate.prior import OMEGA_MAX
 from precise_lib.io import nifti_mrs, text
 from precise_lib.io.nifti_mrs import Stored
-from precise_lib.quantify import reference
+from precise_lib.quantify import combined, reference
 from precise_lib.quantify.reference import Reference
 from precise_lib.quantify.scale import Lines, Scale, lines
 from precise_lib.quantify.scan import Scan
@@ -132,8 +132,8 @@ def read(dmi, mri, mask, model: str | None, request: Request, scan: Scan | None 
             f"The signal model has its carrier at {signal_model.carrier_ppm:g} ppm, the header at {carrier:g} ppm: "
             "that of the signal model was taken."
         )
-        stored = replace(stored, header=replace(stored.header, carrier_ppm=None))
-    series = nifti_mrs.read_series(stored, mri, mask, signal_model)
+    series, done = series_of(stored, mri, mask, signal_model, network is not None, scan)
+    said += done
     counts = count_voxels(series)
     if not counts["estimated"]:
         raise InputError(
@@ -145,6 +145,16 @@ def read(dmi, mri, mask, model: str | None, request: Request, scan: Scan | None 
     series, other, factor, more = scan.referred(series, stored.acquisition, known)
     said = [*warnings, *said, *series.notes, *more]
     return Measurement(request, stored, series, network, filled, counts, said, other, known, factor)
+
+
+def series_of(stored: Stored, mri, mask, model: SignalModel, trained: bool, scan: Scan) -> tuple[Series, list[str]]:
+    """The series of a file with coils and transients combined, and what was done; a model not `trained` has the carrier
+    of the data."""
+    if not trained:
+        stored = replace(stored, header=replace(stored.header, carrier_ppm=None))
+    nifti_mrs.check_model(model, stored.acquisition, str(stored.path))
+    stored, said = combined.combined(stored, model, scan.average, scan.noise)
+    return nifti_mrs.read_series(stored, mri, mask, model), said
 
 
 def possible(request: Request, stored: Stored, model: str | None) -> tuple[Request, list[str]]:
