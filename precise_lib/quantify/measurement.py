@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 from precise_lib import estimate
 from precise_lib.errors import InputError, reason
 from precise_lib.estimate import catalog
-from precise_lib.estimate.prior import OMEGA_MAX
+from precise_lib.estimate.prior import OMEGA_MAX, about_mri
 from precise_lib.io import nifti_mrs, text
 from precise_lib.io.nifti_mrs import Stored
 from precise_lib.quantify import combined, reference
@@ -170,7 +171,7 @@ def possible(request: Request, stored: Stored, model: str | None) -> tuple[Reque
     nifti_mrs.assumed_model(stored.path, acquisition)
     said = (
         f"{why_none_fits(acquisition)}: the model fit ('fit') was used, which needs no training "
-        f"('precise train --like {stored.path}' makes a network)."
+        f"('precise train --like {shlex.quote(str(stored.path))}' makes a network)."
     )
     return replace(request, estimator="fit"), [said]
 
@@ -208,7 +209,7 @@ def resolve_model(choice: str | None, estimator: str, acquisition: Acquisition, 
     if is_file and "network" in uses and "base" not in uses:
         raise InputError(
             f"The estimator '{estimator}' needs trained weights, and {choice} is a signal model: "
-            f"train them with 'precise train --like {dmi}', or use the estimator 'fit'."
+            f"train them with 'precise train --like {shlex.quote(str(dmi))}', or use the estimator 'fit'."
         )
     notes = []
     if "network" in uses and choice is None:
@@ -217,7 +218,7 @@ def resolve_model(choice: str | None, estimator: str, acquisition: Acquisition, 
         why = "A signal model was given" if is_file else why_none_fits(acquisition)
         notes.append(
             f"{why}: '{estimator}' works on the model fit of each voxel, which needs no training "
-            f"('precise train --like {dmi}' makes a network)."
+            f"('precise train --like {shlex.quote(str(dmi))}' makes a network)."
         )
     elif not is_file and ("network" in uses or choice is not None):
         from precise_lib.estimate import weights
@@ -272,6 +273,9 @@ def remarks(data: Measurement, counts: dict, estimator: str, mri, lam) -> list[s
         notes.append(
             f"The last {data.zero_filled} of {n} time points are zero-filled; they do not count for the noise level."
         )
+    if mri is not None and "mri" in uses:
+        frame = int(data.series.usable.any((1, 2, 3)).argmax())
+        notes += about_mri(data.series[frame])
     if mri is not None and "mri" not in uses:
         notes.append(f"The estimator '{estimator}' does not use the MRI.")
     if lam is not None and lam != "auto" and "lambda" not in uses:

@@ -41,6 +41,7 @@ def quantify(
     seed=0,
     omega_max=None,
     own=None,
+    overwrite=True,
     **scan,
 ) -> dict:
     """Quantify a NIfTI-MRS file; write maps, ``summary.json`` (whose content is returned) and ``result.nc`` into `out`.
@@ -64,6 +65,7 @@ def quantify(
     omega_max : cap of Eq. 5, default `prior.OMEGA_MAX`; gray levels (0 to 1) that differ by more than
         1 / sqrt(omega_max) count as an edge
     own : further options of the estimator by name, for example {"tau": 2} of ``adaptive``
+    overwrite : replace the maps of an earlier run in `out`, all of them; False refuses
     scan : how the data were taken, see `scan.Scan`
 
     Raises `InputError` for anything wrong with files or options; then nothing is written.
@@ -71,7 +73,9 @@ def quantify(
     started = time.perf_counter()
     request = measurement.checked(estimator, mri, lam, errors, repeats, seed, omega_max, own)
     taken = Scan(**scan)
-    with atomic.staged(out) as folder:
+    if not overwrite:
+        result.check_free(out)
+    with atomic.staged(out, instead_of=result.OURS) as folder:
         data = measurement.read(dmi, mri, mask, model, request, taken)
         request, read = data.request, time.perf_counter()
         given = {"dmi": dmi, "mri": mri, "mask": mask, "out": out}
