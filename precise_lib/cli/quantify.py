@@ -56,7 +56,10 @@ def quantify(
         ),
     ] = None,
     dead_time: Annotated[
-        str | None, typer.Option(help="Time from the excitation to the first sample, s; default as the header says.")
+        str | None,
+        typer.Option(
+            help="Time from the excitation to the first sample, s; default as the header says; 'auto' estimates it."
+        ),
     ] = None,
     tr: Annotated[str | None, typer.Option(help="Repetition time, s; default as the header says.")] = None,
     flip_angle: Annotated[str | None, typer.Option(help="Flip angle, degrees; default as the header says.")] = None,
@@ -76,6 +79,13 @@ def quantify(
     ] = False,
     noise: Annotated[Path | None, typer.Option(help="Noise scan of the same coils, as NIfTI-MRS.")] = None,
     deuterons: Annotated[str | None, typer.Option(help="Nuclei per molecule by name: 'Glc=2'; default 1.")] = None,
+    calibrate: Annotated[
+        str,
+        typer.Option(
+            help="auto: where the residual of all voxels together is no noise, the data set teaches its signal model "
+            "(dead time, frequencies, widths, lineshape); off; or the calibrated.yaml of an earlier run."
+        ),
+    ] = "auto",
 ):
     """Concentration maps in mM by the water reference, with their SD and the bias that the prior brings."""
     from precise_lib import NOTICE
@@ -86,7 +96,8 @@ def quantify(
     scan |= {"reference_frame": reference_frame, "water": water, "b1": b1, "t1": t1, "deuterons": deuterons}
     scan |= {"average": average, "noise": noise}
     own = _options(own)
-    summary = run(dmi, out, mri, mask, estimator, lam, model, errors, repeats, seed, omega_max, own, overwrite, **scan)
+    scan |= {"calibrate": calibrate, "overwrite": overwrite}
+    summary = run(dmi, out, mri, mask, estimator, lam, model, errors, repeats, seed, omega_max, own, **scan)
     for warning in summary["warnings"]:
         typer.echo(f"Note: {warning}", err=True)
     counts, used = summary["counts"], summary["settings"]["estimator"]
