@@ -17,7 +17,7 @@ from pathlib import Path
 
 import platformdirs
 
-from precise_lib.errors import InputError, reason
+from precise_lib.errors import InputError, printable, reason
 from precise_lib.estimate.card import Card, stamps
 from precise_lib.estimate.sampling import TrainConfig
 from precise_lib.io.atomic import staged
@@ -62,7 +62,7 @@ class Entry:
         try:
             accuracy = self.card.accuracy
             i = accuracy["snr"].index(snr)
-            return {name: values[i] for name, values in accuracy["sd_over_crlb"].items()}
+            return {name: float(values[i]) for name, values in accuracy["sd_over_crlb"].items()}
         except (KeyError, ValueError, TypeError, IndexError, AttributeError):
             return {}
 
@@ -112,14 +112,16 @@ def table(snr: float) -> str:
     notes = []
     for entry in available():
         if entry.problem:
-            notes.append(f"Not usable: {entry.path} ({entry.problem}); remove it or train it again.")
+            notes.append(printable(f"Not usable: {entry.path} ({entry.problem}); remove it or train it again."))
             continue
         model, ratios = entry.signal_model, entry.efficiency(snr).values()
         a, t2_ms = model.acquisition, sorted({round(1e3 * t, 1) for t in model.t2star_s})
         t2star = "-".join(f"{t:g}" for t in (t2_ms[0], t2_ms[-1])[: len(t2_ms)])
         ratio = f"{min(ratios):.2f}-{max(ratios):.2f}" if ratios else "?"
         timing = (f"{a.field_t:.2f} T", str(a.n_samples), f"{1e6 * a.dwell_time_s:.4g} us", f"{t2star} ms")
-        rows.append((entry.name, entry.hash, "*" if entry.is_default else "", *timing, ratio, ",".join(model.names)))
+        rows.append(
+            (entry.name, entry.hash, "*" if entry.is_default else "", *timing, ratio, printable(",".join(model.names)))
+        )
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return "\n".join(lines + notes)
