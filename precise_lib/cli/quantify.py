@@ -18,8 +18,8 @@ def quantify(
     estimator: Annotated[
         str | None,
         typer.Option(
-            help="fourier, fit, sve, precise, or another registered one; default precise with an MRI, else sve. "
-            "Your own as package.module:factory or file.py:factory, whose code is run."
+            help="fourier, fit, sve, precise, adaptive, or another registered one; default precise with an MRI, else "
+            "sve. Your own as package.module:factory or file.py:factory, whose code is run."
         ),
     ] = None,
     lam: Annotated[
@@ -48,11 +48,29 @@ def quantify(
             "range count as edges. Raise it, and lower lambda, where the anatomy has little contrast."
         ),
     ] = None,
+    own: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="Another option of the estimator, any number of times: tau, neighbors, mri, frames and slack of "
+            "adaptive, each chosen from the data where it is not given.",
+        ),
+    ] = None,
     dead_time: Annotated[
         str | None, typer.Option(help="Time from the excitation to the first sample, s; default as the header says.")
     ] = None,
     tr: Annotated[str | None, typer.Option(help="Repetition time, s; default as the header says.")] = None,
     flip_angle: Annotated[str | None, typer.Option(help="Flip angle, degrees; default as the header says.")] = None,
+    reference_frame: Annotated[
+        int | None, typer.Option(help="Refer to the water of this frame (0 is the first), not to that of each frame.")
+    ] = None,
+    water: Annotated[
+        Path | None, typer.Option(help="Refer to this water: NIfTI-MRS on the same grid, or a map of its mM as NIfTI.")
+    ] = None,
+    b1: Annotated[Path | None, typer.Option(help="Map of the actual over the nominal flip angle, as NIfTI.")] = None,
+    t1: Annotated[str | None, typer.Option(help="T1 in s by name, with SD: 'water=0.32,Glc=0.064+-0.01'.")] = None,
+    deuterons: Annotated[str | None, typer.Option(help="Nuclei per molecule by name: 'Glc=2'; default 1.")] = None,
 ):
     """Concentration maps in mM by the water reference, with their SD and the bias that the prior brings."""
     from precise_lib import NOTICE
@@ -60,7 +78,9 @@ def quantify(
 
     _allow(estimator)
     scan = {"dead_time_s": dead_time, "repetition_time_s": tr, "flip_angle_deg": flip_angle}
-    summary = run(dmi, out, mri, mask, estimator, lam, model, errors, repeats, seed, omega_max, **scan)
+    scan |= {"reference_frame": reference_frame, "water": water, "b1": b1, "t1": t1, "deuterons": deuterons}
+    own = _options(own)
+    summary = run(dmi, out, mri, mask, estimator, lam, model, errors, repeats, seed, omega_max, own, **scan)
     for warning in summary["warnings"]:
         typer.echo(f"Note: {printable(warning)}", err=True)
     counts, used = summary["counts"], summary["settings"]["estimator"]
@@ -90,6 +110,22 @@ def report(
         typer.echo(f"precise: {error}", err=True)
         raise typer.Exit(1) from error
     typer.echo(f"Wrote {page}, report.ipynb and the maps to {out}")
+
+
+def _options(pairs: list[str] | None) -> dict:
+    """NAME=VALUE as a dict; numbers as such."""
+    from precise_lib.errors import InputError
+
+    out = {}
+    for pair in pairs or ():
+        name, equals, value = pair.partition("=")
+        if not (equals and name.isidentifier()):
+            raise InputError(f"--set {pair}: write NAME=VALUE, for example tau=2.")
+        try:
+            out[name] = float(value)
+        except ValueError:
+            out[name] = value
+    return out
 
 
 def _allow(estimator: str | None):

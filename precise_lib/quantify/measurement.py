@@ -11,8 +11,12 @@ from precise_lib import estimate
 from precise_lib.errors import InputError, reason
 from precise_lib.estimate import catalog
 from precise_lib.estimate.prior import OMEGA_MAX
-from precise_lib.io import header, nifti_mrs, text
+from precise_lib.io import nifti_mrs, text
 from precise_lib.io.nifti_mrs import Stored
+from precise_lib.quantify import reference
+from precise_lib.quantify.reference import Reference
+from precise_lib.quantify.scale import Lines, Scale, lines
+from precise_lib.quantify.scan import Scan
 from precise_lib.signal.model import Acquisition, SignalModel
 from precise_lib.signal.mrsi import LARGEST, SMALLEST, Series
 
@@ -21,7 +25,7 @@ LARGEST_LAMBDA = 1e9  # far beyond, neighbors and data no longer fit into one nu
 
 @dataclass(frozen=True)
 class Request:
-    """Options of `quantify`, checked: `lam` is None, a number or "auto"; `way` to estimate errors."""
+    """Options of `quantify`, checked: `lam` is None, a number or "auto"; `way` of errors; `own` further ones."""
 
     estimator: str
     lam: float | str | None
@@ -30,6 +34,7 @@ class Request:
     forced: bool  # the way was asked for: its failure is an error
     repeats: int
     seed: int
+    own: dict
     asked: bool = True  # whether the estimator was asked for by name
 
     @property
@@ -38,22 +43,25 @@ class Request:
 
     def options(self, network) -> dict:
         """Options of the estimator's factory."""
-        out = {}
+        out = dict(self.own)
         if network is not None and "network" in self.uses:
             out["weights"] = network
         elif "base" in self.uses:
-            out["base"] = "fit"
-        if "lambda" in self.uses:
+            out.setdefault("base", "fit")
+        if "lambda" in self.uses and self.lam != "auto":  # one that adapts chooses it anyway
+            out["lam"] = self.lam
+        if "cap" in self.uses:
             out["omega_max"] = self.omega_max
-            out |= {} if self.lam == "auto" else {"lam": self.lam}
         return out
 
 
-def checked(estimator, mri, lam, errors, repeats, seed, omega_max) -> Request:
+def checked(estimator, mri, lam, errors, repeats, seed, omega_max, own=None) -> Request:
     """The options as a `Request`; raises `InputError` for those that make no sense."""
     asked, estimator = estimator is not None, estimator or ("sve" if mri is None else "precise")
     estimate.find(estimator)
-    method, uses = estimate.make(estimator), estimate.uses(estimator)
+    own = dict(own or {})
+    lam = own.pop("lam", lam)
+    method, uses = estimate.make(estimator, **own), estimate.uses(estimator)
     lam, cap = _parse_lambda(lam, method), OMEGA_MAX if omega_max is None else float(omega_max)
     if not (np.isfinite(cap) and cap > 0):
         raise InputError(f"The cap of the edge weights (omega_max) is {omega_max}; give a positive number.")
@@ -61,16 +69,17 @@ def checked(estimator, mri, lam, errors, repeats, seed, omega_max) -> Request:
         raise InputError(f"There is no way '{errors}' to estimate errors: choose closed, montecarlo or none.")
     if repeats < 2:
         raise InputError(f"The number of repeats is {repeats}: an SD needs at least 2.")
-    known = hasattr(method, "smoother") or (hasattr(method, "amplitudes") and getattr(method, "unbiased", True))
+    known = hasattr(method, "smoother") or hasattr(method, "adapted")
+    known = known or (hasattr(method, "amplitudes") and getattr(method, "unbiased", True))
     if errors == "closed" and not known:
         raise InputError(f"'{estimator}' has no errors in closed form: choose montecarlo, or none.")
     if "mri" in uses and mri is None:
         alone = "sve" if "network" in uses else "fit"
         raise InputError(f"The estimator '{estimator}' needs an MRI: give --mri, or use the estimator '{alone}'.")
     if lam is None and "lambda" in uses:
-        lam = 0.01
+        lam = getattr(method, "lam", 0.01)
     way = errors or ("closed" if known else "none")
-    return Request(estimator, lam, cap, way, errors is not None, repeats, seed, asked)
+    return Request(estimator, lam, cap, way, errors is not None, repeats, seed, own, asked)
 
 
 def _parse_lambda(lam, method):
@@ -78,7 +87,7 @@ def _parse_lambda(lam, method):
     if lam is None:
         return None
     if lam == "auto":
-        if not (hasattr(method, "smoother") and hasattr(method, "values")):
+        if not ((hasattr(method, "smoother") and hasattr(method, "values")) or hasattr(method, "adapted")):
             raise InputError(
                 f"lambda can be chosen for estimators with a linear map, such as 'precise' with an MRI, not for "
                 f"'{method.name}'."
@@ -91,46 +100,6 @@ def _parse_lambda(lam, method):
     if not 0 <= value <= LARGEST_LAMBDA:
         raise InputError(f"lambda is {lam}: give zero, a positive number up to {LARGEST_LAMBDA:g}, or auto.")
     return value
-
-
-@dataclass(frozen=True)
-class Scan:
-    """How the data were taken, where the header does not say it or is to be overruled.
-
-    Parameters
-    ----------
-    dead_time_s, repetition_time_s, flip_angle_deg : None as the header says
-    """
-
-    dead_time_s: float | None = None
-    repetition_time_s: float | None = None
-    flip_angle_deg: float | None = None
-
-    def __post_init__(self):
-        names = {"dead_time_s": "dead time", "repetition_time_s": "repetition time", "flip_angle_deg": "flip angle"}
-        for field, what in names.items():
-            value = getattr(self, field)
-            if value is not None:
-                object.__setattr__(self, field, header.plausible(what, _number(value)))
-
-    @property
-    def set(self) -> dict:
-        """The fields that were given."""
-        return {name: value for name, value in asdict(self).items() if value not in (None, False)}
-
-    def overruled(self, stored: Stored) -> Stored:
-        """A file's content with the acquisition as it is here."""
-        times = ("dead_time_s", "repetition_time_s", "flip_angle_deg")
-        known = {name: value for name, value in self.set.items() if name in times}
-        return replace(stored, acquisition=replace(stored.acquisition, **known))
-
-
-def _number(value):
-    """A number from the text of an option; the text itself where it is none."""
-    try:
-        return float(value)
-    except ValueError:
-        return value
 
 
 @dataclass(frozen=True)
@@ -147,15 +116,19 @@ class Measurement:
     zero_filled: int
     counts: dict
     warnings: list[str]
+    reference: Reference | None = None
+    lines: Lines | None = None
+    scale: Scale | None = None
 
 
 def read(dmi, mri, mask, model: str | None, request: Request, scan: Scan | None = None) -> Measurement:
     """Read a NIfTI-MRS file with its MRI and mask; raises `InputError`, also where no voxel can be quantified."""
-    stored = (scan or Scan()).overruled(nifti_mrs.open_mrsi(dmi))
-    if stored.header.water_suppressed:
+    scan = scan or Scan()
+    stored = scan.overruled(nifti_mrs.open_mrsi(dmi))
+    if stored.header.water_suppressed and (scan.water is None or reference.is_map(scan.water)):
         raise InputError(
             f"The water of {dmi} was suppressed (key WaterSuppressed of the header), so it is no reference for "
-            "concentrations: give data without water suppression."
+            "concentrations: give a measurement of the water with --water."
         )
     request, warnings = possible(request, stored, model)
     resolved = resolve_model(model, request.estimator, stored.acquisition, dmi, stored.header.carrier_ppm)
@@ -175,7 +148,10 @@ def read(dmi, mri, mask, model: str | None, request: Request, scan: Scan | None 
             f"{counts['not_finite']} not finite and {counts['zero']} zero throughout): check file and mask."
         )
     filled = nifti_mrs.zero_filled(series.chunks())
-    return Measurement(request, stored, series, network, filled, counts, [*warnings, *said, *series.notes])
+    known = lines(signal_model, scan.t1, scan.deuterons)
+    series, other, factor, more = scan.referred(series, stored.acquisition, known)
+    said = [*warnings, *said, *series.notes, *more]
+    return Measurement(request, stored, series, network, filled, counts, said, other, known, factor)
 
 
 def possible(request: Request, stored: Stored, model: str | None) -> tuple[Request, list[str]]:

@@ -83,10 +83,7 @@ def collect(**values) -> None:
 
 
 def execute(run: Run, threads: int | None = None, working_folder: str | None = None, owner: int | None = None) -> None:
-    """Do one run and keep its result, or why it failed; other runs are never affected.
-
-    `owner` is the process of the sweep where it is on this computer: this run ends with it.
-    """
+    """Do one run and keep its result, or why it failed; it ends with `owner`, the sweep where on this computer."""
     started = time.time()
     run.folder.mkdir(parents=True, exist_ok=True)
     with scratch(run.folder) as attempt:

@@ -70,9 +70,8 @@ def _inside(places, center, semi_axes) -> np.ndarray:
 
 
 def anatomy(lesions: bool = True, non_enhancing_in_mri: bool = False) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Fractions (7, X, Y, Z) of `TISSUES`, MRI (X, Y, Z) in [0, 1] and affine (4, 4), in MNI152 space at 2 mm.
-
-    Outside the brain fractions are zero and the MRI is NaN; inside fractions sum to one.
+    """Fractions (7, X, Y, Z) of `TISSUES`, MRI (X, Y, Z) in [0, 1] and affine (4, 4), in MNI152 space at 2 mm;
+    fractions sum to one in the brain, and outside they are zero and the MRI is NaN.
     """
     t1, gray, white, brain, affine = templates()
     fractions = np.zeros((len(TISSUES), *t1.shape))
@@ -141,24 +140,13 @@ def human(
     levels = np.array([CONCENTRATIONS_MM[name] for name in TISSUES])
     mean = np.einsum("tm,txyz->xyzm", levels, fractions) / np.where(mask, share, np.nan)[..., None]
     b0, b1 = _fields(affine, fine.sum(0) > 0, shape, grid, model) if inhomogeneous else (None, 1.0)
-    return Phantom(
-        to_maps(mean, METABOLITES, "truth"),
-        np.where(mask, 1 + fractions.argmax(0), 0),
-        {name: mask & (fractions[TISSUES.index(name)] >= 0.5 * share) for name in LESIONS},
-        mri,
-        affine,
-        grid,
-        model,
-        b0_hz=b0,
-        b1=np.where(mask, share * b1, 0.0),
-    )
+    tumors = {name: mask & (fractions[TISSUES.index(name)] >= 0.5 * share) for name in LESIONS}
+    truth, compartments = to_maps(mean, METABOLITES, "truth"), np.where(mask, 1 + fractions.argmax(0), 0)
+    return Phantom(truth, compartments, tumors, mri, affine, grid, model, b0, np.where(mask, share * b1, 0.0))
 
 
 def regions(phantom: Phantom, healthy: Phantom) -> dict[str, np.ndarray]:
-    """Masks (x, y, z) to evaluate by: the whole brain, the tissues where no lesion reaches, the lesions that are there.
-
-    `phantom` and `healthy` are with and without lesions, on one grid.
-    """
+    """Masks (x, y, z): the brain, tissues where no lesion reaches, lesions; phantoms with and without, on one grid."""
     with np.errstate(invalid="ignore"):
         changed = (phantom.concentrations != healthy.concentrations).any("metabolite").values
     untouched = phantom.mask & ~changed

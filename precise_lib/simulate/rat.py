@@ -106,9 +106,8 @@ def tissues(points, tumor: bool = True) -> np.ndarray:
 
 
 def b0(points) -> np.ndarray:
-    """Frequency shift (Hz) at points (..., 3) in mm: a shimmed brain, strongest at its periphery.
-
-    Air in front of the olfactory bulbs and in the ears bends the field: up to about 0.3 ppm, 20 Hz of deuterium.
+    """Frequency shift (Hz) at points (..., 3) in mm of a shimmed brain: air in front of the olfactory bulbs and in the
+    ears bends the field by up to about 0.3 ppm, 20 Hz of deuterium.
     """
     x, y, z = np.moveaxis(points, -1, 0)
     nose = 24.0 * np.exp(-(x**2 + (y + 1.5) ** 2 + (z - 11) ** 2) / (2 * 3.2**2))
@@ -117,9 +116,8 @@ def b0(points) -> np.ndarray:
 
 
 def b1(points) -> np.ndarray:
-    """Signal of the surface coil at points (..., 3) in mm; one at the brightest place of the brain's midline.
-
-    The field across B0 of an elliptic loop (Biot-Savart) times the sine of its flip angle, 60 degrees at the center.
+    """Signal of the surface coil at points (..., 3) in mm, one at the brightest place of the brain's midline: the field
+    across B0 of an elliptic loop (Biot-Savart) times the sine of its flip angle, 60 degrees at the center.
     """
     field, center = _loop_field(points), _loop_field(np.zeros((1, 3)))
 
@@ -172,18 +170,11 @@ def _object(matrix, field_of_view_mm, model: SignalModel) -> dict:
     encoding = Encoding(matrix, field_of_view_mm)
     image = encoding.encode(amplitudes).real
     ratio = np.where(inside[..., None], image / image[..., :1], np.nan) * model.reference_concentration_mm
-    return {
-        "concentrations": to_maps(truth, METABOLITES, "truth"),
-        "compartments": compartments,
-        "tumors": {"tumor": tumor},
-        "affine": encoding.affine,
-        "model": model,
-        "b0_hz": _block_mean(shift, matrix),
-        "b1": _block_mean(amplitudes[..., 0], matrix),
-        "clean": encode_fids(encoding, model, amplitudes, shift, gradient_broadening(shift)),
-        "noise": EncodedNoise(encoding),
-        "blurred": to_maps(ratio, METABOLITES, "blurred truth"),
-    }
+    own = {"compartments": compartments, "tumors": {"tumor": tumor}, "affine": encoding.affine, "model": model}
+    own |= {"b0_hz": _block_mean(shift, matrix), "b1": _block_mean(amplitudes[..., 0], matrix)}
+    own["clean"] = encode_fids(encoding, model, amplitudes, shift, gradient_broadening(shift))
+    own["noise"], own["blurred"] = EncodedNoise(encoding), to_maps(ratio, METABOLITES, "blurred truth")
+    return own | {"concentrations": to_maps(truth, METABOLITES, "truth")}
 
 
 def rat(matrix=(22, 11, 22), tumor_in_mri=True, model=None, field_of_view_mm=(22.0, 22.0, 22.0)) -> Phantom:
