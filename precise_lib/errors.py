@@ -14,7 +14,7 @@ KINDS = {
     "list": (list, "a list", "lists"),
 }
 LARGEST_INTEGER = 2**63 - 1
-PYTHONS_OWN = re.compile("invalid literal for|could not convert|cannot convert|too many values|not enough values|setting an")
+PYTHONS_OWN = re.compile("invalid literal for|could not convert|cannot convert|(too many|not enough) values|setting an")
 
 
 class InputError(ValueError):

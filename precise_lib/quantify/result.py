@@ -98,7 +98,7 @@ def read(folder) -> xr.Dataset:
         said = (Path(folder) / "summary.json").read_text()
         with xr.open_dataset(Path(folder) / FILE, engine="netcdf4") as stored:
             found = stored.load()
-    except OSError as error:
+    except Exception as error:  # the libraries behind netCDF raise anything on a damaged file
         raise InputError(f"The results in {folder} are not complete ({reason(error)}): quantify again.") from error
     if found.attrs.get("summary") != said:
         raise InputError(f"{FILE} and summary.json in {folder} are not of one run: quantify again.")

@@ -46,7 +46,8 @@ class Run:
     @property
     def finished(self) -> dict | None:
         """Content of ``run.json``: parameters, what was recorded, time and version; None before the end."""
-        return None if self.refused else _read(self.folder / "run.json", "records", "values")
+        done = None if self.refused else _read(self.folder / "run.json", "records", "values")
+        return done if done and isinstance(done["values"], dict) and _are_records(done["records"]) else None
 
     @property
     def state(self) -> tuple[str, str]:
@@ -54,7 +55,7 @@ class Run:
         if self.finished:
             return "finished", ""
         failed = {"error": self.refused} if self.refused else _read(self.folder / "failed.json", "error")
-        return ("failed", failed["error"]) if failed else ("not run", "")
+        return ("failed", str(failed["error"])) if failed else ("not run", "")
 
 
 def _read(path: Path, *needed: str) -> dict | None:
@@ -63,6 +64,12 @@ def _read(path: Path, *needed: str) -> dict | None:
         return content if isinstance(content, dict) and all(name in content for name in needed) else None
     except (OSError, ValueError):  # not there, or damaged: run again
         return None
+
+
+def _are_records(content) -> bool:
+    """Whether this is what `evaluate.claims.record` wrote, as far as a table needs it."""
+    needed = {"id", "part", "value", "spread", "holds"}
+    return isinstance(content, list) and all(isinstance(r, dict) and needed <= r.keys() for r in content)
 
 
 def run_key(notebook: Path, parameters: dict) -> str:
