@@ -67,9 +67,15 @@ class Entry:
 
 
 def folder() -> Path:
-    """The user's model folder: ``PRECISE_MODELS`` names it, else ``models`` among the system's data of programs."""
+    """The user's model folder: ``PRECISE_MODELS`` names it, else ``models`` among the system's data of programs.
+
+    Raises `InputError` where the user has no home folder.
+    """
     named = os.environ.get("PRECISE_MODELS")
-    return Path(named) if named else platformdirs.user_data_path("precise", appauthor=False) / "models"
+    try:
+        return Path(named) if named else platformdirs.user_data_path("precise", appauthor=False) / "models"
+    except RuntimeError as error:  # no home folder
+        raise InputError("There is no home for networks of your own: name a folder by PRECISE_MODELS.") from error
 
 
 def shipped() -> list[Entry]:
@@ -79,7 +85,11 @@ def shipped() -> list[Entry]:
 
 def trained() -> list[Entry]:
     """Networks of the user's model folder, newest first; empty where it cannot be read."""
-    return sorted(_entries(folder(), "user"), key=lambda entry: str(entry.card and entry.card.stored), reverse=True)
+    try:
+        entries = _entries(folder(), "user")
+    except InputError:
+        return []
+    return sorted(entries, key=lambda entry: str(entry.card and entry.card.stored), reverse=True)
 
 
 def available() -> list[Entry]:

@@ -10,6 +10,7 @@ of ``summary.json``.
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 from pathlib import Path
 
 import netCDF4
@@ -80,7 +81,8 @@ def write(folder, result: xr.Dataset, affine) -> dict[str, list[str]]:
         files["map"].append(name)
     packed = {name: {"zlib": True} for name in result.data_vars}
     packed |= {name: {"zlib": True, "dtype": "float32"} for name in KINDS.values() if name in result}
-    result.to_netcdf(Path(folder) / FILE, engine="netcdf4", encoding=packed)
+    with _disk():
+        result.to_netcdf(Path(folder) / FILE, engine="netcdf4", encoding=packed)
     return files
 
 
@@ -88,8 +90,19 @@ def write_summary(folder, summary: dict) -> None:
     """Write ``summary.json``, and the same text into ``result.nc``."""
     said = json.dumps(summary, indent=2, allow_nan=False) + "\n"
     (Path(folder) / "summary.json").write_text(said)
-    with netCDF4.Dataset(Path(folder) / FILE, "a") as stored:
+    with _disk(), netCDF4.Dataset(Path(folder) / FILE, "a") as stored:
         stored.summary = said
+
+
+@contextmanager
+def _disk():
+    """netCDF says neither that the disk is full nor what names it takes."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise InputError(f"{FILE} could not be written, as on a full disk ({reason(error)}): make room.") from error
+    except UnicodeEncodeError as error:
+        raise InputError(f"{FILE} cannot be in a folder whose name is not UTF-8: give another folder.") from error
 
 
 def read(folder) -> xr.Dataset:
