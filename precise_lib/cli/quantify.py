@@ -58,7 +58,10 @@ def quantify(
         ),
     ] = None,
     dead_time: Annotated[
-        str | None, typer.Option(help="Time from the excitation to the first sample, s; default as the header says.")
+        str | None,
+        typer.Option(
+            help="Time from the excitation to the first sample, s; default as the header says; 'auto' estimates it."
+        ),
     ] = None,
     tr: Annotated[str | None, typer.Option(help="Repetition time, s; default as the header says.")] = None,
     flip_angle: Annotated[str | None, typer.Option(help="Flip angle, degrees; default as the header says.")] = None,
@@ -71,6 +74,13 @@ def quantify(
     b1: Annotated[Path | None, typer.Option(help="Map of the actual over the nominal flip angle, as NIfTI.")] = None,
     t1: Annotated[str | None, typer.Option(help="T1 in s by name, with SD: 'water=0.32,Glc=0.064+-0.01'.")] = None,
     deuterons: Annotated[str | None, typer.Option(help="Nuclei per molecule by name: 'Glc=2'; default 1.")] = None,
+    calibrate: Annotated[
+        str,
+        typer.Option(
+            help="auto: where the residual of all voxels together is no noise, the data set teaches its signal model "
+            "(dead time, frequencies, widths, lineshape); off; or the calibrated.yaml of an earlier run."
+        ),
+    ] = "auto",
 ):
     """Concentration maps in mM by the water reference, with their SD and the bias that the prior brings."""
     from precise_lib import NOTICE
@@ -80,7 +90,7 @@ def quantify(
     scan = {"dead_time_s": dead_time, "repetition_time_s": tr, "flip_angle_deg": flip_angle}
     scan |= {"reference_frame": reference_frame, "water": water, "b1": b1, "t1": t1, "deuterons": deuterons}
     own = _options(own)
-    summary = run(dmi, out, mri, mask, estimator, lam, model, errors, repeats, seed, omega_max, own, **scan)
+    summary = run(dmi, out, mri, mask, estimator, lam, model, errors, repeats, seed, omega_max, own, calibrate, **scan)
     for warning in summary["warnings"]:
         typer.echo(f"Note: {printable(warning)}", err=True)
     counts, used = summary["counts"], summary["settings"]["estimator"]

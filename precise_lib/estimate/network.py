@@ -70,22 +70,26 @@ class FidFront(nn.Module):
 
 
 class EnergyFront(nn.Module):
-    """The FID over the root of its mean energy: its scale can't matter, and the layers see numbers about one."""
+    """The FID over the root of its energy where the signal is: the layers see numbers about one, whatever its scale.
+
+    Samples count by the energy that water has there, so noise hardly moves the unit, which is the amplitude of water
+    where there is water alone.
+    """
 
     def __init__(self, model: SignalModel):
         super().__init__()
         self.length = model.acquisition.n_samples
-        water = model.basis()[:, model.index(model.reference)]
-        self.gain = float(np.mean(np.abs(water) ** 2) ** -0.5)  # amplitude of water alone per unit of that root
+        energy = np.abs(model.basis()[:, model.index(model.reference)]) ** 2
+        self.register_buffer("weights", torch.tensor(energy / np.sum(energy**2)).float(), persistent=False)
 
     def project(self, fids):
         return fids
 
     def forward(self, z):
         """(V, t) complex -> input (V, 2, t), unit (V, 1)."""
-        root = z.abs().square().mean(1, keepdim=True).sqrt().clamp(min=1e-30)
-        z = z / root
-        return torch.stack([z.real, z.imag], 1), root * self.gain
+        unit = (z.abs().square() @ self.weights[:, None]).sqrt().clamp(min=1e-30)
+        z = z / unit
+        return torch.stack([z.real, z.imag], 1), unit
 
 
 class MaxPool2(nn.Module):

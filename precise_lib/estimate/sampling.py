@@ -92,10 +92,11 @@ class TrainConfig:
         settings = {
             "network": NetworkConfig(front="cnn", channels=(16, 32, 64, 128, 128)),
             "amplitude_range": {"default": (0.0, 2.0)},
+            "snr_range": (4.0, 60.0),
             "noiseless_share": 0.2,
             "loss_floor": 0.01,
             "batch_size": 128,
-            "iterations": 24_000,
+            "iterations": 20_000,
         }
         return cls(**(settings | changes))
 

@@ -119,6 +119,7 @@ class Measurement:
     reference: Reference | None = None
     lines: Lines | None = None
     scale: Scale | None = None
+    taught: object | None = None  # `taught.Taught`: the signal model is one that the data set taught
 
 
 def read(dmi, mri, mask, model: str | None, request: Request, scan: Scan | None = None) -> Measurement:

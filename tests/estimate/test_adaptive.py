@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from precise_lib.errors import InputError
+from precise_lib.estimate import stein
 from precise_lib.estimate.adaptive import Problem, Settings, adaptive
 from precise_lib.estimate.coupling import Neighbors
 from precise_lib.estimate.prior import ExactSolver, edge_weights
@@ -143,7 +144,7 @@ def test_tuned_by_itself_it_keeps_a_lesion_that_the_mri_does_not_show(scene):
 
 
 def test_an_mri_of_noise_is_not_followed(scene):
-    """The choice without an MRI is taken, or one as good."""
+    """It costs at most 2 % over the choice without an MRI."""
     gray = np.random.default_rng(5).uniform(size=scene[0].shape)
     errors = {True: [], False: []}
     for seed in range(5):
@@ -153,7 +154,9 @@ def test_an_mri_of_noise_is_not_followed(scene):
             settings = tune(ratios, scene[3], neighbors, noise).settings
             error = (adaptive(ratios, scene[3], neighbors, settings).maps - scene[1]) ** 2 / scene[3]
             errors[blind].append(error.mean())
-    assert np.mean(errors[False]) < np.mean(errors[True]) + 0.03  # of the single-voxel variance
+    # 2 % of the error, 4 % of its square, but for the chance of five pairs
+    gap, allowed = np.subtract(errors[False], errors[True]), 0.04 * np.mean(errors[True])
+    assert gap.mean() < allowed + 3 * gap.std(ddof=1) / np.sqrt(len(gap))
 
 
 def test_slack_buys_a_smaller_step(scene):
@@ -219,6 +222,16 @@ def test_frames_are_a_fourth_direction():
     weights = {tuple(p): w for p, w in zip(coupled.pairs.tolist(), coupled.weight, strict=True)}
     assert weights == {(0, 1): 1, (3, 4): 1, (0, 2): 0.5, (2, 3): 0.5}
     assert len(three.bowsher(2).pairs) == 2
+
+
+def test_many_voxels_are_tuned_on_those_in_the_middle(scene, monkeypatch):
+    """And with a probe for four: the settings of the part alone."""
+    ratios, noise = draw(scene, 11)
+    neighbors = Neighbors.of(scene[0])
+    monkeypatch.setattr(stein, "ENOUGH", 128)
+    part = slice(64, 192)
+    alone = tune(ratios[part], scene[3][part], Neighbors.of(scene[0][4:12]), noise[:, part])
+    assert tune(ratios, scene[3], neighbors, noise).tried == alone.tried
 
 
 @pytest.mark.parametrize("bad", [{"lam": -1.0}, {"lam": np.nan}, {"tau": 0.0}])
