@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from precise_lib.errors import printable
+
 
 def quantify(
     dmi: Annotated[Path, typer.Argument(help="MRSI as NIfTI-MRS.")],
@@ -99,7 +101,7 @@ def quantify(
     scan |= {"calibrate": calibrate, "overwrite": overwrite}
     summary = run(dmi, out, mri, mask, estimator, lam, model, errors, repeats, seed, omega_max, own, **scan)
     for warning in summary["warnings"]:
-        typer.echo(f"Note: {warning}", err=True)
+        typer.echo(f"Note: {printable(warning)}", err=True)
     counts, used = summary["counts"], summary["settings"]["estimator"]
     typer.echo(f"Quantified {counts['estimated']} of {counts['voxels']} voxels with '{used}'; wrote {out}")
     typer.echo(NOTICE)

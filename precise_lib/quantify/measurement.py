@@ -21,6 +21,8 @@ from precise_lib.quantify.scan import Scan
 from precise_lib.signal.model import Acquisition, SignalModel
 from precise_lib.signal.mrsi import LARGEST, SMALLEST, Series
 
+LARGEST_LAMBDA = 1e9  # far beyond, neighbors and data no longer fit into one number
+
 
 @dataclass(frozen=True)
 class Request:
@@ -96,8 +98,8 @@ def _parse_lambda(lam, method):
         value = float(lam)
     except ValueError:
         value = np.nan
-    if not (np.isfinite(value) and value >= 0):
-        raise InputError(f"lambda is {lam}: give zero, a positive number, or auto.")
+    if not 0 <= value <= LARGEST_LAMBDA:
+        raise InputError(f"lambda is {lam}: give zero, a positive number up to {LARGEST_LAMBDA:g}, or auto.")
     return value
 
 
@@ -189,7 +191,7 @@ def read_signal_model(path, acquisition: Acquisition, carrier_ppm: float | None 
     try:
         known = {} if carrier_ppm is None else {"carrier_ppm": carrier_ppm}
         model = SignalModel.from_dict({"acquisition": asdict(acquisition), **known, **values})
-        if not np.isfinite(model.basis()).all() or not model.reference_concentration_mm > 0:
+        if not np.isfinite(model.basis()).all():
             raise ValueError("a number is out of range")
     except (InputError, TypeError, ValueError) as error:
         raise InputError(f"The signal model {path} cannot be used: {reason(error)}.") from error
