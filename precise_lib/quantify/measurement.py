@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -10,10 +11,10 @@ import numpy as np
 from precise_lib import estimate
 from precise_lib.errors import InputError, reason
 from precise_lib.estimate import catalog
-from precise_lib.estimate.prior import OMEGA_MAX
+from precise_lib.estimate.prior import OMEGA_MAX, about_mri
 from precise_lib.io import nifti_mrs, text
 from precise_lib.io.nifti_mrs import Stored
-from precise_lib.quantify import reference
+from precise_lib.quantify import combined, reference
 from precise_lib.quantify.reference import Reference
 from precise_lib.quantify.scale import Lines, Scale, lines
 from precise_lib.quantify.scan import Scan
@@ -140,8 +141,8 @@ def read(dmi, mri, mask, model: str | None, request: Request, scan: Scan | None 
             f"The signal model has its carrier at {signal_model.carrier_ppm:g} ppm, the header at {carrier:g} ppm: "
             "that of the signal model was taken."
         )
-        stored = replace(stored, header=replace(stored.header, carrier_ppm=None))
-    series = nifti_mrs.read_series(stored, mri, mask, signal_model)
+    series, done = series_of(stored, mri, mask, signal_model, network is not None, scan)
+    said += done
     counts = count_voxels(series)
     if not counts["estimated"]:
         raise InputError(
@@ -155,6 +156,16 @@ def read(dmi, mri, mask, model: str | None, request: Request, scan: Scan | None 
     return Measurement(request, stored, series, network, filled, counts, said, other, known, factor)
 
 
+def series_of(stored: Stored, mri, mask, model: SignalModel, trained: bool, scan: Scan) -> tuple[Series, list[str]]:
+    """The series of a file with coils and transients combined, and what was done; a model not `trained` has the carrier
+    of the data."""
+    if not trained:
+        stored = replace(stored, header=replace(stored.header, carrier_ppm=None))
+    nifti_mrs.check_model(model, stored.acquisition, str(stored.path))
+    stored, said = combined.combined(stored, model, scan.average, scan.noise)
+    return nifti_mrs.read_series(stored, mri, mask, model), said
+
+
 def possible(request: Request, stored: Stored, model: str | None) -> tuple[Request, list[str]]:
     """The request, by the fit where nobody asked for a network and none fits; and a sentence that says so."""
     acquisition = stored.acquisition
@@ -163,7 +174,7 @@ def possible(request: Request, stored: Stored, model: str | None) -> tuple[Reque
     nifti_mrs.assumed_model(stored.path, acquisition)
     said = (
         f"{why_none_fits(acquisition)}: the model fit ('fit') was used, which needs no training "
-        f"('precise train --like {stored.path}' makes a network)."
+        f"('precise train --like {shlex.quote(str(stored.path))}' makes a network)."
     )
     return replace(request, estimator="fit"), [said]
 
@@ -201,7 +212,7 @@ def resolve_model(choice: str | None, estimator: str, acquisition: Acquisition, 
     if is_file and "network" in uses and "base" not in uses:
         raise InputError(
             f"The estimator '{estimator}' needs trained weights, and {choice} is a signal model: "
-            f"train them with 'precise train --like {dmi}', or use the estimator 'fit'."
+            f"train them with 'precise train --like {shlex.quote(str(dmi))}', or use the estimator 'fit'."
         )
     notes = []
     if "network" in uses and choice is None:
@@ -210,7 +221,7 @@ def resolve_model(choice: str | None, estimator: str, acquisition: Acquisition, 
         why = "A signal model was given" if is_file else why_none_fits(acquisition)
         notes.append(
             f"{why}: '{estimator}' works on the model fit of each voxel, which needs no training "
-            f"('precise train --like {dmi}' makes a network)."
+            f"('precise train --like {shlex.quote(str(dmi))}' makes a network)."
         )
     elif not is_file and ("network" in uses or choice is not None):
         from precise_lib.estimate import weights
@@ -265,6 +276,9 @@ def remarks(data: Measurement, counts: dict, estimator: str, mri, lam) -> list[s
         notes.append(
             f"The last {data.zero_filled} of {n} time points are zero-filled; they do not count for the noise level."
         )
+    if mri is not None and "mri" in uses:
+        frame = int(data.series.usable.any((1, 2, 3)).argmax())
+        notes += about_mri(data.series[frame])
     if mri is not None and "mri" not in uses:
         notes.append(f"The estimator '{estimator}' does not use the MRI.")
     if lam is not None and lam != "auto" and "lambda" not in uses:

@@ -28,6 +28,17 @@ from precise_lib.signal.noise import peak_height
 FILE = "result.nc"
 # prefix of the NIfTI maps -> variable
 KINDS = {"conc": "concentration", "sd": "sd", "bias": "bias", "low": "low", "high": "high"}
+OURS = (*(f"{kind}_*.nii.gz" for kind in (*KINDS, "flag", "map")), FILE, "summary.json")  # what a run may leave
+
+
+def check_free(folder) -> None:
+    """Raise `InputError` where a folder holds the maps of an earlier run."""
+    left = sorted({path.name for pattern in OURS for path in Path(folder).glob(pattern)})
+    if left:
+        raise InputError(
+            f"{folder} holds the maps of an earlier run ({left[0]} and {len(left) - 1} more files): give another "
+            "folder, or --overwrite, which removes them."
+        )
 
 
 def assemble(
