@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from precise_lib.estimate import noise
 from precise_lib.estimate.fit import fit_fids
 from precise_lib.estimate.noise_model import Kernel, Noise
 from precise_lib.estimate.prior import ExactSolver, edge_weights
@@ -144,9 +143,3 @@ def test_a_level_of_each_frame_where_the_gain_changed():
     found = Noise.of(data)
     levels = [found.sigma[part].mean() / SIGMA for part in data.parts]
     assert levels == pytest.approx([1, 1, 1, 2], rel=0.03)
-
-
-def test_voxels_with_signal_are_the_mask():
-    inside = (np.indices((14, 14)) - 6.5).__pow__(2).sum(0)[..., None] < 25
-    fids = SIGMA * white(inside.shape) + inside[..., None] * MODEL.fids(AMPLITUDES, 8.0)
-    np.testing.assert_array_equal(noise.with_signal(Series.of(MRSI(fids.astype(np.complex64), MODEL))), inside)
