@@ -264,7 +264,7 @@ def flagged(known: Estimates, method) -> tuple[list[Flag], list[str], np.ndarray
         return [], [f"Nothing was checked: {problem}"], known.sound([])
     said = {flag.reason: flag.sentence for flag in flags if flag.worth_saying}
     mirrored = known.mirrored() if {"residual", "negative"} & set(said) else None
-    return flags, [*said.values(), *([mirrored] if mirrored else [])], known.sound(flags)
+    return flags, [*said.values(), *filter(None, (mirrored, known.unmasked(flags)))], known.sound(flags)
 
 
 def peak_memory_mib() -> int | None:
