@@ -40,7 +40,7 @@ class SingleVoxels:
 
     @classmethod
     def of(cls, series: Series, single) -> SingleVoxels:
-        """By a single-voxel estimator that counts as efficient under white noise, and a fit; `InputError` without any."""
+        """By an estimator that counts as efficient, and a fit, under white noise; `InputError` without any."""
         if not series.usable.any():
             raise InputError("No usable voxel is left: every FID is masked, not finite or zero.")
         model, fids = series.model, np.concatenate(list(series.chunks()))
