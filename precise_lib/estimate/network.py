@@ -15,8 +15,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from precise_lib.errors import InputError
 from precise_lib.signal.model import SignalModel
 
+LARGEST_LAYER = 10_000
 LARGEST_FRONT = 2e6  # complex numbers in a tenth of the largest table of the matched front; 2e4 at 11.7 T
 NUISANCE = 3e-3  # of the largest baseline or lipid: smaller components may pass
 
@@ -40,10 +42,10 @@ class NetworkConfig:
     def __post_init__(self):
         object.__setattr__(self, "channels", tuple(self.channels))
         if self.front not in ("cnn", "fid", "matched"):
-            raise ValueError(f"front is '{self.front}'; it must be 'cnn', 'fid' or 'matched'")
+            raise InputError(f"The front of the network is '{self.front}'; it must be 'cnn', 'fid' or 'matched'.")
         for size in (*self.channels, self.bank, self.hidden, self.rank, self.aligned_rank):
-            if not isinstance(size, int) or size < 1:
-                raise ValueError(f"a size of the network is {size!r}; it must be a whole number above zero")
+            if not 1 <= size <= LARGEST_LAYER:
+                raise InputError(f"A size of the network is {size}; it must be between 1 and {LARGEST_LAYER}.")
 
 
 class FidFront(nn.Module):
@@ -206,6 +208,8 @@ class Network(nn.Module):
                     after = (MaxPool2(), nn.PReLU(channels))
                 layers += [nn.Conv1d(width, channels, 3, padding=1), *after]
                 width, length = channels, length // 2
+            if not length:
+                raise ValueError(f"FIDs of {self.front.length} points cannot be halved {len(config.channels)} times")
             layers, n_features = [*layers, nn.Flatten()], width * length
         self.backbone = nn.Sequential(*layers)
         self.head = nn.Sequential(

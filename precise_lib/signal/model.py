@@ -17,7 +17,7 @@ from functools import cached_property
 
 import numpy as np
 
-from precise_lib.errors import InputError, reason
+from precise_lib.errors import InputError, filled
 
 DEUTERIUM_MHZ_PER_T = 6.5359
 MOST_SAMPLES = 2**20  # a header or card that claims more is wrong, and would fill the memory
@@ -163,6 +163,11 @@ class SignalModel:
         object.__setattr__(self, "resonances", tuple(self.resonances))
         if self.lineshape not in LINESHAPES:
             raise InputError(f"The lineshape is '{self.lineshape}'; it must be one of {', '.join(LINESHAPES)}.")
+        if not (np.isfinite(self.carrier_ppm) and 0 < self.reference_concentration_mm < np.inf):
+            raise InputError(
+                f"The carrier is at {self.carrier_ppm} ppm and the reference has {self.reference_concentration_mm} mM: "
+                "the one must be a number, the other a positive one."
+            )
         if len(set(self.names)) != len(self.names):
             raise InputError(f"Resonance names must differ, not {', '.join(self.names)}.")
         if self.reference not in self.names:
@@ -244,12 +249,14 @@ class SignalModel:
     @classmethod
     def from_dict(cls, values: dict) -> SignalModel:
         """Inverse of `to_dict`; raises `InputError` on a missing or unknown field."""
-        try:
-            parts = {"acquisition": Acquisition(**values["acquisition"])}
-            parts["resonances"] = tuple(Resonance(**r) for r in values["resonances"])
-            return cls(**dict(values) | parts)
-        except (KeyError, TypeError) as error:
-            raise InputError(f"The signal model is not readable: {reason(error)}.") from error
+        given = values if isinstance(values, dict) else {}
+        parts, lines = {}, given.get("resonances", ())
+        if "acquisition" in given:
+            parts["acquisition"] = filled(Acquisition, given["acquisition"], "The acquisition of the signal model")
+        if isinstance(lines, list | tuple):
+            lines = tuple(filled(Resonance, r, f"Resonance {k} of the signal model") for k, r in enumerate(lines, 1))
+            parts |= {"resonances": lines} if lines else {}
+        return filled(cls, values | parts if given else values, "The signal model")
 
     @property
     def hash(self) -> str:
