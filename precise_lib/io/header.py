@@ -51,7 +51,8 @@ class Header:
 def plausible(what: str, value, remedy: str = "") -> float:
     """A number within `LIMITS`; raises `InputError` for any other, with `remedy` ("--tr sets it") as the way out."""
     low, high, unit, meant = LIMITS[what]
-    number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else np.nan
+    usable = isinstance(value, int | float) and not isinstance(value, bool)
+    number = float(value) if usable and abs(value) < 1e300 else np.nan
     if not low <= number <= high:
         raise InputError(
             f"The {what} is {value} {unit}, outside {low:g} to {high:g} {unit}: {meant}"
