@@ -23,7 +23,7 @@ from precise_lib.errors import InputError
 from precise_lib.estimate.noise_model import Noise
 from precise_lib.estimate.smoother import leverage_and_variance, probing_error
 from precise_lib.evaluate.montecarlo import RunningMoments
-from precise_lib.signal.information import LineMoments, fisher, inverse, jacobian
+from precise_lib.signal.information import LineMoments, fisher, inverse, jacobian, prior
 from precise_lib.signal.model import SignalModel
 from precise_lib.signal.noise import add_noise
 
@@ -79,11 +79,12 @@ def _sandwich(model: SignalModel, amplitudes, sigma, noise: Noise | None, **nuis
     for i in range(0, n, CHUNK):
         part = slice(i, i + CHUNK)
         slopes = jacobian(model, amplitudes[part], **{name: x[part] for name, x in nuisance.items()})
-        covariance = inverse(fisher(slopes))
+        known = prior(model, sigma[part])
+        covariance = inverse(fisher(slopes) + known)
         if noise is not None:
             slopes[..., samples - noise.zero_filled :] = 0
             spectra = fft.fft(slopes, bins) * np.sqrt(noise.at(fft.fftfreq(bins)) / bins)
-            covariance = covariance @ fisher(spectra) @ covariance
+            covariance = covariance @ (fisher(spectra) + known) @ covariance
         out[part] = covariance[:, :m, :m] * sigma[part, None, None] ** 2
     return out
 

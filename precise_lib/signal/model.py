@@ -1,11 +1,12 @@
 """The signal model of Eqs 1 and 2 of PRECISE-DMI: acquisition, resonances and noiseless FIDs.
 
-``S(t) = exp(i phi + (2 pi i shift - pi broadening) t - GAUSSIAN (g t)^2) sum_m a_m B_m(t) exp(2 pi i o_m t)``
+``S(t) = exp(i phi + (2 pi i shift - pi broadening) t - GAUSSIAN (g t)^2) sum_m a_m B_m(t) exp((2 pi i o_m - pi w_m)t)``
 
 Time counts from the excitation, so amplitudes and phase are those there; the first sample is one dead time later.
 Higher ppm is a positive frequency under a plain ``numpy.fft.fft``; broadening is an extra Lorentzian full width common
 to all lines. For proton spectra: role "baseline" (macromolecules, fitted but not of interest), role "lipid" (scalp, one
-offset o of their own) and lineshape "voigt" (an unknown common Gaussian width g).
+offset o of their own) and lineshape "voigt" (an unknown common Gaussian width g). A resonance may have a shift o and a
+width w of its own, near zero by a Gaussian prior.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ GAUSSIAN = np.pi**2 / (4 * np.log(2))
 # what `SignalModel.to_dict` leaves out
 _ACQUISITION = {"dead_time_s": 0.0, "repetition_time_s": None, "flip_angle_deg": None}
 _RESONANCE = {"role": "metabolite", "lines": [], "t1_s": None, "t1_sd_s": None, "nuclei": None}
+_RESONANCE |= {"shift_sd_hz": 0.0, "width_sd_hz": 0.0}
 ROLES = ("metabolite", "baseline", "lipid")
 LINESHAPES = ("lorentzian", "voigt")
 
@@ -95,13 +97,15 @@ class Resonance:
     ppm : of the main line
     role : "metabolite", "baseline" or "lipid"
     lines : rows (ppm, Re c_l, Im c_l, g_l in Hz); none for a single line of weight one at `ppm`
+    shift_sd_hz, width_sd_hz : SD of Gaussian priors, around zero, on a shift and an extra Lorentzian full width of its
+        own (temperature, pH, susceptibility); 0 where it moves and widens with all others
     t1_s, t1_sd_s, nuclei : longitudinal relaxation time and its SD, nuclei per molecule that give the signal; what
         turns an amplitude into a concentration, None where not known
 
     Raises
     ------
-    InputError : a T2*, T1 or number of nuclei that is not positive, an unknown role, a line that is not four finite
-        numbers
+    InputError : a T2*, T1 or number of nuclei that is not positive, an SD that is negative, an unknown role, a line
+        that is not four finite numbers
     """
 
     name: str
@@ -112,8 +116,14 @@ class Resonance:
     t1_s: float | None = None
     t1_sd_s: float | None = None
     nuclei: float | None = None
+    shift_sd_hz: float = 0.0
+    width_sd_hz: float = 0.0
 
     def __post_init__(self):
+        for field in ("shift_sd_hz", "width_sd_hz"):
+            value = getattr(self, field)
+            if not (np.isfinite(value) and value >= 0):
+                raise InputError(f"{field} of {self.name} is {value}; it must be zero or a positive number.")
         for field in ("t1_s", "t1_sd_s", "nuclei"):
             value = getattr(self, field)
             if value is not None and not (np.isfinite(value) and value > 0):
@@ -185,10 +195,22 @@ class SignalModel:
 
     @property
     def common(self) -> tuple[str, ...]:
-        """Names of what a FID depends on besides amplitudes, in the order of `information.jacobian`."""
-        names = ("shift_hz", "broadening_hz", "phase_rad")
-        names += ("gaussian_hz",) if self.lineshape == "voigt" else ()
-        return names + (("offset_hz",) if self.of_role("lipid").any() else ())
+        """Names of what a FID depends on besides amplitudes, in the order of `information.jacobian`; `own` last."""
+        more = ("gaussian_hz",) * (self.lineshape == "voigt") + ("offset_hz",) * bool(self.of_role("lipid").any())
+        return ("shift_hz", "broadening_hz", "phase_rad", *more, *self.own)
+
+    @cached_property
+    def own(self) -> dict[str, tuple[int, complex, float]]:
+        """What single resonances have of their own, ``shift_hz_NAME`` and ``width_hz_NAME``.
+
+        Values: which resonance, change of its rate per Hz (rad/s), SD of the prior in Hz.
+        """
+        found = {}
+        for kind, rate in (("shift", 2j * np.pi), ("width", -np.pi)):
+            for k, r in enumerate(self.resonances):
+                if sd := getattr(r, f"{kind}_sd_hz"):
+                    found[f"{kind}_hz_{r.name}"] = k, rate, sd
+        return found
 
     @property
     def frequencies_hz(self) -> np.ndarray:
@@ -215,16 +237,27 @@ class SignalModel:
         envelope = np.exp((2j * np.pi * shift - np.pi * broad) * self.acquisition.time_s + 1j * phase)
         return envelope * gaussian_decay(gaussian_hz, self.acquisition.time_s) if np.any(gaussian_hz) else envelope
 
+    def turns(self, offset_hz=0.0, **own) -> dict[int, np.ndarray]:
+        """Factors (..., n_samples) of single resonances by their index: offset of lipids, shifts and widths `own`."""
+        if unknown := sorted(set(own) - set(self.own)):
+            raise TypeError(f"the signal model has no {', '.join(unknown)}")
+        rates = {}
+        if np.any(offset_hz):
+            rates = {int(k): 2j * np.pi * np.asarray(offset_hz, float) for k in np.flatnonzero(self.of_role("lipid"))}
+        for name, value in own.items():
+            if np.any(value):
+                k, rate, _ = self.own[name]
+                rates[k] = rates.get(k, 0) + rate * np.asarray(value, float)
+        return {k: np.exp(rate[..., None] * self.acquisition.time_s) for k, rate in rates.items()}
+
     def fids(
-        self, amplitudes, shift_hz=0.0, broadening_hz=0.0, phase_rad=0.0, gaussian_hz=0.0, offset_hz=0.0
+        self, amplitudes, shift_hz=0.0, broadening_hz=0.0, phase_rad=0.0, gaussian_hz=0.0, offset_hz=0.0, **own
     ) -> np.ndarray:
         """Noiseless FIDs (..., n_samples) complex128 of amplitudes (..., M); all else broadcasts to (...)."""
-        amplitudes = np.asarray(amplitudes, float)
-        clean = amplitudes @ self.basis().T
-        if np.any(offset_hz):
-            lipid = self.of_role("lipid")
-            turn = np.exp(2j * np.pi * np.asarray(offset_hz, float)[..., None] * self.acquisition.time_s)
-            clean = clean + amplitudes[..., lipid] @ self.basis()[:, lipid].T * (turn - 1)
+        amplitudes, basis = np.asarray(amplitudes, float), self.basis()
+        clean = amplitudes @ basis.T
+        for k, turn in self.turns(offset_hz, **own).items():
+            clean = clean + amplitudes[..., k, None] * basis[:, k] * (turn - 1)
         return clean * self.envelope(shift_hz, broadening_hz, phase_rad, gaussian_hz)
 
     def concentrations(self, amplitudes) -> np.ndarray:
