@@ -11,6 +11,7 @@ import torch
 
 from precise_lib.errors import InputError, reason
 from precise_lib.estimate.network import NetworkConfig
+from precise_lib.signal import plausible
 from precise_lib.signal.model import GAUSSIAN, SignalModel
 from precise_lib.signal.noise import snr_to_sigma
 from precise_lib.signal.presets import dmi_11t7
@@ -132,8 +133,7 @@ class TrainConfig:
         low, high = np.array([*(getattr(self, name) for name in _RANGES), *self.ranges()], float).T
         if not (np.isfinite([low, high]).all() and (low <= high).all() and self.snr_range[0] > 0):
             raise ValueError("a range does not go from a lower to a higher number")
-        if not np.isfinite(self.signal_model.basis()).all():
-            raise ValueError("a number of the signal model is out of range")
+        plausible.check_model(self.signal_model)
 
     def to_dict(self) -> dict:
         """Plain values; ranges of terms that the signal model lacks are left out."""

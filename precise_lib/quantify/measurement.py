@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,8 @@ from precise_lib import estimate
 from precise_lib.errors import InputError, reason
 from precise_lib.estimate import catalog
 from precise_lib.estimate.prior import OMEGA_MAX
-from precise_lib.io import nifti_mrs, text
+from precise_lib.io import nifti_mrs
+from precise_lib.io.lines import read_signal_model
 from precise_lib.signal.model import Acquisition, SignalModel
 from precise_lib.signal.mrsi import LARGEST, SMALLEST, Series
 
@@ -113,24 +114,6 @@ def read(dmi, mri, mask, model: str | None, estimator: str) -> Measurement:
         )
     filled = nifti_mrs.zero_filled(series.chunks())
     return Measurement(series, network, filled, counts, [*warnings, *series.notes])
-
-
-def read_signal_model(path, acquisition: Acquisition) -> SignalModel:
-    """A `SignalModel` from a YAML or JSON file; without ``acquisition`` it takes that of the data.
-
-    Example of a file: ``resonances: [{name: water, ppm: 4.7, t2star_s: 0.03}, {name: Glc, ppm: 3.7, t2star_s: 0.03}]``.
-    Raises `InputError` where it is not readable, lacks a field or has an unknown one, or a value is not a number.
-    """
-    values = text.read_yaml(path, "The signal model")
-    if not isinstance(values, dict):
-        raise InputError(f"The signal model {path} must be a mapping with 'resonances'.")
-    try:
-        model = SignalModel.from_dict({"acquisition": asdict(acquisition), **values})
-        if not np.isfinite(model.basis()).all() or not model.reference_concentration_mm > 0:
-            raise ValueError("a number is out of range")
-    except (InputError, TypeError, ValueError) as error:
-        raise InputError(f"The signal model {path} cannot be used: {reason(error)}.") from error
-    return model
 
 
 def resolve_model(choice: str | None, estimator: str, acquisition: Acquisition, dmi="FILE"):

@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, dataclass, fields
+from difflib import get_close_matches
 from functools import cached_property
 
 import numpy as np
@@ -22,7 +24,8 @@ from precise_lib.errors import InputError, reason
 
 DEUTERIUM_MHZ_PER_T = 6.5359
 MOST_SAMPLES = 2**20  # a header or card that claims more is wrong, and would fill the memory
-_MHZ_PER_T = {"2H": DEUTERIUM_MHZ_PER_T, "1H": 42.577}
+MHZ_PER_T = {"2H": DEUTERIUM_MHZ_PER_T, "1H": 42.577, "31P": 17.2515, "13C": 10.7084, "129Xe": 11.777, "23Na": 11.262}
+MHZ_PER_T |= {"19F": 40.078, "3He": 32.434, "7Li": 16.548, "17O": 5.772, "15N": 4.316}  # magnitudes
 # rad^2: the Gaussian of full width g at half maximum decays as exp(-GAUSSIAN (g t)^2)
 GAUSSIAN = np.pi**2 / (4 * np.log(2))
 # what `SignalModel.to_dict` leaves out
@@ -77,8 +80,8 @@ class Acquisition:
 
     @property
     def field_t(self) -> float:
-        """Field of the magnet, T; NaN for a nucleus that is neither 2H nor 1H."""
-        return self.spectrometer_frequency_mhz / _MHZ_PER_T.get(self.nucleus, np.nan)
+        """Field of the magnet, T; NaN for a nucleus that is not among `MHZ_PER_T`."""
+        return self.spectrometer_frequency_mhz / MHZ_PER_T.get(self.nucleus, np.nan)
 
     @cached_property
     def frequency_axis_hz(self) -> np.ndarray:
@@ -276,11 +279,14 @@ class SignalModel:
 
     @classmethod
     def from_dict(cls, values: dict) -> SignalModel:
-        """Inverse of `to_dict`; raises `InputError` on a missing or unknown field."""
+        """Inverse of `to_dict`; raises `InputError` on a missing or unknown field, or a value of another kind."""
         try:
-            parts = {"acquisition": Acquisition(**values["acquisition"])}
-            parts["resonances"] = tuple(Resonance(**r) for r in values["resonances"])
-            return cls(**dict(values) | parts)
+            parts = {"acquisition": _made(Acquisition, values["acquisition"], "the acquisition")}
+            rows = values["resonances"]
+            if not isinstance(rows, list | tuple):
+                raise InputError("The 'resonances' must be a list, each with its name, ppm and t2star_s.")
+            parts["resonances"] = tuple(_made(Resonance, r, f"resonance {i + 1}") for i, r in enumerate(rows))
+            return _made(cls, dict(values) | parts, "the signal model")
         except (KeyError, TypeError) as error:
             raise InputError(f"The signal model is not readable: {reason(error)}.") from error
 
@@ -288,6 +294,30 @@ class SignalModel:
     def hash(self) -> str:
         """Twelve hexadecimal digits that name this signal model."""
         return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _made(kind, values: dict, what: str):
+    """A dataclass from plain values; raises `InputError`, which names field and value, for those of another kind."""
+    if not isinstance(values, Mapping):
+        raise InputError(f"{what[0].upper()}{what[1:]} is {values!r}; it must be a mapping of fields to values.")
+    known, named = {f.name: str(f.type) for f in fields(kind)}, values.get("name", None)
+    if named is not None and not isinstance(named, str):
+        slip = " (YAML reads no, yes, on and off as truth values)" if isinstance(named, bool) else ""
+        raise InputError(f"The name of {what} is {named!r}, no text{slip}: put it in quotes.")
+    what = named or what
+    for name, value in values.items():
+        if name not in known:
+            near = "".join(f"; did you mean {x}?" for x in get_close_matches(str(name), known, 1))
+            raise InputError(f"There is no field '{name}' of {what}{near or '; remove it'}.")
+        number = known[name].startswith(("float", "int"))
+        if number and not (value is None and known[name].endswith("None")):
+            if isinstance(value, bool) or not isinstance(value, int | float | np.number):
+                raise InputError(f"{name} of {what} is {value!r}: give a number.")
+        elif known[name].startswith("str") and not isinstance(value, str) and not (value is None and "None" in known[name]):
+            raise InputError(f"{name} of {what} is {value!r}: give a text, in quotes.")
+    if missing := [f.name for f in fields(kind) if f.default is MISSING and f.name not in values]:
+        raise InputError(f"{what[0].upper()}{what[1:]} lacks {', '.join(missing)}.")
+    return kind(**values)
 
 
 def _without(values: dict, **defaults) -> dict:
