@@ -46,13 +46,19 @@ def quantify(
             "range count as edges. Raise it, and lower lambda, where the anatomy has little contrast."
         ),
     ] = None,
+    dead_time: Annotated[
+        str | None, typer.Option(help="Time from the excitation to the first sample, s; default as the header says.")
+    ] = None,
+    tr: Annotated[str | None, typer.Option(help="Repetition time, s; default as the header says.")] = None,
+    flip_angle: Annotated[str | None, typer.Option(help="Flip angle, degrees; default as the header says.")] = None,
 ):
     """Concentration maps in mM by the water reference, with their SD and the bias that the prior brings."""
     from precise_lib import NOTICE
     from precise_lib.quantify.quantify import quantify as run
 
     _allow(estimator)
-    summary = run(dmi, out, mri, mask, estimator, lam, model, errors, repeats, seed, omega_max)
+    scan = {"dead_time_s": dead_time, "repetition_time_s": tr, "flip_angle_deg": flip_angle}
+    summary = run(dmi, out, mri, mask, estimator, lam, model, errors, repeats, seed, omega_max, **scan)
     for warning in summary["warnings"]:
         typer.echo(f"Note: {warning}", err=True)
     counts, used = summary["counts"], summary["settings"]["estimator"]

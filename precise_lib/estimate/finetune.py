@@ -29,8 +29,8 @@ def finetune(network: SveModel, fids, weights, lam, epochs=60, seed=0) -> np.nda
     """Amplitudes (V, M) of FIDs (V, t) by fine-tuning a copy of the fully connected layers on Eq. 4 (Fig. 2B).
 
     `weights` (V, V) are those of Eq. 5. Each Adam step takes the neighborhoods of `VOXELS_PER_STEP` voxels in a row,
-    which overlap (half the work of single voxels, as close to the minimum). Each of the `epochs` passes draws cuts
-    and order of the rows anew, by `seed`; the rate falls to zero along a cosine.
+    which overlap (half the work of single voxels, as close to the minimum). Each of the `epochs` passes draws cuts and
+    order of the rows anew, by `seed`; the rate falls to zero along a cosine.
     """
     if lam < 0:
         raise InputError(f"lambda is {lam}; it must be zero or positive.")

@@ -31,14 +31,11 @@ NOISIEST = 3.0  # SD over the bound; Fourier integration, the noisiest in use, i
 
 @dataclass
 class Subject:
-    """The estimator under test, and the data that several checks share.
+    """The estimator under test by its registered name, options of its factory, and the data that several checks share.
 
-    Parameters
-    ----------
-    name, options : registered, and options of its factory; a network is the shipped one unless ``weights`` is given
-    tolerance : largest error of a concentration without noise, mM
-    rounding : largest change by what must not matter, mM; 0.002, or 0.03 with a network in its single precision
-    quick : look for bias in a quarter of the phantom only
+    `tolerance` is the largest error of a concentration without noise in mM, `rounding` the largest change by what must
+    not matter (0.002, or 0.03 with a network in its single precision); `quick` looks for bias in a quarter of the
+    phantom.
     """
 
     name: str

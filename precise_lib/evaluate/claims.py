@@ -38,22 +38,15 @@ def record(
     """Record one measured value under a claim and return what the notebook shows of it.
 
     It is kept as ``<notebook>__<id>.json`` (with the part, where there is one) in the folder that ``PRECISE_RECORDS``
-    names, by default ``_build/records``, in place of an earlier one of the same notebook, claim and part.
+    names, by default ``_build/records``, in place of an earlier one of the same notebook, claim and part. `value` is
+    the number that the tolerance bounds, with its `unit`; a short text or nothing for a claim judged in words, for
+    which `holds` is True or False (False also fails a claim with bounds). `part` says which of the claim's values it is
+    (``"SVE, SNR 12"``), `spread` a half-width or (low, high) and `spread_meaning` of what (``"95 % CI"``), `parameters`
+    what the value depends on, as a dict, `figure` the label of the figure that shows it, `note` a remark for the
+    scoreboard, `differs` why it was measured on other terms than the paper's: outside its tolerance its verdict is
+    "differs". `notebook` is a stem, the environment variable ``PRECISE_NOTEBOOK`` unless given.
 
-    Parameters
-    ----------
-    id : claim of ``data/claims.yaml``, such as ``"P1"``; `part` : which of its values, for example ``"SVE, SNR 12"``
-    value : the number that the tolerance bounds; a short text or nothing for a claim judged in words; `unit` : of it
-    spread : half-width, or (low, high); `spread_meaning` says of what, for example ``"95 % CI"``
-    parameters : what the value depends on (number of repeats, SNR, seed), as a dict
-    figure : label of the figure that shows it; `note` : a remark for the scoreboard
-    holds : True or False for a claim judged in words; False also fails a claim with bounds
-    notebook : stem of the notebook; the environment variable ``PRECISE_NOTEBOOK`` unless given
-    differs : why a value was measured on other terms than the paper's: outside its tolerance its verdict is "differs"
-
-    Raises
-    ------
-    InputError : an unknown claim or part, a value that is no finite number where bounds ask for one
+    Raises `InputError` for an unknown claim or part, and for a value that is no finite number where bounds ask for one.
     """
     if spread is not None:
         spread = [float(s) for s in spread] if hasattr(spread, "__len__") else float(spread)
@@ -113,10 +106,7 @@ def write_results(folder: str | Path, out_json: str | Path) -> None:
 
 
 def write_scoreboard(folder: str | Path, out_md: str | Path, notebooks: str = "../notebooks") -> None:
-    """Write the scoreboard page (MyST Markdown) from a folder of records.
-
-    `notebooks` is the path of the executed notebooks relative to the page, for its links.
-    """
+    """Write the scoreboard page (MyST Markdown) from a folder of records; its links go to the executed `notebooks`."""
     claims, records = load_claims(), read_records(folder)
     of = {c: [r for r in records if r.id == c] for c in claims}
     lines = ["# Scoreboard", "", counted(claims, of), "", _LEGEND, ""]
@@ -140,19 +130,25 @@ def counted(claims: dict[str, Claim], of: dict[str, list[Record]]) -> str:
     """How many claims of the papers, and how many questions of our own, have which verdict."""
     sentences = []
     for kind, own in (("claims of the two papers", False), ("questions of our own", True)):
-        some = [c for c in claims.values() if (c.paper == "ours") == own]
+        some = [c for c in claims.values() if (c.paper == "ours") == own and c.counted]
         counts = Counter(c.verdict(of[c.id]) for c in some)
         words = [(OWN_WORDS.get(v, v) if own else v, counts[v]) for v in SYMBOLS]
         sentences.append(f"Of {len(some)} {kind}: {', '.join(f'{n} {word}' for word, n in words if n)}.")
     return " ".join(sentences)
 
 
-_LEGEND = """A tolerance is what we would call a faithful reproduction, fixed before anything was measured.
-It stands in parentheses beside each verdict.
-✔ **reproduced**: every part of the claim lies inside its tolerance.
-✘ **not reproduced**: at least one part lies outside. For questions of our own the words are *met* and *not met*.
-≠ **differs**: outside, but measured on other terms than the paper's, which the line names.
-◐ **partly measured**: nothing measured so far lies outside, but a part is missing."""
+_LEGEND = """A tolerance is what we would call a faithful reproduction. It stands beside each verdict, the day and
+commit that set it beside each claim; where a first measurement was known by then, it says *after a pilot*.
+✔ **reproduced**: every part lies inside its tolerance, with the whole of its 95 % interval where it has one.
+◑ **partly**: some parts do, others do not.
+≠ **differs**: outside, measured on other terms than the paper's, which the line names; it lies *higher* or *lower*.
+? **undecided**: a bound lies inside the interval of the value.
+✘ **not reproduced**: outside. For questions of our own the words are *met* and *not met*.
+◐ **partly measured**: nothing measured so far lies outside, but a part is missing.
+· **reported**: shown, and not comparable.
+
+One measurement counts once: a claim that restates another one's measurement is shown and not counted, nor is a
+calibration, whose free parameter was chosen to bring the paper's figure about."""
 
 
 def _table(widths: str, header: list[str], rows: list[list[str]]) -> list[str]:
@@ -168,16 +164,19 @@ def _table(widths: str, header: list[str], rows: list[list[str]]) -> list[str]:
 
 def _rows(claim: Claim, records: list[Record], notebooks: str) -> list[list[str]]:
     """Table rows of one claim: a single line, or a head line with one line for each part below it."""
-    head, verdict = f"**{claim.id}** {claim.statement}", claim.verdict(records)
+    verdict, about = claim.verdict(records), [f"tolerance of {claim.set}"] * bool(claim.set)
+    about += ["after a pilot"] * claim.pilot + [f"counted with {claim.counts_with}"] * bool(claim.counts_with)
+    about += ["a calibration, not counted"] * claim.calibration
+    head = f"**{claim.id}** {claim.statement}" + f" ({', '.join(about)})" * bool(about)
     single = len(records) == 1 and not claim.parts
     rows = [] if single else [[head, claim.paper_text, "", f"**{claim.worded(verdict)}**"]]
     for r in records:
         page = "" if r.notebook == "interactive" else f"[{r.notebook}]({notebooks}/{r.notebook}.ipynb)"
         links = ", ".join(text for text in (f"{{numref}}`{r.figure}`" if r.figure else "", page) if text)
         remarks = ["; ".join(text for text in (r.differs, r.note) if text)] * bool(r.differs or r.note)
-        about = [head] if single else [f"– {r.part or r.notebook}{':' if remarks else ''}"]
-        about += remarks + ([f"({links})"] if links else [])
-        state = claim.worded(r.verdict)
+        words = [head] if single else [f"– {r.part or r.notebook}{':' if remarks else ''}"]
+        words += remarks + ([f"({links})"] if links else [])
+        state = claim.worded(r.verdict) + f", {r.side}" * bool(r.side)
         state = f"{f'**{state}**' if single else state} ({claim.tolerance_of(r.part)})"
-        rows.append([" ".join(about), claim.paper_text if single else "", r.text, state])
+        rows.append([" ".join(words), claim.paper_text if single else "", r.text, state])
     return rows

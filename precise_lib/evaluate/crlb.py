@@ -18,10 +18,7 @@ from precise_lib.signal.model import SignalModel
 def eq6(model: SignalModel, amplitudes, sigma, broadening_hz=0.0) -> np.ndarray:
     """Closed bound (..., M) of Eq. 6: ``sqrt(2 dt / T) sigma R_k``, ``R_k^2 = 1 + A_k^2 / sum_j A_j^2``.
 
-    With a dead time t0 it is ``exp(t0 / T)`` times that with ``R_k^2 = 1 + (1 + 2 t0 / T)^2 A_k^2 / sum_j A_j^2``: what
-    the width is not known by is carried back to the excitation.
-
-    Holds for dt << T << n_samples dt and lines that do not overlap. `sigma` is the SD of the real part of one time
+    Holds for dt << T << n_samples dt and lines that do not overlap; `sigma` is the SD of one channel of one time
     sample. Raises `ValueError` where the lines have different T2*.
     """
     t2 = model.t2star_s
@@ -55,13 +52,9 @@ def ratio_sd(model: SignalModel, amplitudes, sigma, **nuisance) -> np.ndarray:
 def misspecified_bias(model: SignalModel, assumed: SignalModel, amplitudes, **nuisance) -> np.ndarray:
     """Bias (..., K) of an efficient estimator under a misspecified model, to first order in what that model lacks.
 
-    The signal ``n`` that the `assumed` model lacks is projected on the slopes of the parameters that it has:
-    ``F^-1 Re(J^H n)`` with its Jacobian and Fisher matrix at the truth.
-
-    Parameters
-    ----------
-    model, assumed : the true model, and the one assumed, whose resonances are among those of `model`
-    amplitudes, nuisance : (..., M) truth under `model`; true shift_hz, broadening_hz, phase_rad and so on
+    The signal ``n`` that the `assumed` model lacks, whose resonances are among those of `model`, is projected on the
+    slopes of the parameters that it has: ``F^-1 Re(J^H n)`` with its Jacobian and Fisher matrix at the true amplitudes
+    (..., M) and nuisance under `model`.
     """
     amplitudes = np.asarray(amplitudes, float)
     own = amplitudes[..., [model.index(name) for name in assumed.names]]
@@ -75,14 +68,13 @@ def misspecified_bias(model: SignalModel, assumed: SignalModel, amplitudes, **nu
 def overlap_cost(model: SignalModel, amplitudes, linewidths_hz, apart: float = 4.0) -> np.ndarray:
     """What overlap costs: bound on amplitude / reference over the same bound with the lines `apart` times as far apart.
 
-    (W, M), NaN for the reference, of amplitudes (M,) at full widths (W,) common to all lines. Raises `InputError` where
-    the lines moved apart would leave the bandwidth.
+    (W, M), NaN for the reference, of amplitudes (M,) at full widths (W,) common to all lines; `InputError` where the
+    lines moved apart would leave the bandwidth.
     """
     hz = np.abs(model.frequencies_hz).max() * apart
     if hz > model.acquisition.bandwidth_hz / 2:
-        raise InputError(
-            f"Lines {apart:g} times as far apart reach {hz:.0f} Hz, beyond the bandwidth; take a smaller factor."
-        )
+        reach = f"Lines {apart:g} times as far apart reach {hz:.0f} Hz"
+        raise InputError(f"{reach}, beyond the bandwidth; take a smaller factor.")
     out = []
     for width in np.atleast_1d(linewidths_hz):
         wide = tuple(replace(r, t2star_s=1 / (np.pi * float(width))) for r in model.resonances)

@@ -34,16 +34,11 @@ def efficient_map(model: SignalModel, amplitudes, sigma=1.0, **nuisance) -> np.n
 def efficiency(
     method: Callable, model: SignalModel, amplitudes, sigma: float, n_repeats: int = 1000, seed: int = 0, **nuisance
 ) -> xr.Dataset:
-    """Precision of an estimator in every voxel, dims (voxel, metabolite).
+    """Precision of an estimator in every voxel, dims (voxel, metabolite), for true amplitudes (V, M).
 
-    `mean` and `sd` as counted, `crlb`; `sd_over_crlb`, `bias` and standard errors `..._se` by the control variate.
-
-    Parameters
-    ----------
-    method : callable (fids (V, t), model) -> amplitudes (V, M); any estimator's `.amplitudes`
-    amplitudes : (V, M) truth
-    sigma : noise SD per real channel
-    nuisance : shift_hz, broadening_hz, phase_rad, numbers or (V,)
+    `method` (any estimator's `.amplitudes`) makes amplitudes (V, M) of fids (V, t) and the model; `sigma` is the noise
+    SD per real channel; nuisance (shift_hz, broadening_hz, phase_rad) are numbers or (V,). Returns `mean` and `sd` as
+    counted, `crlb`; `sd_over_crlb`, `bias` and standard errors `..._se` by the control variate.
     """
     amplitudes = np.atleast_2d(np.asarray(amplitudes, float))
     (v, m), clean = amplitudes.shape, model.fids(amplitudes, **nuisance)

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 import xarray as xr
+from scipy.stats import chi2
 
 from precise_lib import __version__
 from precise_lib.signal.model import SignalModel
-from precise_lib.signal.mrsi import MRSI
 from precise_lib.signal.noise import add_noise, snr_to_sigma
 from precise_lib.simulate.phantoms import Phantom
 
@@ -53,15 +53,11 @@ def amplitude_study(
     ratio: bool = False,
     **nuisance,
 ) -> xr.Dataset:
-    """One voxel under growing SNR: mean, sd, bias (estimator, snr, metabolite), truth (snr, metabolite), sigma (snr).
+    """One voxel of true amplitudes (M,) under growing SNR (S,) of its undistorted water line, as the paper defines SNR.
 
-    Parameters
-    ----------
-    methods : name -> callable (fids (V, t), model) -> amplitudes (V, M); any estimator's `.amplitudes`
-    amplitudes : (M,) truth
-    snrs : (S,) of its undistorted water line, as the paper defines SNR
-    ratio : study amplitude / water instead of the amplitude
-    nuisance : shift_hz, broadening_hz, phase_rad and so on of every realization; random phase by default
+    Methods are by name, callables (fids (V, t), model) -> amplitudes (V, M); any estimator's `.amplitudes`. With
+    `ratio` amplitude / water is studied; nuisance is that of every realization, by default a random phase. Returns
+    mean, sd, bias (estimator, snr, metabolite), truth (snr, metabolite), sigma (snr).
     """
     amplitudes = np.asarray(amplitudes, float)
     water = model.index(model.reference)
@@ -105,16 +101,13 @@ def phantom_study(
 ) -> xr.Dataset:
     """Maps of mean, sd and bias over a phantom in mM, dims (estimator, metabolite, x, y, z).
 
-    Parameters
-    ----------
-    estimators : name -> callable `MRSI` -> DataArray (metabolite, x, y, z)
-    snr : of water; measurement : further arguments of `Phantom.measure` (b0_hz, b1, phase_rad)
-    mask : (x, y, z) bool, voxels to estimate; the phantom's own by default
-    progress : wraps the iterator over repeats, e.g. `tqdm.auto.tqdm`
+    Estimators are by name, callables `MRSI` -> DataArray (metabolite, x, y, z); `snr` is that of water, `measurement`
+    are further arguments of `Phantom.measure`; voxels of `mask` (x, y, z) are estimated, by default the phantom's own;
+    `progress` wraps the iterator over repeats.
     """
     moments = {name: RunningMoments() for name in estimators}
     for repeat in progress(range(n_repeats)):
-        data: MRSI = phantom.measure(snr, np.random.default_rng([seed, repeat]), **measurement)
+        data = phantom.measure(snr, np.random.default_rng([seed, repeat]), **measurement)
         if mask is not None:
             data = data.replace(mask=mask & data.mask)
         for name, estimator in estimators.items():
@@ -135,17 +128,14 @@ def phantom_study(
 
 def sd_interval(sd, n_repeats: int, level: float = 0.95):
     """Confidence interval (low, high) of a standard deviation from `n_repeats` normal draws."""
-    from scipy.stats import chi2
-
     freedom, tail = n_repeats - 1, (1 - level) / 2
     factors = np.sqrt(freedom / chi2.ppf([1 - tail, tail], freedom))
     return np.asarray(sd) * factors[0], np.asarray(sd) * factors[1]
 
 
 def bootstrap_interval(statistic: Callable, draws, n_draws: int = 400, seed: int = 0, level: float = 0.95):
-    """Confidence interval (low, high) of a statistic of realizations (n, ...), by drawing among them with replacement.
-
-    `statistic` makes a number or array of realizations; methods compared within it share their noise.
+    """Confidence interval (low, high) of a number or array that `statistic` makes of realizations (n, ...), by drawing
+    among them with replacement; methods compared within it share their noise.
     """
     draws, rng = np.asarray(draws), np.random.default_rng(seed)
     values = np.array([statistic(draws[rng.integers(0, len(draws), len(draws))]) for _ in range(n_draws)])

@@ -18,14 +18,17 @@ from precise_lib.io.shipped import data_path
 
 SYMBOLS = {
     "reproduced": "✔",
-    "not reproduced": "✘",
+    "partly": "◑",
     "differs": "≠",
+    "undecided": "?",
+    "not reproduced": "✘",
     "partly measured": "◐",
     "not yet measured": "○",
     "reported": "·",
 }
 PAPERS = {"precise": "PRECISE-DMI", "mirage": "Miracle or mirage?", "ours": "Questions of our own"}
 OWN_WORDS = {"reproduced": "met", "not reproduced": "not met"}  # nothing to reproduce in a question of our own
+INTERVALS = {"95 % CI": 1.0, "95 % interval": 1.0, "standard error": 1.96}  # meanings of a spread that bound a value
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,11 @@ class Tolerance:
 
 @dataclass(frozen=True)
 class Claim:
-    """One claim: what is said and where, what is measured here, and what counts as reproduced."""
+    """One claim: what is said and where, what is measured here, and what counts as reproduced.
+
+    `set` is the day and the commit of the tolerance, `pilot` whether a first measurement was known by then. A claim
+    that is another reading of a measurement names that one's by `counts_with`; it is not counted, nor a `calibration`.
+    """
 
     id: str
     paper: str
@@ -72,6 +79,15 @@ class Claim:
     parts: dict[str, Tolerance] = field(default_factory=dict)
     notebook: str | None = None
     timing: bool = False
+    set: str = ""
+    pilot: bool = False
+    counts_with: str | None = None
+    calibration: bool = False
+
+    @property
+    def counted(self) -> bool:
+        """Whether it counts on the scoreboard: one measurement counts once, a calibration does not."""
+        return not (self.counts_with or self.calibration)
 
     @property
     def paper_text(self) -> str:
@@ -96,16 +112,26 @@ class Claim:
         return self.parts[self.declared(part)]
 
     def verdict(self, records: list) -> str:
-        """Verdict over all of the claim's records: the worst of its parts, and no part may be missing."""
-        needed = {p for p, t in self.parts.items() if not (t.optional or t.report)}
+        """Verdict over all of the claim's records; no declared part may be missing.
+
+        A part holds when all its records do. A claim of a paper of which some parts hold and others do not is
+        reproduced "partly"; a question of our own is then not met.
+        """
         if not records:
             return "not yet measured"
-        verdicts = {r.verdict for r in records} - {"reported"}
-        for bad in ("not reproduced", "differs"):
-            if bad in verdicts:
-                return bad
-        complete = verdicts and needed <= {self.declared(r.part) for r in records}
-        return "reproduced" if complete else "partly measured"
+        of_part: dict[str, set] = {}
+        for r in records:
+            of_part.setdefault(self.declared(r.part), set()).add(r.verdict)
+        worst = ("not reproduced", "differs", "undecided", "reproduced")
+        verdicts = {next(v for v in worst if v in found) for found in of_part.values() if found != {"reported"}}
+        if missed := [v for v in worst[:2] if v in verdicts]:
+            return "partly" if "reproduced" in verdicts and self.paper != "ours" else missed[0]
+        needed = {p for p, t in self.parts.items() if not (t.optional or t.report)}
+        if self.parts and all(t.report for t in self.parts.values()):
+            return "reported"
+        if not (verdicts and needed <= {self.declared(r.part) for r in records}):
+            return "partly measured"
+        return "undecided" if "undecided" in verdicts else "reproduced"
 
 
 @cache
@@ -174,13 +200,40 @@ class Record:
             raise InputError("Names of notebooks and labels of figures hold letters, digits, - and _ only.")
 
     @property
+    def interval(self) -> tuple[float, float] | None:
+        """Of 95 %, where the spread is one."""
+        wide = INTERVALS.get(self.spread_meaning)
+        if wide is None or self.spread is None or not isinstance(self.value, int | float):
+            return None
+        if isinstance(self.spread, list | tuple):
+            return tuple(self.spread)
+        return self.value - wide * self.spread, self.value + wide * self.spread
+
+    @property
     def verdict(self) -> str:
-        """Verdict under the tolerance that ``claims.yaml`` holds now; none is stored, so none goes stale."""
+        """Verdict under the tolerance that ``claims.yaml`` holds now; none is stored, so none goes stale.
+
+        A bound inside the interval of the value leaves the verdict undecided.
+        """
         tolerance = load_claims()[self.id].tolerance_of(self.part)
         if tolerance.report:
             return "reported"
         met = self.holds is not False and (tolerance.judged or self.value in tolerance)
+        if not tolerance.judged and self.holds is not False and self.interval is not None:
+            low, high = self.interval
+            if any(low < bound < high for bound in (tolerance.min, tolerance.max) if bound is not None):
+                return "undecided"
         return "reproduced" if met else "differs" if self.differs else "not reproduced"
+
+    @property
+    def side(self) -> str:
+        """On which side of its bounds a value lies: "lower", "higher" or nothing."""
+        tolerance = load_claims()[self.id].tolerance_of(self.part)
+        if self.verdict not in ("differs", "not reproduced") or not isinstance(self.value, int | float):
+            return ""
+        if tolerance.min is not None and self.value < tolerance.min:
+            return "lower"
+        return "higher" if tolerance.max is not None and self.value > tolerance.max else ""
 
     @property
     def text(self) -> str:

@@ -47,8 +47,8 @@ def coefficients(pairs) -> np.ndarray:
 def line(truth, estimate, names=None, n_draws: int = 400, seed: int = 0) -> xr.Dataset:
     """Least-squares line of the estimate on the truth, (n, M) both, per metabolite.
 
-    `slope`, `intercept`, `r2`, `rmse` (to the truth, not to the line) and the ends `slope_low` ... `rmse_high` of their
-    95 % intervals by bootstrap of the rows.
+    `slope`, `intercept`, `r2`, `rmse` (to the truth) and the ends `slope_low` ... `rmse_high` of their 95 % intervals
+    by bootstrap of the rows.
     """
     pairs = np.stack(checked(truth, estimate), axis=1)
     low, high = bootstrap_interval(coefficients, pairs, n_draws, seed)
@@ -61,14 +61,10 @@ def line(truth, estimate, names=None, n_draws: int = 400, seed: int = 0) -> xr.D
 def controlled_line(truth, estimate, error=None, names=None, together: int = 1) -> xr.Dataset:
     """The line where the error that the noise makes is known, (n, M) each; 95 % intervals by the sandwich formula.
 
-    `slope`, `intercept`, the ends of their intervals (`slope_low` ...), RMS distances `spread` to the line and
-    `rmse` to the truth.
-
-    Parameters
-    ----------
-    error : first-order error of an efficient estimate for the very noise of the data; of mean zero whatever the truth,
-        it leaves the slope as it is and takes most of the chance out of it
-    together : so many rows, one after the other, share their chance (voxels of one phantom)
+    `error` is the first-order error of an efficient estimate for the very noise of the data; of mean zero whatever the
+    truth, it leaves the slope as it is and takes most of the chance out of it. So many rows `together`, one after the
+    other, share their chance (voxels of one phantom). Returns `slope`, `intercept`, the ends of their intervals
+    (`slope_low` ...), RMS distances `spread` to the line and `rmse` to the truth.
     """
     truth, estimate, *errors = checked(truth, estimate, *(() if error is None else (error,)), at_least=4)
     if together < 1 or len(truth) % together or len(truth) < 2 * together:
@@ -82,10 +78,8 @@ def controlled_line(truth, estimate, error=None, names=None, together: int = 1) 
     scores = scores.reshape(m, groups, together, k).sum(2)
     covariance = inverse @ (scores.swapaxes(1, 2) @ scores) @ inverse * groups / (groups - 1) * (n - 1) / (n - k)
     half = 1.96 * np.sqrt(np.einsum("mkk->mk", covariance))
-    columns = {
-        "spread": np.sqrt(((estimate - beta[:, 0] - beta[:, 1] * truth) ** 2).mean(0)),
-        "rmse": np.sqrt(((estimate - truth) ** 2).mean(0)),
-    }
+    distances = {"spread": estimate - beta[:, 0] - beta[:, 1] * truth, "rmse": estimate - truth}
+    columns = {name: np.sqrt((distance**2).mean(0)) for name, distance in distances.items()}
     for j, name in enumerate(("intercept", "slope")):
         columns |= {name: beta[:, j], f"{name}_low": beta[:, j] - half[:, j], f"{name}_high": beta[:, j] + half[:, j]}
     return table(columns, names)

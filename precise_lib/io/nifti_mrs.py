@@ -6,37 +6,68 @@ conjugate, so everything in this package sees that FID.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 
 from precise_lib.errors import InputError, reason
-from precise_lib.io import nifti
+from precise_lib.io import header, nifti
 from precise_lib.io.atomic import staged
 from precise_lib.signal import plausible
 from precise_lib.signal.model import Acquisition, SignalModel
 from precise_lib.signal.mrsi import MRSI, Series
 from precise_lib.signal.presets import default_2h_model
 
+REPEATS = ("DIM_COIL", "DIM_DYN", "DIM_MEAS")  # axes of a file after time, in the order of `Stored.fids`
+
 
 @dataclass(frozen=True)
 class Stored:
-    """What a NIfTI-MRS file holds: FIDs (x, y, z, t, f) complex64, acquisition, affine; tag and length of f, if any."""
+    """What a NIfTI-MRS file holds: FIDs (x, y, z, t, coil, transient, frame) complex64, acquisition, affine, header."""
 
     path: Path
     fids: np.ndarray
     acquisition: Acquisition
     affine: np.ndarray
-    frames: str | None
+    header: header.Header
+
+    @property
+    def coils(self) -> int:
+        return self.fids.shape[4]
+
+    @property
+    def transients(self) -> int:
+        return self.fids.shape[5]
+
+    @property
+    def named(self) -> str:
+        """The repeats with their numbers: "DIM_COIL (4), DIM_MEAS (12)"."""
+        return ", ".join(f"{tag} ({n})" for tag, n in zip(REPEATS, self.fids.shape[4:], strict=True) if n > 1)
 
 
 def open_mrsi(path) -> Stored:
     """Read a NIfTI-MRS file; raises `InputError` as `read_series`."""
-    from nifti_mrs.nifti_mrs import NIFTI_MRS
-
     image, stored = nifti.load(path, "MRSI (NIfTI-MRS)")
+    _check_image(path, image, stored)
+    affine = nifti.affine_of(image, path, "MRSI")
+    frequency_mhz, nucleus, tags, dwell_time_s, text = _extension(path, image)
+    try:
+        facts = header.parse(text)
+        acquisition = Acquisition(stored.shape[3], dwell_time_s, frequency_mhz, header.nucleus(nucleus))
+        acquisition = facts.complete(acquisition)
+        plausible.check_acquisition(acquisition)
+    except InputError as error:
+        raise InputError(f"The header of {path} cannot be used: {error}") from error
+    fids = stored.astype(np.complex64, copy=False)
+    # in place: a set of 10^5 voxels is half a gigabyte; a file that was mapped into memory is not written to
+    fids = np.asarray(np.conjugate(fids, out=fids if fids.flags.writeable else None))
+    return Stored(Path(path), _with_repeats(path, fids, tags), acquisition, affine, facts)
+
+
+def _check_image(path, image, stored) -> None:
+    """Raise `InputError` where an image holds no FIDs."""
     if not isinstance(image, nib.Nifti1Pair):
         raise InputError(f"{path} is no NIfTI file: convert it to NIfTI-MRS, for example with spec2nii.")
     if 44 not in image.header.extensions.get_codes():
@@ -51,45 +82,39 @@ def open_mrsi(path) -> Stored:
         raise InputError(f"{path} holds {points} time point per voxel: FIDs need a fourth axis of at least two.")
     if stored.size == 0:
         raise InputError(f"{path} holds no voxel: its shape is {stored.shape}.")
-    affine = nifti.affine_of(image, path, "MRSI")
+
+
+def _extension(path, image) -> tuple:
+    """Frequency in MHz, nucleus, tags of the axes after time, dwell time in s and the header extension itself."""
+    from nifti_mrs.nifti_mrs import NIFTI_MRS
+
     try:
         mrs = NIFTI_MRS(image)
         nucleus, frequency = mrs.nucleus, [float(f) for f in mrs.spectrometer_frequency]
-        tags, dwell_time_s = mrs.dim_tags, _dwell_time(mrs)
+        tags, dwell_time_s, text = mrs.dim_tags, _dwell_time(mrs), mrs.hdr_ext.to_json()
     except Exception as error:  # the reader and its validator raise anything on a header that is not as they expect
         raise InputError(f"{path} is not valid NIfTI-MRS ({reason(error)}): convert the data again.") from error
     if len(nucleus) != 1 or len(frequency) != 1:
         raise InputError(f"{path} holds the nuclei {', '.join(map(str, nucleus))}: give data of one nucleus.")
     if not isinstance(nucleus[0], str):
         raise InputError(f"{path} is not valid NIfTI-MRS (its nucleus is {nucleus[0]}): convert the data again.")
-    frames = _frame_axis(path, tags, stored.shape[4:])
-    try:
-        acquisition = Acquisition(stored.shape[3], dwell_time_s, frequency[0], nucleus[0])
-        plausible.check_acquisition(acquisition)
-    except InputError as error:
-        raise InputError(f"The header of {path} cannot be used: {error}") from error
-    fids = stored.reshape(*stored.shape[:4], -1).astype(np.complex64, copy=False)
-    # in place: a set of 10^5 voxels is half a gigabyte; a file that was mapped into memory is not written to
-    fids = np.conjugate(fids, out=fids if fids.flags.writeable else None)
-    return Stored(Path(path), np.asarray(fids), acquisition, affine, frames)
+    return frequency[0], nucleus[0], tags, dwell_time_s, text
 
 
-def _frame_axis(path, tags, lengths) -> str | None:
-    """Tag and length of the axis of repeats, "DIM_MEAS (12)"; None where there is none.
+def _with_repeats(path, fids, tags) -> np.ndarray:
+    """FIDs (x, y, z, t, ...) of a file with an axis for each of `REPEATS`; `InputError` for any other axis.
 
-    DIM_MEAS are repeats of the whole sequence, as of a dynamic MRSI, DIM_DYN transients: both are quantified frame by
-    frame. All other axes hold parts of one measurement that no estimator here could combine.
+    DIM_MEAS are repeats of the whole sequence, as of a dynamic MRSI, DIM_DYN transients of one.
     """
-    found = [(tag, n) for tag, n in zip(tags, lengths, strict=False) if n > 1]
-    if not found:
-        return None
-    named = ", ".join(f"{tag or 'untagged'} ({n})" for tag, n in found)
-    if len(found) == 1 and found[0][0] in ("DIM_DYN", "DIM_MEAS"):
-        return named
-    if "DIM_COIL" in dict(found):
-        raise InputError(f"{path} holds single coils ({named}): combine them first, with a tool for NIfTI-MRS.")
-    what = "more than one axis of repeats" if len(found) > 1 else "an axis that is no time course"
-    raise InputError(f"{path} has {what} ({named}): bring it to one FID per voxel, or to one axis of repeats, first.")
+    found = [(tag, n) for tag, n in zip(tags, fids.shape[4:], strict=False) if n > 1]
+    kinds = [tag for tag, _ in found]
+    if len(set(kinds)) < len(kinds) or not set(kinds) <= set(REPEATS):
+        named = ", ".join(f"{tag or 'untagged'} ({n})" for tag, n in found)
+        what = "more than one axis of repeats" if len(found) > 1 else "an axis that is no time course"
+        raise InputError(f"{path} has {what} ({named}): bring it to one FID per voxel, or to one axis of repeats.")
+    fids = fids.reshape(*fids.shape[:4], *(n for _, n in found))
+    fids = fids.transpose(0, 1, 2, 3, *(4 + kinds.index(tag) for tag in REPEATS if tag in kinds))
+    return fids.reshape(*fids.shape[:4], *(dict(found).get(tag, 1) for tag in REPEATS))
 
 
 def _dwell_time(mrs) -> float:
@@ -98,10 +123,11 @@ def _dwell_time(mrs) -> float:
     return float(str(stored)) if isinstance(stored, np.float32) else float(stored)
 
 
-def assumed_model(path, acquisition: Acquisition) -> SignalModel:
-    """`default_2h_model`; its `InputError` names the file."""
+def assumed_model(path, acquisition: Acquisition, carrier_ppm: float | None = None) -> SignalModel:
+    """`default_2h_model` with the carrier of the data, where that is known; its `InputError` names the file."""
     try:
-        return default_2h_model(acquisition)
+        model = default_2h_model(acquisition)
+        return model if carrier_ppm is None else replace(model, carrier_ppm=carrier_ppm)
     except InputError as error:
         raise InputError(f"{path} cannot be used without a signal model: {error}") from error
 
@@ -133,8 +159,8 @@ def check_model(model: SignalModel, acquisition: Acquisition, what="The data") -
 def read_mrsi(path, mri=None, mask=None, model: SignalModel | None = None) -> MRSI:
     """MRSI without a time course; takes and raises what `read_series` does, and `InputError` for several frames."""
     stored = open_mrsi(path)
-    if stored.frames:
-        raise InputError(f"{path} holds several frames ({stored.frames}): read it as a series, or give one frame.")
+    if max(stored.fids.shape[4:]) > 1:
+        raise InputError(f"{path} holds several frames ({stored.named}): read it as a series, or give one frame.")
     return read_series(stored, mri, mask, model)[0]
 
 
@@ -143,11 +169,12 @@ def read_series(path, mri=None, mask=None, model: SignalModel | None = None) -> 
 
     Parameters
     ----------
-    path : NIfTI-MRS file, or what `open_mrsi` made of it; a single voxel is a grid of (1, 1, 1). A fifth axis tagged
+    path : NIfTI-MRS file, or what `open_mrsi` made of it; a single voxel is a grid of (1, 1, 1). An axis tagged
         DIM_DYN or DIM_MEAS is the time course
     mri : NIfTI image, three dimensions, on any grid that overlaps the MRSI
     mask : NIfTI image, zero outside; on another grid than the MRSI it is brought there by its affine
-    model : `SignalModel` the data were acquired under; default `default_2h_model` of the header's acquisition
+    model : `SignalModel` the data were acquired under; default `default_2h_model` of the header's acquisition. FIDs
+        that were received at another carrier than the model's, by the header, are turned to that
 
     Raises
     ------
@@ -156,15 +183,22 @@ def read_series(path, mri=None, mask=None, model: SignalModel | None = None) -> 
     """
     stored = path if isinstance(path, Stored) else open_mrsi(path)
     path, shape, affine = stored.path, stored.fids.shape[:3], stored.affine
+    if stored.coils > 1:
+        raise InputError(f"{path} holds single coils ({stored.named}): combine them first, as 'precise quantify' does.")
+    if min(stored.fids.shape[5:]) > 1:
+        raise InputError(
+            f"{path} has more than one axis of repeats ({stored.named}): average the transients, as 'precise quantify "
+            "--average' does."
+        )
     if model is None:
-        model = assumed_model(path, stored.acquisition)
+        model = assumed_model(path, stored.acquisition, stored.header.carrier_ppm)
     else:
         check_model(model, stored.acquisition, str(path))
     mask_values, notes = (None, []) if mask is None else nifti.read_mask(mask, shape, affine)
-    if stored.frames and stored.frames.startswith("DIM_DYN"):
+    if stored.transients > 1:
         said = (
-            f"Each of the transients {stored.frames} was quantified as a frame of its own; where they are averages of "
-            "one state and no time course, average them first."
+            f"Each of the transients {stored.named} was quantified as a frame of its own; where they are averages of "
+            "one state and no time course, average them with --average."
         )
         notes = [said, *notes]
     mri_values, mri_affine = (None, None) if mri is None else nifti.read_volume(mri, "MRI")
@@ -174,7 +208,17 @@ def read_series(path, mri=None, mask=None, model: SignalModel | None = None) -> 
             "session and their affines are right."
         )
     mri_values = None if mri is None else mri_values.astype(np.float32)
-    return Series(stored.fids, model, affine, mask_values, mri_values, mri_affine, tuple(notes))
+    fids = turned(stored.fids.reshape(*stored.fids.shape[:4], -1), stored.header.carrier_ppm, model)
+    return Series(fids, model, affine, mask_values, mri_values, mri_affine, tuple(notes))
+
+
+def turned(fids, carrier_ppm: float | None, model: SignalModel) -> np.ndarray:
+    """FIDs (x, y, z, t, ...) received at a carrier as if received at that of the model: noise stays what it was."""
+    if carrier_ppm is None or carrier_ppm == model.carrier_ppm:
+        return fids
+    hz = (carrier_ppm - model.carrier_ppm) * model.acquisition.spectrometer_frequency_mhz
+    turn = np.exp(2j * np.pi * hz * model.acquisition.time_s).astype(np.complex64)
+    return fids * turn.reshape(-1, *[1] * (fids.ndim - 4))
 
 
 def zero_filled(fids) -> int:
@@ -208,6 +252,11 @@ def write_mrsi(path, data: MRSI | Series) -> None:
         affine=np.asarray(data.affine, float),
         dim_tags=["DIM_MEAS", None, None] if isinstance(data, Series) else [None, None, None],
     )
+    known = {"SpecFreqChemShift": data.model.carrier_ppm, "AcquisitionStartTime": acquisition.dead_time_s or None}
+    known |= {"RepetitionTime": acquisition.repetition_time_s, "ExcitationFlipAngle": acquisition.flip_angle_deg}
+    for key, value in known.items():
+        if value is not None:
+            mrs.add_hdr_field(key, float(value))
     with staged(path.parent) as folder:
         mrs.save(folder / path.name)
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from precise_lib import estimate
-from precise_lib.errors import InputError, reason
+from precise_lib.errors import InputError
 from precise_lib.estimate import catalog
 from precise_lib.estimate.prior import OMEGA_MAX
 from precise_lib.io import nifti_mrs
 from precise_lib.io.lines import read_signal_model
-from precise_lib.signal.model import Acquisition, SignalModel
+from precise_lib.io.nifti_mrs import Stored
+from precise_lib.signal.model import Acquisition
 from precise_lib.signal.mrsi import LARGEST, SMALLEST, Series
+from precise_lib.signal.plausible import plausible
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class Request:
     forced: bool  # the way was asked for: its failure is an error
     repeats: int
     seed: int
+    asked: bool = True  # whether the estimator was asked for by name
 
     @property
     def uses(self) -> frozenset[str]:
@@ -48,7 +51,7 @@ class Request:
 
 def checked(estimator, mri, lam, errors, repeats, seed, omega_max) -> Request:
     """The options as a `Request`; raises `InputError` for those that make no sense."""
-    estimator = estimator or ("sve" if mri is None else "precise")
+    asked, estimator = estimator is not None, estimator or ("sve" if mri is None else "precise")
     estimate.find(estimator)
     method, uses = estimate.make(estimator), estimate.uses(estimator)
     lam, cap = _parse_lambda(lam, method), OMEGA_MAX if omega_max is None else float(omega_max)
@@ -67,7 +70,7 @@ def checked(estimator, mri, lam, errors, repeats, seed, omega_max) -> Request:
     if lam is None and "lambda" in uses:
         lam = 0.01
     way = errors or ("closed" if known else "none")
-    return Request(estimator, lam, cap, way, errors is not None, repeats, seed)
+    return Request(estimator, lam, cap, way, errors is not None, repeats, seed, asked)
 
 
 def _parse_lambda(lam, method):
@@ -91,9 +94,54 @@ def _parse_lambda(lam, method):
 
 
 @dataclass(frozen=True)
-class Measurement:
-    """What was read, with the network (`SveModel`) or None, voxels counted and sentences of caution."""
+class Scan:
+    """How the data were taken, where the header does not say it or is to be overruled.
 
+    Parameters
+    ----------
+    dead_time_s, repetition_time_s, flip_angle_deg : None as the header says
+    """
+
+    dead_time_s: float | None = None
+    repetition_time_s: float | None = None
+    flip_angle_deg: float | None = None
+
+    def __post_init__(self):
+        names = {"dead_time_s": "dead time", "repetition_time_s": "repetition time", "flip_angle_deg": "flip angle"}
+        for field, what in names.items():
+            value = getattr(self, field)
+            if value is not None:
+                object.__setattr__(self, field, plausible(what, _number(value)))
+
+    @property
+    def set(self) -> dict:
+        """The fields that were given."""
+        return {name: value for name, value in asdict(self).items() if value not in (None, False)}
+
+    def overruled(self, stored: Stored) -> Stored:
+        """A file's content with the acquisition as it is here."""
+        times = ("dead_time_s", "repetition_time_s", "flip_angle_deg")
+        known = {name: value for name, value in self.set.items() if name in times}
+        return replace(stored, acquisition=replace(stored.acquisition, **known))
+
+
+def _number(value):
+    """A number from the text of an option; the text itself where it is none."""
+    try:
+        return float(value)
+    except ValueError:
+        return value
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What was read, with the network (`SveModel`) or None, voxels counted and sentences of caution.
+
+    `request` is the one asked for, with the estimator that can serve; `stored` the file as it was read.
+    """
+
+    request: Request
+    stored: Stored
     series: Series
     network: object | None
     zero_filled: int
@@ -101,10 +149,24 @@ class Measurement:
     warnings: list[str]
 
 
-def read(dmi, mri, mask, model: str | None, estimator: str) -> Measurement:
+def read(dmi, mri, mask, model: str | None, request: Request, scan: Scan | None = None) -> Measurement:
     """Read a NIfTI-MRS file with its MRI and mask; raises `InputError`, also where no voxel can be quantified."""
-    stored = nifti_mrs.open_mrsi(dmi)
-    signal_model, network, warnings = resolve_model(model, estimator, stored.acquisition, dmi)
+    stored = (scan or Scan()).overruled(nifti_mrs.open_mrsi(dmi))
+    if stored.header.water_suppressed:
+        raise InputError(
+            f"The water of {dmi} was suppressed (key WaterSuppressed of the header), so it is no reference for "
+            "concentrations: give data without water suppression."
+        )
+    request, warnings = possible(request, stored, model)
+    resolved = resolve_model(model, request.estimator, stored.acquisition, dmi, stored.header.carrier_ppm)
+    signal_model, network, said = resolved
+    carrier = stored.header.carrier_ppm
+    if network is None and carrier not in (None, signal_model.carrier_ppm):
+        said.append(
+            f"The signal model has its carrier at {signal_model.carrier_ppm:g} ppm, the header at {carrier:g} ppm: "
+            "that of the signal model was taken."
+        )
+        stored = replace(stored, header=replace(stored.header, carrier_ppm=None))
     series = nifti_mrs.read_series(stored, mri, mask, signal_model)
     counts = count_voxels(series)
     if not counts["estimated"]:
@@ -113,11 +175,26 @@ def read(dmi, mri, mask, model: str | None, estimator: str) -> Measurement:
             f"{counts['not_finite']} not finite and {counts['zero']} zero throughout): check file and mask."
         )
     filled = nifti_mrs.zero_filled(series.chunks())
-    return Measurement(series, network, filled, counts, [*warnings, *series.notes])
+    return Measurement(request, stored, series, network, filled, counts, [*warnings, *said, *series.notes])
 
 
-def resolve_model(choice: str | None, estimator: str, acquisition: Acquisition, dmi="FILE"):
+def possible(request: Request, stored: Stored, model: str | None) -> tuple[Request, list[str]]:
+    """The request, by the fit where nobody asked for a network and none fits; and a sentence that says so."""
+    acquisition = stored.acquisition
+    if request.asked or model is not None or request.estimator != "sve" or catalog.fitting(acquisition):
+        return request, []
+    nifti_mrs.assumed_model(stored.path, acquisition)
+    said = (
+        f"{why_none_fits(acquisition)}: the model fit ('fit') was used, which needs no training "
+        f"('precise train --like {stored.path}' makes a network)."
+    )
+    return replace(request, estimator="fit"), [said]
+
+
+def resolve_model(choice: str | None, estimator: str, acquisition: Acquisition, dmi="FILE", carrier_ppm=None):
     """Signal model, network (or None) and warnings for ``--model`` and an estimator; `dmi` is the file, for messages.
+
+    `carrier_ppm` is that of the header: a network keeps its own.
 
     `choice` is the name or hash of weights (`estimate.catalog`), a .safetensors file, a YAML or JSON signal model
     (for estimators that can do without a network), or None: the first weights that fit the acquisition, or the default
@@ -147,8 +224,8 @@ def resolve_model(choice: str | None, estimator: str, acquisition: Acquisition, 
         said = f"The network '{network.name}' was used; --model names another: {', '.join(others)}."
         return network.signal_model, network, [said] if others else []
     if is_file:
-        return read_signal_model(choice, acquisition), None, notes
-    model = nifti_mrs.assumed_model(dmi, acquisition)
+        return read_signal_model(choice, acquisition, carrier_ppm), None, notes
+    model = nifti_mrs.assumed_model(dmi, acquisition, carrier_ppm)
     lines = ", ".join(f"{r.name} {r.ppm} ppm" for r in model.resonances)
     said = f"No signal model was given: {lines} with T2* {1e3 * model.t2star_s[0]:.0f} ms were assumed."
     return model, None, [*notes, said]

@@ -20,7 +20,7 @@ from precise_lib.estimate.noise_model import Noise
 from precise_lib.estimate.registry import single_voxel
 from precise_lib.evaluate.closed_form import ErrorMaps
 from precise_lib.io import atomic
-from precise_lib.quantify import estimates, lesions, measurement, result
+from precise_lib.quantify import assumed, estimates, lesions, measurement, result
 from precise_lib.quantify.errors import ErrorModel, choose_settings, number
 from precise_lib.quantify.estimates import Estimates, Smoothing
 from precise_lib.quantify.flags import Flag
@@ -39,6 +39,7 @@ def quantify(
     repeats=100,
     seed=0,
     omega_max=None,
+    **scan,
 ) -> dict:
     """Quantify a NIfTI-MRS file; write maps, ``summary.json`` (whose content is returned) and ``result.nc`` into `out`.
 
@@ -58,21 +59,24 @@ def quantify(
     repeats, seed : of "montecarlo"
     omega_max : cap of Eq. 5, default `prior.OMEGA_MAX`; gray levels (0 to 1) that differ by more than
         1 / sqrt(omega_max) count as an edge
+    scan : how the data were taken, see `measurement.Scan`
 
     Raises `InputError` for anything wrong with files or options; then nothing is written.
     """
     started = time.perf_counter()
     request = measurement.checked(estimator, mri, lam, errors, repeats, seed, omega_max)
-    given = {"dmi": dmi, "mri": mri, "mask": mask, "out": out}
-    settings = {name: None if p is None else str(p) for name, p in given.items()} | {
-        "estimator": request.estimator,
-        "lambda": request.lam if "lambda" in request.uses or request.lam == "auto" else None,
-        "omega_max": request.omega_max if "lambda" in request.uses else None,
-        "model": None if model is None else str(model),
-    }
+    taken = measurement.Scan(**scan)
     with atomic.staged(out) as folder:
-        data = measurement.read(dmi, mri, mask, model, request.estimator)
-        read = time.perf_counter()
+        data = measurement.read(dmi, mri, mask, model, request, taken)
+        request, read = data.request, time.perf_counter()
+        given = {"dmi": dmi, "mri": mri, "mask": mask, "out": out}
+        settings = {name: None if p is None else str(p) for name, p in given.items()} | {
+            "estimator": request.estimator,
+            "lambda": request.lam if "lambda" in request.uses or request.lam == "auto" else None,
+            "omega_max": request.omega_max if "lambda" in request.uses else None,
+            "model": None if model is None else str(model),
+            "scan": taken.set,
+        }
         found = estimated(request, data)
         times = {"read": read - started, "estimate": time.perf_counter() - read}
         summary = judged_and_written(folder, request, data, found, settings)
@@ -147,6 +151,7 @@ def judged_and_written(folder, request: Request, data: Measurement, found: Estim
         "signal_model_hash": model.hash,
         "weights": None if data.network is None else {"name": data.network.name, "sha256": data.network.hash},
         "counts": counts,
+        "acquisition": assumed.about(data, settings["scan"], found.errors.estimates.amplitudes),
         "units": maps.attrs["units"],
         "files": files["conc"],
         "lambda_choice": found.choice,

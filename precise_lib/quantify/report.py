@@ -179,6 +179,10 @@ class Report:
             "estimator": settings["estimator"] + ("" if weights is None else f", network {weights['name']}"),
             "lambda": "none" if settings["lambda"] is None else str(settings["lambda"]),
         }
+        about = self.summary["acquisition"]
+        rows |= {f"header: {key}": text for key, text in about["header"].items()}
+        rows |= {f"given: {key}": str(value) for key, value in about["given"].items()}
+        rows |= {f"assumed: {each['what']}": each["sentence"] for each in about["assumed"]}
         if len(self.series) == 1:
             del rows["frames"]
         return "\n".join(["| | |", "|---|---|", *(f"| {name} | {plain(text)} |" for name, text in rows.items())])

@@ -129,7 +129,8 @@ def plan(like, metabolites: str, t2star_s: float | None = None, iterations=None,
     `look`; `iterations` None are those of `settings_for`.
     """
     stored = nifti_mrs.open_mrsi(like)
-    acquisition = stored.acquisition
+    # a network does not care how strongly the lines were saturated
+    acquisition = replace(stored.acquisition, repetition_time_s=None, flip_angle_deg=None)
     if acquisition.nucleus != "2H":
         raise InputError(f"{like} holds data of {acquisition.nucleus}: give deuterium (2H) data.")
     model = signal_model(acquisition, metabolites, PROVISIONAL_T2STAR_S if t2star_s is None else t2star_s)

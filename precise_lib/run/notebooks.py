@@ -1,7 +1,6 @@
 """The one executor of notebooks: papermill in a process of its own, which ends with its parent.
 
-Parameters are data: they reach the notebook as literals, whatever they hold. No Python file of the folder where a run
-is started runs.
+Parameters are data: they reach the notebook as literals. No Python file of the folder where a run is started runs.
 """
 
 from __future__ import annotations
@@ -59,9 +58,8 @@ def find(name) -> Path:
 
 
 def parameters_of(notebook) -> dict[str, object]:
-    """Parameters of a notebook and their defaults (None where a default is no literal).
-
-    Raises `InputError` where it is not readable or has no cell tagged ``parameters``.
+    """Parameters of a notebook and their defaults (None where a default is no literal); `InputError` where it is not
+    readable or has no cell tagged ``parameters``.
     """
     require("papermill", "ipykernel", extra="sweep")
     import nbformat
@@ -94,14 +92,11 @@ def execute(
 ) -> Failure | None:
     """Run a notebook with `parameters` into the file `output`, up to a cell that fails; None, or what went wrong.
 
-    Parameters
-    ----------
-    parameters : name -> None, bool, int, float, str, or lists and dicts of these
-    environment : environment variables on top of this process's own
-    folder : working directory of the notebook; default the current one. It is not searched for modules
-    cell_timeout_s : longest time that one cell may take; default no limit
-    kernel : code for the kernel's configuration
-    owner : where this is a worker process, the number of the one that started it and with which the run ends
+    Parameters are None, bool, int, float, str, or lists and dicts of these, by name; `environment` has variables on top
+    of this process's own; `folder` is the working directory, by default the current one, and not searched for modules;
+    `cell_timeout_s` the longest time that one cell may take, by default any; `kernel` code for the kernel's
+    configuration; `owner`, where this is a worker process, the number of the one that started it and with which the run
+    ends.
     """
     require("papermill", "ipykernel", extra="sweep")
     output = Path(output).absolute()

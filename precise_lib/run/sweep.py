@@ -1,9 +1,8 @@
 """Run a notebook over a table of parameters, side by side, and gather what it measured: ``precise sweep``.
 
 Every row is one run in ``OUT/runs/<key>``, finished when its ``run.json`` is there, which arrives last and whole: an
-interrupted sweep resumes where it stopped, a table that grew runs its new rows only. The key is a hash of the notebook,
-the parameters and the version of this package; after a change to anything else (the package's code under the same
-version, the content of a data file), sweep into another folder.
+interrupted sweep resumes where it stopped. The key is a hash of the notebook, the parameters and the version of this
+package; after a change to anything else (its code under the same version, a data file), sweep into another folder.
 """
 
 from __future__ import annotations
@@ -72,9 +71,9 @@ def run_key(notebook: Path, parameters: dict) -> str:
 
 
 def collect(**values) -> None:
-    """Called in a notebook: give the table of a sweep a column for each value (number or text).
+    """Called in a notebook: give the table of a sweep a column for each value (number or text); else nothing happens.
 
-    Outside a sweep nothing happens. Claims need not be repeated here: `evaluate.claims.record` is gathered too.
+    Claims need not be repeated here: `evaluate.claims.record` is gathered too.
     """
     if path := os.environ.get("PRECISE_SWEEP_VALUES"):
         kept = (_read(Path(path)) or {}) | {k: v.item() if hasattr(v, "item") else v for k, v in values.items()}
@@ -180,25 +179,15 @@ class _Watched(Parallel):
 
 
 def sweep(notebook, table, out, jobs: int | None = None, scheduler: str | None = None, progress: bool = True):
-    """Run what is not finished yet, then write ``OUT/table.csv``.
+    """Run what is not finished yet, then write ``OUT/table.csv``; returns a `Run` per row of the table.
 
-    Parameters
-    ----------
-    notebook : any notebook with a cell tagged ``parameters``, or ``your_data``
-    table, out : parameters, see `tables.read`; folder for ``table.csv`` and ``runs/``
-    jobs : runs at a time on this computer, default 1; each gets its share of the cores
-    scheduler : address of a Dask scheduler, which then decides how many run at a time; its workers need this package
-        and this file system
+    `notebook` has a cell tagged ``parameters`` (or is ``your_data``); `table` as of `tables.read`; `jobs` run at a time
+    on this computer, default 1, each with its share of the cores; `scheduler` is the address of a Dask scheduler, which
+    then decides how many run at a time: its workers need this package and this file system. A failed run, also one of a
+    value that no notebook can get, does not stop the others; the next call tries it again.
 
-    Returns
-    -------
-    list of `Run`, one per row. A failed run, also one of a value that no notebook can get, does not stop the others;
-    the next call tries it again.
-
-    Raises
-    ------
-    InputError : notebook, table, folder or scheduler cannot be used; nothing has been run then
-    KeyboardInterrupt : after writing the table of what is finished; the same call resumes from there
+    Raises `InputError` where notebook, table, folder or scheduler cannot be used, before anything runs, and
+    `KeyboardInterrupt` after writing the table of what is finished; the same call resumes from there.
     """
     if jobs is not None and (scheduler or jobs < 1):
         raise InputError("--jobs is a positive number of runs on this computer; a scheduler needs none.")

@@ -27,17 +27,11 @@ class Refused:
 def read(path, defaults: dict[str, object]) -> list[dict]:
     """Rows of a table as {parameter: value}, in their order; a value that cannot be used is `Refused`.
 
-    Parameters
-    ----------
-    path : ``.csv`` (first line: names; an empty cell: the default) or ``.yaml`` / ``.yml`` (a list of mappings)
-    defaults : the parameters that exist and their defaults; where a default is text, a cell of a CSV stays text
-
-    A cell of a CSV is otherwise a number, true, false or none, a JSON list or mapping, or text; a number with leading
-    zeros is text (``007``), and so is anything in JSON quotes.
-
-    Raises
-    ------
-    InputError : not readable, no row, a name that is no parameter or appears twice
+    `path` is ``.csv`` (first line: names; an empty cell: the default) or ``.yaml`` / ``.yml`` (a list of mappings),
+    `defaults` the parameters that exist. A cell of a CSV stays text where the default is text; otherwise it is a
+    number, true, false or none, a JSON list or mapping, or text; a number with leading zeros is text (``007``), and so
+    is anything in JSON quotes. Raises `InputError` where not readable, without a row, for a name that is no parameter
+    or appears twice.
     """
     path = Path(path)
     if path.suffix.lower() not in (".csv", ".yaml", ".yml"):
@@ -50,10 +44,8 @@ def read(path, defaults: dict[str, object]) -> list[dict]:
         raise InputError(f"The table {path} has no row: give one for each run.")
     unknown = sorted({name for row in rows for name in row} - set(defaults))
     if unknown:
-        raise InputError(
-            f"The table {path} has {', '.join(map(repr, unknown))}, which the notebook does not take: "
-            f"its parameters are {', '.join(defaults)}."
-        )
+        extra = f"The table {path} has {', '.join(map(repr, unknown))}, which the notebook does not take"
+        raise InputError(f"{extra}: its parameters are {', '.join(defaults)}.")
     return rows
 
 

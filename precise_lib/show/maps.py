@@ -21,23 +21,14 @@ def show_map(ax, values, **settings):
 
 
 def map_rows(rows: Mapping[str, Iterable], columns: Iterable[str], units: str = "mM", limits=None, cmaps=None):
-    """A table of maps with one color scale per row.
+    """Figure with a table of maps, one color scale per row.
 
-    Parameters
-    ----------
-    rows : row title -> maps (x, y), one per column; None leaves a cell empty
-    columns : column titles
-    limits : row title -> (low, high); the row's own 1st and 99th percentile where absent
-    cmaps : row title -> colormap
-
-    Returns
-    -------
-    Figure
+    `rows` has maps (x, y) by title, one per column title, None for an empty cell; `limits` (low, high) by row title,
+    the row's own 1st and 99th percentile where absent; `cmaps` colormaps.
     """
     columns = list(columns)
-    fig, axes = plt.subplots(
-        len(rows), len(columns), figsize=(1.75 * len(columns) + 1.1, 1.75 * len(rows) + 0.3), squeeze=False
-    )
+    size = (1.75 * len(columns) + 1.1, 1.75 * len(rows) + 0.3)
+    fig, axes = plt.subplots(len(rows), len(columns), figsize=size, squeeze=False)
     for ax, column in zip(axes[0], columns, strict=True):
         ax.set_title(column, fontsize=9)
     for (title, maps), line in zip(rows.items(), axes, strict=True):
@@ -54,12 +45,10 @@ def map_rows(rows: Mapping[str, Iterable], columns: Iterable[str], units: str = 
 
 
 def overview(maps: Mapping[str, np.ndarray], curves: Mapping[str, tuple], units: str = "mM"):
-    """The main result at a glance: maps of one measurement in two rows, and SD over SNR beside them.
+    """Figure of the main result at a glance: maps of one measurement in two rows, and SD over SNR beside them.
 
-    Parameters
-    ----------
-    maps : title -> map (x, y), four of them on one color scale that starts at zero
-    curves : as in `plot_curves`, x the SNR of water, y the SD in percent
+    `maps` has four (x, y) by title, on one color scale that starts at zero; `curves` as in `plot_curves`, x the SNR of
+    water, y the SD in percent.
     """
     fig = plt.figure(figsize=(11, 4.4))
     left, right = fig.subfigures(1, 2, width_ratios=[1.15, 1])

@@ -11,14 +11,9 @@ import matplotlib.pyplot as plt
 
 
 def slider(draw: Callable, values: Iterable, label: str, alt: str = ""):
-    """A slider over figures drawn now, alive in JupyterLab and on the static page alike.
-
-    Parameters
-    ----------
-    draw : value -> Figure
-    values : mapping of slider label -> value, or an iterable
-    label : name of the slider
-    alt : what the pictures show, for readers who do not see them
+    """A slider called `label` over figures that `draw` makes now of the `values`, a mapping of slider labels or an
+    iterable; alive in JupyterLab and on the static page alike. `alt` says what the pictures show, for readers who do
+    not see them.
     """
     import ipywidgets as widgets
 
@@ -29,12 +24,10 @@ def slider(draw: Callable, values: Iterable, label: str, alt: str = ""):
         figure.savefig(buffer, format="png", dpi=100)
         plt.close(figure)
         data, described = base64.b64encode(buffer.getvalue()).decode(), html.escape(f"{alt or label}, {text}")
-        pictures.append(
-            widgets.HTML(f'<img alt="{described}" style="max-width:100%" src="data:image/png;base64,{data}">')
-        )
-    control = widgets.SelectionSlider(
-        options=[(text, i) for i, text in enumerate(values)], description=label, style={"description_width": "initial"}
-    )
+        image = f'<img alt="{described}" style="max-width:100%" src="data:image/png;base64,{data}">'
+        pictures.append(widgets.HTML(image))
+    options, style = [(text, i) for i, text in enumerate(values)], {"description_width": "initial"}
+    control = widgets.SelectionSlider(options=options, description=label, style=style)
     stack = widgets.Stack(pictures, selected_index=0)
     play = widgets.Play(min=0, max=len(pictures) - 1, interval=700, show_repeat=False)
     widgets.jslink((play, "value"), (control, "index"))

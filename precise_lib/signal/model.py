@@ -300,7 +300,7 @@ def _made(kind, values: dict, what: str):
     """A dataclass from plain values; raises `InputError`, which names field and value, for those of another kind."""
     if not isinstance(values, Mapping):
         raise InputError(f"{what[0].upper()}{what[1:]} is {values!r}; it must be a mapping of fields to values.")
-    known, named = {f.name: str(f.type) for f in fields(kind)}, values.get("name", None)
+    known, named = {f.name: str(f.type) for f in fields(kind)}, values.get("name")
     if named is not None and not isinstance(named, str):
         slip = " (YAML reads no, yes, on and off as truth values)" if isinstance(named, bool) else ""
         raise InputError(f"The name of {what} is {named!r}, no text{slip}: put it in quotes.")
@@ -313,7 +313,11 @@ def _made(kind, values: dict, what: str):
         if number and not (value is None and known[name].endswith("None")):
             if isinstance(value, bool) or not isinstance(value, int | float | np.number):
                 raise InputError(f"{name} of {what} is {value!r}: give a number.")
-        elif known[name].startswith("str") and not isinstance(value, str) and not (value is None and "None" in known[name]):
+        elif (
+            known[name].startswith("str")
+            and not isinstance(value, str)
+            and not (value is None and "None" in known[name])
+        ):
             raise InputError(f"{name} of {what} is {value!r}: give a text, in quotes.")
     if missing := [f.name for f in fields(kind) if f.default is MISSING and f.name not in values]:
         raise InputError(f"{what[0].upper()}{what[1:]} lacks {', '.join(missing)}.")

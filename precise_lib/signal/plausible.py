@@ -11,63 +11,76 @@ import numpy as np
 from precise_lib.errors import InputError
 from precise_lib.signal.model import MHZ_PER_T, Acquisition, SignalModel
 
-FREQUENCY_MHZ = (0.1, 2000.0)
-FIELD_T = (0.005, 30.0)  # of the nuclei whose ratio is known
-DWELL_S = (1e-6, 0.02)
-LATEST_S = 0.1  # of a dead time: no line of living tissue is left
-REPETITION_S = (1e-3, 100.0)
-T2STAR_S = (1e-4, 1.0)
-T1_S = (1e-3, 100.0)
+# least and largest value, unit, and other units with their size, in one of which the number may have been meant
+SECONDS = {"ms": 1e-3, "us": 1e-6, "ns": 1e-9}
+LIMITS = {
+    "frequency": (0.1, 2000.0, "MHz", {"Hz": 1e-6, "kHz": 1e-3, "GHz": 1e3}),
+    "dwell time": (1e-6, 0.02, "s", SECONDS),
+    "dead time": (0.0, 0.02, "s", SECONDS),
+    "repetition time": (1e-3, 60.0, "s", SECONDS),
+    "flip angle": (0.1, 180.0, "degrees", {}),
+    "carrier": (-1000.0, 1000.0, "ppm", {}),
+    "T2*": (1e-4, 1.0, "s", SECONDS),
+    "T1": (1e-3, 100.0, "s", SECONDS),
+    "nuclei per molecule": (0.0, 100.0, "", {}),
+}
+FIELD_T = (0.005, 30.0)
 DEAD_T2STAR = 3.0  # dead time in units of the longest T2* after which nothing is left to see: 5 %
 SAME = 0.9975  # correlation of two lines that no data can tell apart: one width, 5 % of it apart
-UNITS = {1e9: "ns", 1e6: "us", 1e3: "ms"}
+
+
+def plausible(what: str, value, remedy: str = "", of: str = "") -> float:
+    """A number within `LIMITS`; raises `InputError` for any other, with `remedy` ("--tr sets it") as the way out."""
+    low, high, unit, others = LIMITS[what]
+    number = float(value) if isinstance(value, int | float | np.number) and not isinstance(value, bool) else np.nan
+    if not low <= number <= high:
+        meant = [
+            f"{other} (that would be {number * size:.4g} {unit})"
+            for other, size in others.items()
+            if low < number * size <= high
+        ]
+        slip = f"; it was probably given in {meant[0]}" if meant else ""
+        raise InputError(
+            f"The {what}{of} is {value} {unit}".rstrip()
+            + f", outside {low:g} to {high:g} {unit}".rstrip()
+            + f"{slip}: give it in {unit or 'whole numbers'}"
+            + (f" ({remedy})." if remedy else ".")
+        )
+    return number
 
 
 def check_acquisition(a: Acquisition) -> None:
     """Raise `InputError` for numbers that no scanner has; the message names the likely slip."""
-    mhz, dwell = a.spectrometer_frequency_mhz, a.dwell_time_s
-    if not _within(mhz, FREQUENCY_MHZ):
-        slip = _first(mhz, {1e-6: "Hz", 1e-3: "kHz", 1e3: "GHz"}, FREQUENCY_MHZ)
-        raise InputError(f"The frequency is {mhz:g} MHz; {slip} between {FREQUENCY_MHZ[0]:g} and {FREQUENCY_MHZ[1]:g}.")
-    if a.nucleus in MHZ_PER_T and not _within(a.field_t, FIELD_T):
+    mhz = plausible("frequency", a.spectrometer_frequency_mhz)
+    if a.nucleus in MHZ_PER_T and not FIELD_T[0] <= a.field_t <= FIELD_T[1]:
         others = [n for n, ratio in MHZ_PER_T.items() if 0.2 <= mhz / ratio <= 25]
         slip = f" (perhaps it is that of {others[0]})" if others else ""
         raise InputError(
-            f"The frequency {mhz:g} MHz of {a.nucleus} belongs to a field of {a.field_t:.3g} T{slip}: check nucleus and "
-            "frequency."
+            f"The frequency {mhz:g} MHz of {a.nucleus} belongs to a field of {a.field_t:.3g} T{slip}: check both."
         )
-    if not _within(dwell, DWELL_S):
-        slip = _first(dwell, {1 / factor: unit for factor, unit in UNITS.items()} | {1e6: "Ms"}, DWELL_S)
-        if _within(1 / dwell, DWELL_S) and dwell > 100:
-            slip += f" (or it is the bandwidth in Hz, of {1 / dwell:.3g} s)"
-        raise InputError(f"The dwell time is {dwell:g} s; {slip} between {DWELL_S[0]:g} and {DWELL_S[1]:g}.")
-    if not 0 <= a.dead_time_s <= LATEST_S:
-        slip = _first(a.dead_time_s, {1 / f: unit for f, unit in UNITS.items()}, (0, 0.02))
-        raise InputError(f"The dead time is {a.dead_time_s:g} s; {slip} between 0 and {LATEST_S:g}.")
-    if a.repetition_time_s is not None and not _within(a.repetition_time_s, REPETITION_S):
-        slip = _first(a.repetition_time_s, {1e-3: "ms", 1e-6: "us"}, (0.01, 30))
-        limits = f"between {REPETITION_S[0]:g} and {REPETITION_S[1]:g}"
-        raise InputError(f"The repetition time is {a.repetition_time_s:g} s; {slip} {limits}.")
-    if a.flip_angle_deg is not None and not 0 < a.flip_angle_deg <= 180:
-        raise InputError(f"The flip angle is {a.flip_angle_deg:g}; give it in degrees, above 0 and up to 180.")
+    bandwidth = f"it may be the bandwidth in Hz, of {1 / a.dwell_time_s:.3g} s" if a.dwell_time_s > 100 else ""
+    plausible("dwell time", a.dwell_time_s, bandwidth)
+    plausible("dead time", a.dead_time_s)
+    if a.repetition_time_s is not None:
+        plausible("repetition time", a.repetition_time_s)
+    if a.flip_angle_deg is not None:
+        plausible("flip angle", a.flip_angle_deg)
 
 
 def check_model(model: SignalModel) -> None:
-    """Raise `InputError` for a model whose lines cannot be meant or told apart, or whose acquisition cannot be meant."""
+    """Raise `InputError` for a model or acquisition that cannot be meant, or lines that no data can tell apart."""
     check_acquisition(model.acquisition)
     if not model.resonances:
         raise InputError("The signal model has no resonance: name at least one line.")
     for r in model.resonances:
-        if not _within(r.t2star_s, T2STAR_S):
-            slip = _first(r.t2star_s, {1e-3: "ms", 1e-6: "us"}, (1e-3, 1.0))
-            raise InputError(f"T2* of {r.name} is {r.t2star_s:g} s; {slip} between {T2STAR_S[0]:g} and {T2STAR_S[1]:g}.")
-        if r.t1_s is not None and not _within(r.t1_s, T1_S):
-            slip = _first(r.t1_s, {1e-3: "ms"}, T1_S)
-            raise InputError(f"T1 of {r.name} is {r.t1_s:g} s; {slip} between {T1_S[0]:g} and {T1_S[1]:g}.")
-        if r.nuclei is not None and r.nuclei > 100:
-            raise InputError(f"{r.name} has {r.nuclei:g} nuclei per molecule; give those that make its line, at most 100.")
+        plausible("T2*", r.t2star_s, of=f" of {r.name}")
+        for what, value in {"T1": r.t1_s, "nuclei per molecule": r.nuclei}.items():
+            if value is not None:
+                plausible(what, value, of=f" of {r.name}")
     if not model.reference_concentration_mm > 0 or not np.isfinite(model.reference_concentration_mm):
-        raise InputError(f"The reference concentration is {model.reference_concentration_mm:g} mM; it must be positive.")
+        raise InputError(
+            f"The reference concentration is {model.reference_concentration_mm:g} mM; it must be positive."
+        )
     _check_places(model)
     late, longest = model.acquisition.dead_time_s, float(model.t2star_s.max())
     if late > DEAD_T2STAR * longest:
@@ -99,16 +112,6 @@ def _check_places(model: SignalModel) -> None:
                 )
         for field in ("shift_sd_hz", "width_sd_hz"):
             if getattr(r, field) > half / 4:
-                raise InputError(f"{field} of {r.name} is {getattr(r, field):g} Hz, as much as the bandwidth: check it.")
-
-
-def _within(value: float, limits: tuple[float, float]) -> bool:
-    return bool(limits[0] <= value <= limits[1])
-
-
-def _first(value: float, units: dict[float, str], limits: tuple[float, float]) -> str:
-    """Which unit a value was probably given in, and what to give instead: the beginning of a sentence."""
-    for factor, unit in units.items():
-        if value > 0 and _within(value * factor, limits):
-            return f"it was probably given in {unit} (then it is {value * factor:.4g}): give a number"
-    return "give a number"
+                raise InputError(
+                    f"{field} of {r.name} is {getattr(r, field):g} Hz, as much as the bandwidth: check it."
+                )

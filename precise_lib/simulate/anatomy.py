@@ -15,9 +15,8 @@ def templates() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndar
     try:
         from nilearn import datasets
     except ImportError as error:
-        raise InputError(
-            "The human phantom needs the anatomy that nilearn carries: pip install 'precise-lib[studies]'."
-        ) from error
+        needed = "The human phantom needs the anatomy that nilearn carries"
+        raise InputError(f"{needed}: pip install 'precise-lib[studies]'.") from error
     names = ("load_mni152_template", "load_mni152_gm_template", "load_mni152_wm_template", "load_mni152_brain_mask")
     images = [getattr(datasets, name)(resolution=2) for name in names]
     t1, gray, white, brain = (image.get_fdata() for image in images)

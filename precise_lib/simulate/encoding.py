@@ -94,10 +94,10 @@ class Encoding:
         ]
 
     def encode(self, fine: np.ndarray) -> np.ndarray:
-        """What a fine object (X, Y, Z, ...) looks like on the DMI grid (x, y, z, ...), complex.
+        """What a fine object (X, Y, Z, ...) looks like on the DMI grid (x, y, z, ...), complex; a uniform one keeps its
+        value.
 
-        The object's points are boxes that fill the field of view: at least two per DMI voxel along each axis, to make
-        it an object and not an image. A uniform object keeps its value.
+        The object's points are boxes that fill the field of view, at least two per DMI voxel along each axis.
         """
         to_k = []
         for n, order in zip(fine.shape[:3], self.orders, strict=True):
@@ -174,10 +174,8 @@ def grid_affine(matrix, field_of_view_mm) -> np.ndarray:
 def encode_fids(encoding: Encoding, model: SignalModel, amplitudes, b0_hz, broadening_hz) -> np.ndarray:
     """Noiseless FIDs of a fine object on the DMI grid, (x, y, z, t) complex64; dephasing comes out of the sum.
 
-    Parameters
-    ----------
-    amplitudes : (X, Y, Z, M), sensitivity included
-    b0_hz, broadening_hz : (X, Y, Z) shift, and width from what varies within an object point
+    `amplitudes` (X, Y, Z, M) hold the sensitivity; `b0_hz`, `broadening_hz` (X, Y, Z) are the shift, and the width from
+    what varies within an object point.
     """
     inside = (amplitudes != 0).any(-1)
     a = amplitudes[inside].astype(np.complex64)

@@ -11,11 +11,10 @@ import numpy as np
 import xarray as xr
 
 from precise_lib.errors import InputError
-from precise_lib.signal.model import SignalModel
 from precise_lib.signal.mrsi import to_maps
 from precise_lib.signal.presets import dmi_4t, dmi_7t
 from precise_lib.simulate.anatomy import average, dmi_grid, positions, templates
-from precise_lib.simulate.phantoms import METABOLITES, Phantom
+from precise_lib.simulate.phantoms import METABOLITES, Phantom, own_model
 
 TISSUES = ("gray", "white", "CSF", "rim", "core", "non-enhancing", "cavity")
 LESIONS = TISSUES[3:]
@@ -96,13 +95,8 @@ def tissue_fractions(voxel_mm: float = 10.0, lesions: bool = True) -> xr.DataArr
     """Share of each DMI voxel's volume that each tissue fills, (tissue, x, y, z); the sum is the share of brain."""
     shape, grid = dmi_grid(voxel_mm)
     fine, _, affine = anatomy(lesions)
-    return xr.DataArray(
-        average(fine, affine, shape, grid),
-        dims=("tissue", "x", "y", "z"),
-        coords={"tissue": list(TISSUES)},
-        name="fractions",
-        attrs={"voxel_mm": float(voxel_mm)},
-    )
+    shares, dims = average(fine, affine, shape, grid), ("tissue", "x", "y", "z")
+    return xr.DataArray(shares, {"tissue": list(TISSUES)}, dims, "fractions", {"voxel_mm": float(voxel_mm)})
 
 
 def _fields(affine, brain, shape, grid, model) -> np.ndarray:
@@ -121,38 +115,24 @@ def _fields(affine, brain, shape, grid, model) -> np.ndarray:
 
 
 def human(
-    field_t: int = 7,
-    voxel_mm: float | None = None,
-    lesions: bool = True,
-    non_enhancing_in_mri: bool = False,
-    inhomogeneous: bool = True,
-    model: SignalModel | None = None,
+    field_t=7, voxel_mm=None, lesions=True, non_enhancing_in_mri=False, inhomogeneous=True, model=None
 ) -> Phantom:
-    """Human brain on a DMI grid.
+    """Human brain on a DMI grid at `field_t` 7 or 4, which sets signal model and voxel size (10 and 15 mm where None).
 
     Concentrations are mM of brain tissue: the skull's share of a border voxel is missing signal (in `b1`), not missing
     metabolism. `compartments` are 1 + the index in `TISSUES` of the tissue that fills most of a voxel; `tumors` the
-    voxels at least half lesion, one mask for each of `LESIONS`.
+    voxels at least half lesion, one mask for each of `LESIONS`. Without `lesions` it is the healthy brain;
+    `non_enhancing_in_mri` paints the non-enhancing part as bright as the rim: an MRI that shows all of the tumor. If
+    not `inhomogeneous` there is neither the B0 of sinus and ear canals nor the sensitivity of a receive array. `model`
+    is any 2H signal model of water, Glc, Glx and Lac instead of that of the field.
 
-    Parameters
-    ----------
-    field_t : 7 or 4; sets the signal model and the voxel size
-    voxel_mm : nominal isotropic voxel; 10 mm at 7 T and 15 mm at 4 T where None
-    lesions : tumor and cavity; False is the healthy brain
-    non_enhancing_in_mri : paint the non-enhancing part as bright as the rim: an MRI that shows all of the tumor
-    inhomogeneous : B0 of sinus and ear canals, and the sensitivity of a receive array; False is a perfect magnet
-    model : any 2H signal model of water, Glc, Glx and Lac instead of that of the field
-
-    Raises
-    ------
-    InputError : another field, a voxel size out of range, other resonances, or nilearn is not installed
+    Raises `InputError` for another field, a voxel size out of range, other resonances, or where nilearn is not
+    installed.
     """
     if field_t not in FIELDS:
         raise InputError(f"There is no human phantom at {field_t} T; choose {' or '.join(map(str, FIELDS))}.")
     default_model, default_mm = FIELDS[field_t]
-    model = default_model() if model is None else model
-    if tuple(model.names) != METABOLITES:
-        raise InputError(f"The human phantom holds {', '.join(METABOLITES)}, not {', '.join(model.names)}.")
+    model = own_model(default_model() if model is None else model, "human phantom")
     shape, grid = dmi_grid(default_mm if voxel_mm is None else voxel_mm)
     fine, mri, affine = anatomy(lesions, non_enhancing_in_mri)
     fractions = average(fine, affine, shape, grid)

@@ -2,7 +2,6 @@
 
 The sites lie in the middle ring and set MRI against metabolism. For an MRI reader A, seen by neither, is a true
 negative; B, in the DMI alone, a false negative; C, in both, a true positive; and D, in the MRI alone, a false positive.
-
 The paper prints no concentrations beyond water (10 mM everywhere, about ten times lactate) and no MRI levels; those
 below are ours: a tumor has half the Glx and three times the Lac of its ring.
 """
@@ -21,7 +20,6 @@ from precise_lib.signal.mrsi import MRSI, to_maps
 from precise_lib.signal.noise import add_noise, snr_to_sigma
 from precise_lib.signal.presets import dmi_11t7
 from precise_lib.simulate.encoding import grid_affine
-from precise_lib.simulate.fields import gradient_broadening
 
 METABOLITES = ("water", "Glc", "Glx", "Lac")
 # mM per compartment: 0 outside, 1 to 3 the rings from outside in
@@ -39,16 +37,12 @@ IN_MRI, IN_DMI = ("C", "D"), ("B", "C")
 class Phantom:
     """Truth and anatomy.
 
-    Attributes
-    ----------
-    concentrations : (metabolite, x, y, z), mM, NaN outside the object
-    compartments : (x, y, z) int, 0 outside, 1 to 3 the rings
-    tumors : site -> (x, y, z) bool
-    mri, mri_affine : (X, Y, Z) gray levels in [0, 1] and their affine (mm); `affine` is that of the DMI grid
-    b0_hz, b1 : (x, y, z) frequency shift and factor on the signal that `measure` applies unless given others
-    clean : (x, y, z, t) noiseless FIDs of a phantom encoded with these fields (`simulate.encoding`)
-    noise : (generator, n_samples) -> (x, y, z, t) noise of SD 1 per real channel that neighbors share; None: white
-    blurred : like `concentrations`, after the point spread function alone
+    `concentrations` (metabolite, x, y, z) are in mM, NaN outside the object, `blurred` the same after the point spread
+    function alone; `compartments` (x, y, z) int, 0 outside, 1 to 3 the rings; `tumors` masks (x, y, z) by site. `mri`
+    (X, Y, Z) has gray levels in [0, 1] and its own affine (mm); `affine` is that of the DMI grid. `measure` applies a
+    frequency shift `b0_hz` and a factor `b1` on the signal (x, y, z) unless given others. A phantom encoded with these
+    fields (`simulate.encoding`) has noiseless FIDs `clean` (x, y, z, t), and `noise` makes of (generator, n_samples)
+    noise of SD 1 per real channel (x, y, z, t) that neighbors share; None: white.
     """
 
     concentrations: xr.DataArray
@@ -103,26 +97,20 @@ class Phantom:
     def measure(self, snr, seed=None, b0_hz=None, b1=None, phase_rad=0.0, broadening_hz=None) -> MRSI:
         """One noisy measurement.
 
-        Parameters
-        ----------
-        snr : of water as the paper defines it, undistorted and at a sensitivity of one; inf for no noise
-        seed : int or `numpy.random.Generator`
-        b0_hz : (x, y, z) frequency shift; its gradient also broadens the lines unless `broadening_hz` is given
-        b1 : (x, y, z) factor on the signal
-
-        Raises
-        ------
-        InputError : an SNR that is not positive, or other fields than those the phantom was encoded with
+        `snr` is of water as the paper defines it, undistorted and at a sensitivity of one, inf for no noise; `seed` an
+        int or `numpy.random.Generator`; `b0_hz` a frequency shift (x, y, z) whose gradient also broadens the lines
+        unless `broadening_hz` is given; `b1` a factor on the signal (x, y, z). Raises `InputError` for an SNR that is
+        not positive, or other fields than those the phantom was encoded with.
         """
         if not snr > 0:
             raise InputError(f"SNR is {snr}; it must be positive (inf for no noise).")
         fids = self.noiseless(b0_hz, b1, phase_rad, broadening_hz)
         sigma, rng = snr_to_sigma(self.model, snr), np.random.default_rng(seed)
         if self.noise is None:
-            noisy = add_noise(fids, sigma, rng)
-        else:
-            noisy = fids if sigma == 0 else fids + np.float32(sigma) * self.noise(rng, fids.shape[-1])
-        return MRSI(noisy, self.model, self.affine, self.mask, self.mri, self.mri_affine)
+            fids = add_noise(fids, sigma, rng)
+        elif sigma > 0:
+            fids = fids + np.float32(sigma) * self.noise(rng, fids.shape[-1])
+        return MRSI(fids, self.model, self.affine, self.mask, self.mri, self.mri_affine)
 
     def noiseless(self, b0_hz=None, b1=None, phase_rad=0.0, broadening_hz=None) -> np.ndarray:
         """FIDs (x, y, z, t) without noise; arguments as of `measure`."""
@@ -156,28 +144,21 @@ def _tumor_masks(matrix: int, size: int, dmi_matrix: int) -> dict[str, np.ndarra
     return masks
 
 
-def rings(
-    tumor_size: int = 2,
-    matrix: int = 32,
-    mri_matrix: int = 160,
-    field_of_view_mm: float = 160.0,
-    model: SignalModel | None = None,
-) -> Phantom:
-    """The phantom of Fig. 3.
-
-    Parameters
-    ----------
-    tumor_size : side of each tumor in DMI voxels, 1 to 6 for the default matrix
-    matrix, mri_matrix : in-plane matrix of DMI and MRI; the second a multiple of the first
-    model : of water, Glc, Glx and Lac; `dmi_11t7` by default
-
-    Raises
-    ------
-    InputError : sizes that do not fit, or other resonances
-    """
-    model = dmi_11t7() if model is None else model
+def own_model(model: SignalModel, what: str) -> SignalModel:
+    """The model, where it is of the metabolites of the phantoms; else `InputError`."""
     if tuple(model.names) != METABOLITES:
-        raise InputError(f"The ring phantom holds {', '.join(METABOLITES)}, not {', '.join(model.names)}.")
+        raise InputError(f"The {what} holds {', '.join(METABOLITES)}, not {', '.join(model.names)}.")
+    return model
+
+
+def rings(tumor_size=2, matrix=32, mri_matrix=160, field_of_view_mm=160.0, model=None) -> Phantom:
+    """The phantom of Fig. 3, of water, Glc, Glx and Lac.
+
+    `tumor_size` is the side of each tumor in DMI voxels, 1 to 6 for the default matrix; the in-plane matrix of the MRI
+    is a multiple of that of the DMI; the model is `dmi_11t7` by default. Raises `InputError` for sizes that do not fit,
+    or other resonances.
+    """
+    model = own_model(dmi_11t7() if model is None else model, "ring phantom")
     if mri_matrix % matrix:
         raise InputError(f"The MRI matrix ({mri_matrix}) must be a multiple of the DMI matrix ({matrix}).")
     if not 1 <= tumor_size <= 6 * matrix / 32:
@@ -202,3 +183,27 @@ def rings(
         grid_affine((matrix, matrix, 1), field),
         model,
     )
+
+
+def b0_map(shape=(32, 32, 1), peak_hz: float = 15.0, center=(0.72, 0.66), width: float = 0.22) -> np.ndarray:
+    """A smooth in-plane B0 map (x, y, z), about -5 to `peak_hz` Hz as in shimmed brains at 2H frequencies.
+
+    A gentle slope, and one strong distortion whose `center` and `width` are fractions of the grid.
+    """
+    axes = [(np.arange(n) + 0.5) / n for n in shape[:2]]
+    x, y = np.meshgrid(*axes, indexing="ij")
+    bump = np.exp(-((x - center[0]) ** 2 + (y - center[1]) ** 2) / (2 * width**2))
+    plane = peak_hz * bump + 0.3 * peak_hz * (0.5 - x)
+    return np.repeat(plane[..., None], shape[2], axis=2)
+
+
+def gradient_broadening(b0_hz: np.ndarray) -> np.ndarray:
+    """Extra linewidth (Hz) from the spread of B0 over a voxel: the norm of its differences along x, y, z."""
+    gradients = [np.gradient(b0_hz, axis=i) for i in range(b0_hz.ndim) if b0_hz.shape[i] > 1]
+    return np.sqrt(sum(g**2 for g in gradients)) if gradients else np.zeros_like(b0_hz)
+
+
+def b1_map(shape=(32, 32, 1), depth: float = 0.9) -> np.ndarray:
+    """Sensitivity (x, y, z), 1 at the surface y = 0, falling exponentially with `depth` in units of the grid."""
+    y = (np.arange(shape[1]) + 0.5) / shape[1]
+    return np.broadcast_to(np.exp(-y / depth)[None, :, None], shape).copy()

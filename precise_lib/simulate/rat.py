@@ -9,7 +9,7 @@ concentrations, gray levels, B0, sensitivity. Left out: T1 saturation, a factor 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import namedtuple
 from functools import lru_cache
 
 import numpy as np
@@ -19,8 +19,7 @@ from precise_lib.signal.model import SignalModel
 from precise_lib.signal.mrsi import to_maps
 from precise_lib.signal.presets import dmi_rat
 from precise_lib.simulate.encoding import EncodedNoise, Encoding, encode_fids, grid_affine
-from precise_lib.simulate.fields import gradient_broadening
-from precise_lib.simulate.phantoms import METABOLITES, Phantom
+from precise_lib.simulate.phantoms import METABOLITES, Phantom, gradient_broadening, own_model
 
 MRI_MATRIX = 110
 FINE_MM = 0.5  # size of the object points, at least twice as fine as any DMI of the paper
@@ -45,15 +44,8 @@ def snr_of(voxel_ul: float, averages: float) -> float:
     return ANCHOR_SNR * (voxel_ul / ANCHOR_UL) * float(np.sqrt(averages / ANCHOR_AVERAGES))
 
 
-@dataclass(frozen=True)
-class Tissue:
-    """Name, concentrations (mM; water, Glc, Glx, Lac) and gray level of the MRI."""
-
-    name: str
-    mm: tuple[float, float, float, float]
-    gray: float
-
-
+# name, concentrations (mM; water, Glc, Glx, Lac) and gray level of the MRI
+Tissue = namedtuple("Tissue", "name mm gray")
 # the number of a tissue is its place here; 0 is air, skull and whatever lies beyond the scalp
 TISSUES = (
     Tissue("outside", (0, 0, 0, 0), 0.0),
@@ -194,36 +186,19 @@ def _object(matrix, field_of_view_mm, model: SignalModel) -> dict:
     }
 
 
-def rat(
-    matrix=(22, 11, 22),
-    tumor_in_mri: bool = True,
-    model: SignalModel | None = None,
-    field_of_view_mm=(22.0, 22.0, 22.0),
-) -> Phantom:
+def rat(matrix=(22, 11, 22), tumor_in_mri=True, model=None, field_of_view_mm=(22.0, 22.0, 22.0)) -> Phantom:
     """The rat of Fig. 9; ``rat((11, 11, 11), field_of_view_mm=(27.5,) * 3)`` is that of Fig. 10.
 
     Its mask holds the voxels that are at least half brain, `compartments` 1 to 7 the tissues in the order of `TISSUES`
-    from the deep brain on, `tumors` the one tumor; no estimator of single voxels can come closer than `blurred`.
-
-    Parameters
-    ----------
-    matrix, field_of_view_mm : of the DMI, along x, y, z; the MRI has 110^3 over the same field of view
-    tumor_in_mri : False erases the tumor from the MRI, not from the animal
-    model : of water, Glc, Glx and Lac; `dmi_rat` by default
-
-    Raises
-    ------
-    InputError : another set of metabolites, or sizes that make no sense
+    from the deep brain on, `tumors` the one tumor; no estimator of single voxels can come closer than `blurred`. Matrix
+    and field of view are of the DMI, along x, y, z; the MRI has 110^3 over the same field of view, without the tumor
+    (of the animal) unless `tumor_in_mri`. The model is of water, Glc, Glx and Lac, `dmi_rat` by default. Raises
+    `InputError` for another set of metabolites, or sizes that make no sense.
     """
-    model = dmi_rat() if model is None else model
-    if tuple(model.names) != METABOLITES:
-        raise InputError(f"The rat holds {', '.join(METABOLITES)}, not {', '.join(model.names)}.")
+    model = own_model(dmi_rat() if model is None else model, "rat")
     matrix, field_of_view_mm = tuple(int(n) for n in matrix), tuple(float(f) for f in field_of_view_mm)
     Encoding(matrix, field_of_view_mm)  # raises for sizes that make no sense
     points = _points([MRI_MATRIX] * 3, field_of_view_mm)
     mri = np.array([t.gray for t in TISSUES])[tissues(points, tumor_in_mri)]
-    return Phantom(
-        mri=mri,
-        mri_affine=grid_affine([MRI_MATRIX] * 3, field_of_view_mm),
-        **_object(matrix, field_of_view_mm, model),
-    )
+    affine = grid_affine([MRI_MATRIX] * 3, field_of_view_mm)
+    return Phantom(mri=mri, mri_affine=affine, **_object(matrix, field_of_view_mm, model))

@@ -17,8 +17,7 @@ from precise_lib.evaluate import closed_form
 from precise_lib.evaluate.montecarlo import RunningMoments
 from precise_lib.evaluate.regression import kept
 from precise_lib.signal.noise import add_noise, snr_to_sigma
-from precise_lib.simulate.fields import gradient_broadening
-from precise_lib.simulate.phantoms import Phantom
+from precise_lib.simulate.phantoms import Phantom, gradient_broadening
 
 
 class Contrast:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from precise_lib.errors import InputError, reason
+from precise_lib.evaluate.claims import counted
 from precise_lib.evaluate.records import PAPERS, SYMBOLS, Record, load_claims
 from precise_lib.io.atomic import write_bytes
 from precise_lib.io.shipped import data_path
@@ -44,12 +45,13 @@ def table(records: list[Record], width: int = 100) -> str:
             paper_says = "" if claim.paper_value is None else f" [paper: {claim.paper_text}]"
             lines += textwrap.wrap(f"{head} - {claim.statement}{paper_says}", width, subsequent_indent=" " * 6)
             for r in of[claim.id]:
-                text = f"{r.part or 'measured'}: {r.text}, {r.verdict} ({claim.tolerance_of(r.part)})"
+                text = (
+                    f"{r.part or 'measured'}: {r.text}, {r.verdict} {r.side}".strip()
+                    + f" ({claim.tolerance_of(r.part)})"
+                )
                 lines += textwrap.wrap(text, width, initial_indent=" " * 6, subsequent_indent=" " * 8)
-    counts = [claim.verdict(of[claim.id]) for claim in claims.values()]
-    said = ", ".join(f"{counts.count(v)} {v}" for v in SYMBOLS if counts.count(v))
     latest = max((r.time for r in records), default="never")
-    return "\n".join([f"Of {len(claims)} claims: {said}.", f"Last measured: {latest}.", *lines])
+    return "\n".join([*textwrap.wrap(counted(claims, of), width), f"Last measured: {latest}.", *lines])
 
 
 def half_width(record: Record) -> float:

@@ -225,7 +225,7 @@ DATA = {
     "no nucleus": (no_nucleus, "nameless.nii.gz"),
     "frequency zero": (zero_frequency, "still.nii.gz"),
     "dwell time zero": (zero_dwell, "fast.nii.gz"),
-    "single coils": (coils, "coils.nii.gz"),
+    "coils without noise": (coils, "coils.nii.gz"),
     "complex stored as real": (real, "real.nii.gz"),
     "one time point": (one_point, "short.nii.gz"),
     "no finite voxel": (filled_with(np.nan), "filled.nii.gz"),
@@ -242,6 +242,8 @@ def test_data(refused, files, tmp_path, case):
     dmi = make(tmp_path, files)
     for estimator in ("fit", "sve"):
         assert named in refused("quantify", dmi, "--out", tmp_path / "out", "--estimator", estimator)
+    if case == "coils without noise":
+        return  # a training does not look at the FIDs
     if case not in ("no finite voxel", "zero throughout"):
         assert named in refused("train", "--like", dmi, "--t2star", 0.02)
     else:
@@ -462,7 +464,7 @@ def test_no_network_fits(refused, tmp_path):
     """The sentence is the command that helps, with the name of the file."""
     model = SignalModel(Acquisition(333, 1e-3, 30.0), MODEL.resonances)
     dmi = write_dmi(tmp_path / "rare.nii.gz", model)
-    sentence = refused("quantify", dmi, "--out", tmp_path / "out")
+    sentence = refused("quantify", dmi, "--out", tmp_path / "out", "--estimator", "sve")
     assert f"'precise train --like {dmi}'" in sentence
     (tmp_path / "model.yaml").write_text(json.dumps(model.to_dict()))
     sentence = refused("quantify", dmi, "--out", tmp_path / "out", "--model", tmp_path / "model.yaml")

@@ -19,6 +19,7 @@ from tests.helpers import AMPLITUDES, mean_bound, sd_bounds
 
 PLAIN = dmi_11t7()
 DOUBLET = ((3.71, 0.5, 0, 0), (3.88, 0.5, 0, 0))
+AMOUNT = {"lipid": 0.2, "hump": 0.4}
 LIPID, HUMP = Resonance("lipid", 1.3, 0.008, "baseline"), Resonance("hump", 2.5, 0.002, "baseline")
 
 
@@ -103,12 +104,10 @@ def test_the_moments_of_the_fit_are_the_fisher_matrix_and_gradient():
 class TestRightModel:
     """With the model that made the data a fit has no bias, and the SD of its bound."""
 
-    AMOUNT = {"lipid": 0.2, "hump": 0.4}
-
     def truth(self, model, n, seed):
         """Amplitudes (M,) and parameters drawn from what the model knows of them."""
         rng = np.random.default_rng(seed)
-        a = np.array([*AMPLITUDES, *(self.AMOUNT[name] for name in model.names[4:])])
+        a = np.array([*AMPLITUDES, *(AMOUNT[name] for name in model.names[4:])])
         nuisance = {name: rng.normal(0, sd, n) for name, (_, _, sd) in model.own.items()}
         nuisance |= {"gaussian_hz": np.full(n, 10.0)} if "gaussian_hz" in model.common else {}
         return a, nuisance | {"shift_hz": rng.uniform(-15, 15, n), "phase_rad": rng.uniform(-3, 3, n)}

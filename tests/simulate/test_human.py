@@ -15,7 +15,7 @@ from precise_lib.signal.model import Resonance
 from precise_lib.signal.presets import dmi_3t
 from precise_lib.simulate import human as h
 from precise_lib.simulate.anatomy import templates
-from precise_lib.simulate.fields import gradient_broadening
+from precise_lib.simulate.phantoms import gradient_broadening
 
 GRIDS = (10.0, 15.0)
 

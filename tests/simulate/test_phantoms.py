@@ -7,8 +7,7 @@ from precise_lib.errors import InputError
 from precise_lib.signal.model import spectrum
 from precise_lib.signal.noise import peak_height
 from precise_lib.signal.presets import dmi_3t
-from precise_lib.simulate.fields import b0_map, b1_map
-from precise_lib.simulate.phantoms import SITES, rings
+from precise_lib.simulate.phantoms import SITES, b0_map, b1_map, rings
 from tests.helpers import sd_bounds
 
 

@@ -9,8 +9,7 @@ import xarray as xr
 from precise_lib.errors import InputError
 from precise_lib.estimate.fit import Fit
 from precise_lib.estimate.prior import ExactSolver, edge_weights
-from precise_lib.simulate.fields import b0_map, b1_map
-from precise_lib.simulate.phantoms import TUMOR_MM, rings
+from precise_lib.simulate.phantoms import TUMOR_MM, b0_map, b1_map, rings
 from precise_lib.studies import regions
 from precise_lib.studies.regularization import gray_levels
 
