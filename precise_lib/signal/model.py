@@ -135,6 +135,10 @@ class Resonance:
             raise InputError(f"T2* of {self.name} is {self.t2star_s} s; it must be a positive number.")
         if self.role not in ROLES:
             raise InputError(f"The role of {self.name} is '{self.role}'; it must be one of {', '.join(ROLES)}.")
+        if not isinstance(self.lines, list | tuple) or not all(isinstance(line, list | tuple) for line in self.lines):
+            raise InputError(
+                f"The lines of {self.name} are {self.lines!r}; they must be a list of lists of four numbers."
+            )
         object.__setattr__(self, "lines", tuple(tuple(line) for line in self.lines))
         if any(len(line) != 4 or not np.isfinite(line).all() for line in self.lines):
             raise InputError(f"A line of {self.name} is not four numbers (ppm, real, imaginary, Gaussian width).")

@@ -408,7 +408,7 @@ def test_training_settings(refused, tmp_path, case):
         ("resonances: [{name: [1], ppm: 4.7, t2star_s: 0.02}]", "cannot be used"),
         ("resonances: [{name: water, ppm: 4.7, t2star_s: 0.02}, {name: water, ppm: 4.6, t2star_s: 0.02}]", "differ"),
         ("resonances: [{name: water, ppm: 4.7, t2star_s: 0}]", "T2*"),
-        ("resonances: [{name: water, ppm: 4.7, t2star_s: 0.02}]\nreference_concentration_mm: -1", "out of range"),
+        ("resonances: [{name: water, ppm: 4.7, t2star_s: 0.02}]\nreference_concentration_mm: -1", "must be positive"),
     ],
 )
 def test_signal_models(refused, files, tmp_path, content, named):
