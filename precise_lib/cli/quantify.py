@@ -51,6 +51,15 @@ def quantify(
     ] = None,
     tr: Annotated[str | None, typer.Option(help="Repetition time, s; default as the header says.")] = None,
     flip_angle: Annotated[str | None, typer.Option(help="Flip angle, degrees; default as the header says.")] = None,
+    reference_frame: Annotated[
+        int | None, typer.Option(help="Refer to the water of this frame (0 is the first), not to that of each frame.")
+    ] = None,
+    water: Annotated[
+        Path | None, typer.Option(help="Refer to this water: NIfTI-MRS on the same grid, or a map of its mM as NIfTI.")
+    ] = None,
+    b1: Annotated[Path | None, typer.Option(help="Map of the actual over the nominal flip angle, as NIfTI.")] = None,
+    t1: Annotated[str | None, typer.Option(help="T1 in s by name, with SD: 'water=0.32,Glc=0.064+-0.01'.")] = None,
+    deuterons: Annotated[str | None, typer.Option(help="Nuclei per molecule by name: 'Glc=2'; default 1.")] = None,
 ):
     """Concentration maps in mM by the water reference, with their SD and the bias that the prior brings."""
     from precise_lib import NOTICE
@@ -58,6 +67,7 @@ def quantify(
 
     _allow(estimator)
     scan = {"dead_time_s": dead_time, "repetition_time_s": tr, "flip_angle_deg": flip_angle}
+    scan |= {"reference_frame": reference_frame, "water": water, "b1": b1, "t1": t1, "deuterons": deuterons}
     summary = run(dmi, out, mri, mask, estimator, lam, model, errors, repeats, seed, omega_max, **scan)
     for warning in summary["warnings"]:
         typer.echo(f"Note: {warning}", err=True)

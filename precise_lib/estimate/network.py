@@ -23,15 +23,11 @@ NUISANCE = 3e-3  # of the largest baseline or lipid: smaller components may pass
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """Layer sizes.
+    """Layer sizes behind a `front` "cnn", "fid" or "matched".
 
-    Parameters
-    ----------
-    front : "cnn", "fid" or "matched"
-    channels : kernels of each convolution, of size 3, each followed by PReLU and max pooling by 2 ("cnn", "fid")
-    bank : trained filters as long as the input ("matched")
-    hidden : width between the two FC layers
-    rank, aligned_rank : dimension of the signal subspace before and after alignment ("matched")
+    `channels` are the kernels of each convolution, of size 3, each followed by PReLU and max pooling by 2 ("cnn",
+    "fid"); `bank` counts trained filters as long as the input, `rank` and `aligned_rank` are the dimension of the
+    signal subspace before and after alignment ("matched"); `hidden` is the width between the two FC layers.
     """
 
     front: str = "matched"
@@ -100,24 +96,19 @@ class MaxPool2(nn.Module):
 class MatchedFront(nn.Module):
     """Projection, alignment and whitening; all buffers, nothing to train.
 
-    1. `project`: on the signal subspace of the training family, by default 40 complex numbers for 512;
-    2. `align`: the shift of the best matched-filter output is removed, and the FID projected on the subspace of
-       *aligned* FIDs: 16 complex numbers, with white noise still, hold all but 0.1 % of the precision;
-    3. phase and scale of water are taken out, so the estimate is exactly equivariant to both;
-    4. whitening with the covariance of the training data conditions the optimization.
+    - `project`: on the signal subspace of the training family, by default 40 complex numbers for 512;
+    - `align`: the shift of the best matched-filter output is removed, and the FID projected on the subspace of
+      *aligned* FIDs: 16 complex numbers, with white noise still, hold all but 0.1 % of the precision;
+    - phase and scale of water are taken out, so the estimate is exactly equivariant to both;
+    - whitening with the covariance of the training data conditions the optimization.
 
-    Baseline and lipids may be the largest of the FID: the filters of steps 2 and 3 are then orthogonal to their family.
-    Where resonances have several lines and overlap, the filters are made orthonormal: no line counts twice.
+    Baseline and lipids may be the largest of the FID: the filters of `align` and of the phase are then orthogonal to
+    their family. Where resonances have several lines and overlap, the filters are made orthonormal: no line counts
+    twice.
 
-    Parameters
-    ----------
-    shift_range_hz : bounds the search
-    families : FIDs of single lines over the training range, (n, t) each, with all shifts and aligned
-        (`signal_families`); None where the buffers will be loaded from a file
-
-    Raises
-    ------
-    ValueError : tables beyond `LARGEST_FRONT`
+    `shift_range_hz` bounds the search; `families` are FIDs (n, t) of single lines over the training range, with all
+    shifts and aligned (`signal_families`), None where the buffers will be loaded from a file. Raises `ValueError` for
+    tables beyond `LARGEST_FRONT`.
     """
 
     def __init__(self, model: SignalModel, config: NetworkConfig, shift_range_hz, families=None):

@@ -139,14 +139,12 @@ class Smoother:
 def leverage_and_variance(
     solver: LinearMap, values, lattice: Lattice | None = None, seed: int = 0, correlate: Callable | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The diagonal ``H_vv`` (V,) and ``sum_u H_vu^2 x_uk`` (V, K) for values x (V, K).
+    """The diagonal ``H_vv`` (V,) and ``sum_u H_vu^2 x_uk`` (V, K) for values x (V, K), such as variances of independent
+    voxels.
 
-    The values are, for example, variances of independent voxels. `lattice`: to probe, or None for every row. With a
-    correlation R of the voxels, `correlate` (V, J) -> (V, J), symmetric, these are ``(H R)_vv`` and
-    ``sum_uu' H_vu R_uu' H_vu' (x_u + x_u') / 2``.
+    `lattice`: to probe, or None for every row. With a correlation R of the voxels, `correlate` (V, J) -> (V, J),
+    symmetric, these are ``(H R)_vv`` and ``sum_uu' H_vu R_uu' H_vu' (x_u + x_u') / 2``.
 
-    Example
-    -------
     >>> from precise_lib.estimate.prior import ExactSolver, edge_weights
     >>> solver = ExactSolver(edge_weights(np.zeros((2, 1, 1)), omega_max=1.0), lam=0.5)
     >>> [x.round(6).tolist() for x in leverage_and_variance(solver, np.ones((2, 1)))]

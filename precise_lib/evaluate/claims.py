@@ -20,31 +20,19 @@ from precise_lib.io.atomic import write_text
 from precise_lib.io.text import read_json
 
 
-def record(
-    id,
-    value=None,
-    spread=None,
-    unit=None,
-    parameters=None,
-    figure=None,
-    note=None,
-    holds=None,
-    notebook=None,
-    *,
-    part=None,
-    spread_meaning=None,
-    differs=None,
-) -> Record:
+def record(id, value=None, spread=None, unit=None, parameters=None, holds=None, notebook=None, **about) -> Record:
     """Record one measured value under a claim and return what the notebook shows of it.
 
     It is kept as ``<notebook>__<id>.json`` (with the part, where there is one) in the folder that ``PRECISE_RECORDS``
     names, by default ``_build/records``, in place of an earlier one of the same notebook, claim and part. `value` is
     the number that the tolerance bounds, with its `unit`; a short text or nothing for a claim judged in words, for
-    which `holds` is True or False (False also fails a claim with bounds). `part` says which of the claim's values it is
-    (``"SVE, SNR 12"``), `spread` a half-width or (low, high) and `spread_meaning` of what (``"95 % CI"``), `parameters`
-    what the value depends on, as a dict, `figure` the label of the figure that shows it, `note` a remark for the
-    scoreboard, `differs` why it was measured on other terms than the paper's: outside its tolerance its verdict is
-    "differs". `notebook` is a stem, the environment variable ``PRECISE_NOTEBOOK`` unless given.
+    which `holds` is True or False (False also fails a claim with bounds). `spread` is a half-width or (low, high),
+    `parameters` is what the value depends on, as a dict; `notebook` a stem, the environment variable
+    ``PRECISE_NOTEBOOK`` unless given.
+
+    `about`: `part`, which of the claim's values it is (``"SVE, SNR 12"``), `spread_meaning`, of what the spread is
+    (``"95 % CI"``), `figure`, the label of the one that shows it, `note`, a remark for the scoreboard, and `differs`,
+    why it was measured on other terms than the paper's: outside its tolerance its verdict is "differs".
 
     Raises `InputError` for an unknown claim or part, and for a value that is no finite number where bounds ask for one.
     """
@@ -54,17 +42,13 @@ def record(
         id=id,
         notebook=notebook or os.environ.get("PRECISE_NOTEBOOK") or "interactive",
         value=value.item() if hasattr(value, "item") else value,
-        part=part,
         spread=spread,
-        spread_meaning=spread_meaning,
         unit=unit if unit is not None else load_claims()[id].unit if id in load_claims() else None,
         parameters=dict(parameters or {}),
-        figure=figure,
-        note=note,
         holds=None if holds is None else bool(holds),
-        differs=differs,
         scale=os.environ.get("PRECISE_SCALE"),
         time=datetime.now(UTC).isoformat(timespec="seconds"),
+        **about,
     )
     folder = Path(os.environ.get("PRECISE_RECORDS") or Path("_build", "records"))
     write_text(folder / result.filename, _json(asdict(result)))

@@ -6,30 +6,17 @@ They say that an estimator is one, not that it is a good one. ``precise conforma
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from precise_lib import estimate
 from precise_lib.evaluate import checks
 from precise_lib.evaluate.checks import Subject, Violation
 
-CHECKS: dict[str, Callable[[Subject], str | None]] = {
-    f.__name__.replace("_", "-"): f
-    for f in (
-        checks.common_form,
-        checks.input_untouched,
-        checks.deterministic,
-        checks.unusable_voxels,
-        checks.no_usable_voxel,
-        checks.scale,
-        checks.phase,
-        checks.without_mri,
-        checks.declared_neighbors,
-        checks.unbiased_away_from_edges,
-        checks.homogeneous_object,
-        checks.precision,
-    )
-}
+_FORM = (checks.common_form, checks.input_untouched, checks.deterministic)
+_VOXELS = (checks.unusable_voxels, checks.no_usable_voxel)
+_INVARIANCE = (checks.scale, checks.phase, checks.without_mri, checks.declared_neighbors)
+_QUALITY = (checks.unbiased_away_from_edges, checks.homogeneous_object, checks.precision)
+CHECKS = {f.__name__.replace("_", "-"): f for f in _FORM + _VOXELS + _INVARIANCE + _QUALITY}
 
 
 @dataclass(frozen=True)

@@ -69,8 +69,6 @@ def efficiency(
         "bias": differences.mean,
         "bias_se": differences.sd / np.sqrt(n_repeats),
     }
-    return xr.Dataset(
-        {name: (("voxel", "metabolite"), value) for name, value in values.items()},
-        coords={"metabolite": model.names},
-        attrs={"n_repeats": n_repeats, "seed": seed, "signal_model": model.hash, "package_version": __version__},
-    )
+    attrs = {"n_repeats": n_repeats, "seed": seed, "signal_model": model.hash, "package_version": __version__}
+    arrays = {name: (("voxel", "metabolite"), value) for name, value in values.items()}
+    return xr.Dataset(arrays, {"metabolite": model.names}, attrs)

@@ -34,11 +34,14 @@ class RunningMoments:
         return np.sqrt(self.m2 / max(self.count - 1, 1))
 
 
-def _dataset(mean, sd, truth, coords: dict, dims, n_repeats: int, **attrs) -> xr.Dataset:
+def _dataset(moments, truth, coords: dict, dims, **attrs) -> xr.Dataset:
     """Mean, SD, truth and bias (estimator, ...) under the names `dims` of their axes."""
-    dataset = xr.Dataset({"mean": (dims, mean), "sd": (dims, sd), "truth": (dims[1:], truth)}, coords)
+    mean, sd = (np.stack([getattr(m, key) for m in moments]) for key in ("mean", "sd"))
+    dims = ("estimator", *dims)
+    shape = (len(coords["estimator"]), *np.shape(truth))
+    variables = {"mean": (dims, mean.reshape(shape)), "sd": (dims, sd.reshape(shape)), "truth": (dims[1:], truth)}
+    dataset = xr.Dataset(variables, coords, attrs | {"package_version": __version__})
     dataset["bias"] = dataset["mean"] - dataset["truth"]
-    dataset.attrs = {"n_repeats": n_repeats, "package_version": __version__, **attrs}
     return dataset
 
 
@@ -74,19 +77,14 @@ def amplitude_study(
             for name, method in methods.items():
                 estimate = method(noisy, model)
                 results[name][level].add(estimate / estimate[:, [water]] if ratio else estimate)
-    dataset = _dataset(
-        np.array([[m.mean for m in levels] for levels in results.values()]),
-        np.array([[m.sd for m in levels] for levels in results.values()]),
+    moments, truth = (
+        [m for levels in results.values() for m in levels],
         np.broadcast_to(truth, (len(sigmas), len(truth))),
-        {"estimator": list(methods), "snr": np.asarray(snrs, float), "metabolite": model.names},
-        ("estimator", "snr", "metabolite"),
-        n_repeats,
-        seed=seed,
-        signal_model=model.hash,
-        quantity="amplitude / water" if ratio else "amplitude",
     )
-    dataset["sigma"] = ("snr", sigmas)
-    return dataset
+    coords = {"estimator": list(methods), "snr": np.asarray(snrs, float), "metabolite": model.names}
+    about = {"signal_model": model.hash, "quantity": "amplitude / water" if ratio else "amplitude"}
+    dataset = _dataset(moments, truth, coords, ("snr", "metabolite"), n_repeats=n_repeats, seed=seed, **about)
+    return dataset.assign(sigma=("snr", sigmas))
 
 
 def phantom_study(
@@ -112,18 +110,9 @@ def phantom_study(
             data = data.replace(mask=mask & data.mask)
         for name, estimator in estimators.items():
             moments[name].add(estimator(data).values[None])
-    return _dataset(
-        np.stack([m.mean for m in moments.values()]),
-        np.stack([m.sd for m in moments.values()]),
-        phantom.concentrations.values,
-        {"estimator": list(moments), "metabolite": phantom.model.names},
-        ("estimator", "metabolite", "x", "y", "z"),
-        n_repeats,
-        snr=snr,
-        seed=seed,
-        signal_model=phantom.model.hash,
-        units="mM",
-    )
+    coords = {"estimator": list(moments), "metabolite": phantom.model.names}
+    about = {"n_repeats": n_repeats, "snr": snr, "seed": seed, "signal_model": phantom.model.hash, "units": "mM"}
+    return _dataset(moments.values(), phantom.concentrations.values, coords, ("metabolite", "x", "y", "z"), **about)
 
 
 def sd_interval(sd, n_repeats: int, level: float = 0.95):

@@ -95,11 +95,9 @@ class BasisSet:
     fids: np.ndarray  # (M, n_samples) complex128
 
     def __post_init__(self):
-        if self.fids.shape != (len(self.names), self.acquisition.n_samples):
-            raise InputError(
-                f"The basis has shape {self.fids.shape}; {len(self.names)} names and "
-                f"{self.acquisition.n_samples} samples need {(len(self.names), self.acquisition.n_samples)}."
-            )
+        m, n = len(self.names), self.acquisition.n_samples
+        if self.fids.shape != (m, n):
+            raise InputError(f"The basis has shape {self.fids.shape}; {m} names and {n} samples need {(m, n)}.")
         self.fids.flags.writeable = False
 
     def index(self, name: str) -> int:

@@ -57,9 +57,8 @@ def eddy_current_corrected(fid, water) -> np.ndarray:
     """FID (..., t) without the phase that its water reference (t,) has at each sample; both on one time axis."""
     fid, water = np.asarray(fid), np.asarray(water)
     if water.ndim != 1 or fid.shape[-1:] != water.shape:
-        raise InputError(
-            f"The FID has {fid.shape[-1:]} samples and its water reference {water.shape}: they must agree."
-        )
+        shapes = f"The FID has {fid.shape[-1:]} samples and its water reference {water.shape}"
+        raise InputError(f"{shapes}: they must agree.")
     return fid * np.exp(-1j * np.angle(water))
 
 
@@ -109,10 +108,9 @@ def resample(fid, acquisition: Acquisition, target: Acquisition, sigma: float = 
     ratio = acquisition.dwell_time_s / target.dwell_time_s
     n = int(np.ceil(target.n_samples / ratio - 1e-9))  # later samples would wrap around to the start
     if ratio < 1 or n > len(fid):
-        raise InputError(
-            f"The FID was sampled {len(fid)} times every {1e6 * acquisition.dwell_time_s:.0f} us; it can be resampled "
-            "to shorter times between samples and to no longer a time in all."
-        )
+        was = f"The FID was sampled {len(fid)} times every {1e6 * acquisition.dwell_time_s:.0f} us"
+        can = "it can be resampled to shorter times between samples and to no longer a time in all"
+        raise InputError(f"{was}; {can}.")
     hz = np.fft.fftfreq(target.n_samples, target.dwell_time_s)
     inside = np.abs(hz) < acquisition.bandwidth_hz / 2
     kept = fid[:n] * ratio

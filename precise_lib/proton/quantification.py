@@ -84,9 +84,8 @@ def least_error(basis: BasisSet, data: xr.Dataset, points: slice, n_sweeps: int 
     low, high = ranges()
     truth = np.column_stack([data.concentration, data.mm, data.shim_hz**2])
     if n_sweeps < 1 or (truth < low - 1e-9).any() or (truth > high + 1e-9).any():
-        raise InputError(
-            "Least errors are known for spectra drawn with the ranges of brain.draw and one sweep or more."
-        )
+        known = "spectra drawn with the ranges of brain.draw and one sweep or more"
+        raise InputError(f"Least errors are known for {known}.")
     precision, unbounded = problem(basis, data, points)
     middle, variance = (low + high) / 2, (high - low) ** 2 / 12
     shift = np.einsum("vij,vj->vi", precision, unbounded - middle)

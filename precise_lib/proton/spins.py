@@ -52,9 +52,8 @@ class Moiety:
             raise InputError(f"{self.name} has a coupling to a proton that it lacks, or of one to itself.")
         for nucleus, hz in self.nuclei_hz:
             if nucleus not in NUCLEUS_STATES or len(hz) != n:
-                raise InputError(
-                    f"{self.name} needs one coupling per proton to a nucleus of {', '.join(NUCLEUS_STATES)}."
-                )
+                known = ", ".join(NUCLEUS_STATES)
+                raise InputError(f"{self.name} needs one coupling per proton to a nucleus of {known}.")
 
     @property
     def protons(self) -> float:

@@ -7,7 +7,7 @@ own noise, SNR and line width count, and voxels with a flag tell nothing about o
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -20,6 +20,7 @@ from precise_lib.evaluate import closed_form
 from precise_lib.evaluate.closed_form import ErrorMaps
 from precise_lib.evaluate.excess import excess_of_voxels
 from precise_lib.quantify.estimates import Estimates, Smoothing
+from precise_lib.quantify.reference import Reference
 from precise_lib.signal.model import SignalModel
 from precise_lib.signal.mrsi import Series
 
@@ -37,6 +38,7 @@ class ErrorModel:
     estimates: Estimates
     smoothing: Smoothing | None = None
     sound: np.ndarray | None = None
+    reference: Reference | None = None  # of concentrations; None: the water of each frame
 
     @property
     def series(self) -> Series:
@@ -69,11 +71,29 @@ class ErrorModel:
         return excess_of_voxels(single_voxel, model, known.amplitudes, self.noise.sigma, sound, **known.distortions)
 
     @cached_property
-    def covariance(self) -> np.ndarray:
+    def _covariance(self) -> np.ndarray:
         known, noise, model = self.estimates, self.noise, self.model
         colored = noise if noise.density is not None or noise.zero_filled else None
         bound = closed_form.sve_covariance(model, known.amplitudes, noise.sigma, noise=colored, **known.distortions)
         return bound * self.excess[:, :, None] * self.excess[:, None]
+
+    @cached_property
+    def covariance(self) -> np.ndarray:
+        """Covariance (N, M, M) of `amplitudes`."""
+        return self._referred(self.reference)[1]
+
+    @cached_property
+    def amplitudes(self) -> np.ndarray:
+        """Single-voxel amplitudes (N, M), with the water that concentrations refer to."""
+        own = self.estimates.amplitudes
+        return own if self.reference is None else self.reference.amplitudes(self.series, own)
+
+    def _referred(self, reference: Reference | None) -> tuple[np.ndarray, np.ndarray]:
+        """Amplitudes and covariance with the water of a reference."""
+        own = self.estimates.amplitudes, self._covariance
+        if reference is None:
+            return own
+        return reference.amplitudes(self.series, own[0]), reference.covariance(self.series, own[1])
 
     def correlate(self, smoother: Smoother, frames: list[int]) -> Callable | None:
         """How the voxels of a group of frames share their noise, as `smoother.leverage_and_variance` takes it."""
@@ -82,13 +102,48 @@ class ErrorModel:
 
     def closed_form(self, settings=None) -> ErrorMaps:
         """Errors of the single-voxel estimate, or of the prior with a setting (lambda) for each metabolite."""
-        amplitudes, smoothing = self.estimates.amplitudes, self.smoothing
+        found, w = self._closed_form(settings, self.reference), self.model.index(self.model.reference)
+        if self._with_water is not None:
+            water = self._closed_form(self._as_water(settings), self._with_water)
+            for mine, theirs in ((found.sd, water.sd), (found.bias, water.bias), (found.bias_noise, water.bias_noise)):
+                if mine is not None:
+                    mine[:, w] = theirs[:, self._with_water.shown]
+        return found
+
+    def concentrations(self, settings=None) -> np.ndarray:
+        """Concentrations (N, M) in mM, single-voxel or by the prior; of water too, where it refers to another."""
+
+        def of(amplitudes, settings):
+            alone = settings is None
+            return (
+                self.model.concentrations(amplitudes) if alone else self.smoothing.concentrations(amplitudes, settings)
+            )
+
+        found, other = of(self.amplitudes, settings), self._with_water
+        if other is not None:
+            own = other.amplitudes(self.series, self.estimates.amplitudes)
+            found[:, self.model.index(self.model.reference)] = of(own, self._as_water(settings))[:, other.shown]
+        return found
+
+    @property
+    def _with_water(self) -> Reference | None:
+        """The reference with each frame's own water in the column of a metabolite; None where it is its own."""
+        if self.reference is None or len(self.model.names) < 2:
+            return None
+        return replace(self.reference, shown=0 if self.model.index(self.model.reference) else 1)
+
+    def _as_water(self, settings):
+        w = self.model.index(self.model.reference)
+        return None if settings is None else np.full(len(settings), settings[w])
+
+    def _closed_form(self, settings, reference: Reference | None) -> ErrorMaps:
+        (amplitudes, covariance), smoothing = self._referred(reference), self.smoothing
         if settings is None:
-            return closed_form.closed_form(self.model, amplitudes, self.covariance)
+            return closed_form.closed_form(self.model, amplitudes, covariance)
         probed = []
 
         def maps(smoother, frames):
-            parts = (smoothing.of_frames(frames, x) for x in (amplitudes, self.covariance))
+            parts = (smoothing.of_frames(frames, x) for x in (amplitudes, covariance))
             shared = self.correlate(smoother, frames)
             found = closed_form.closed_form(self.model, *parts, smoother.at(settings), smoother.lattice, shared)
             probed.append(found.probing_error)
@@ -98,6 +153,8 @@ class ErrorModel:
 
     def repeated(self, method, n_repeats: int, seed: int, settings=None, biased: bool = True) -> ErrorMaps:
         """Errors of the whole chain by repetition: `method` is any callable `MRSI` -> maps, `settings` replace it."""
+        if self.reference is not None:
+            raise InputError("Errors by repetition know the water of each frame alone: choose closed, or none.")
         known, found = self.estimates, []
         smoothers = {} if settings is None else {i: s for s, frames in self.smoothing.groups for i in frames}
         for i, part in enumerate(self.series.parts):
@@ -162,7 +219,7 @@ def choose_settings(errors: ErrorModel, values=None) -> tuple[np.ndarray, dict]:
     water, unit = model.index(model.reference), model.reference_concentration_mm
     largest = sorted(smoothing.groups, key=lambda group: -len(group[1]) * group[0].within.sum())[:GROUPS]
     for prior, frames in largest:
-        amplitudes = smoothing.of_frames(frames, errors.estimates.amplitudes)
+        amplitudes = smoothing.of_frames(frames, errors.amplitudes)
         single = closed_form.closed_form(model, amplitudes, smoothing.of_frames(frames, errors.covariance))
         sd = np.where(prior.within[:, None], single.sd / unit, np.nan)  # what has no neighbors has no say
         sparse, shared = smoother.lattices(prior.usable, sums_only=True), errors.correlate(prior, frames)

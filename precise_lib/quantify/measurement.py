@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +14,12 @@ from precise_lib.estimate.prior import OMEGA_MAX
 from precise_lib.io import nifti_mrs
 from precise_lib.io.lines import read_signal_model
 from precise_lib.io.nifti_mrs import Stored
+from precise_lib.quantify import reference
+from precise_lib.quantify.reference import Reference
+from precise_lib.quantify.scale import Lines, Scale, lines
+from precise_lib.quantify.scan import Scan
 from precise_lib.signal.model import Acquisition
 from precise_lib.signal.mrsi import LARGEST, SMALLEST, Series
-from precise_lib.signal.plausible import plausible
 
 
 @dataclass(frozen=True)
@@ -94,46 +97,6 @@ def _parse_lambda(lam, method):
 
 
 @dataclass(frozen=True)
-class Scan:
-    """How the data were taken, where the header does not say it or is to be overruled.
-
-    Parameters
-    ----------
-    dead_time_s, repetition_time_s, flip_angle_deg : None as the header says
-    """
-
-    dead_time_s: float | None = None
-    repetition_time_s: float | None = None
-    flip_angle_deg: float | None = None
-
-    def __post_init__(self):
-        names = {"dead_time_s": "dead time", "repetition_time_s": "repetition time", "flip_angle_deg": "flip angle"}
-        for field, what in names.items():
-            value = getattr(self, field)
-            if value is not None:
-                object.__setattr__(self, field, plausible(what, _number(value)))
-
-    @property
-    def set(self) -> dict:
-        """The fields that were given."""
-        return {name: value for name, value in asdict(self).items() if value not in (None, False)}
-
-    def overruled(self, stored: Stored) -> Stored:
-        """A file's content with the acquisition as it is here."""
-        times = ("dead_time_s", "repetition_time_s", "flip_angle_deg")
-        known = {name: value for name, value in self.set.items() if name in times}
-        return replace(stored, acquisition=replace(stored.acquisition, **known))
-
-
-def _number(value):
-    """A number from the text of an option; the text itself where it is none."""
-    try:
-        return float(value)
-    except ValueError:
-        return value
-
-
-@dataclass(frozen=True)
 class Measurement:
     """What was read, with the network (`SveModel`) or None, voxels counted and sentences of caution.
 
@@ -147,15 +110,19 @@ class Measurement:
     zero_filled: int
     counts: dict
     warnings: list[str]
+    reference: Reference | None = None
+    lines: Lines | None = None
+    scale: Scale | None = None
 
 
 def read(dmi, mri, mask, model: str | None, request: Request, scan: Scan | None = None) -> Measurement:
     """Read a NIfTI-MRS file with its MRI and mask; raises `InputError`, also where no voxel can be quantified."""
-    stored = (scan or Scan()).overruled(nifti_mrs.open_mrsi(dmi))
-    if stored.header.water_suppressed:
+    scan = scan or Scan()
+    stored = scan.overruled(nifti_mrs.open_mrsi(dmi))
+    if stored.header.water_suppressed and (scan.water is None or reference.is_map(scan.water)):
         raise InputError(
             f"The water of {dmi} was suppressed (key WaterSuppressed of the header), so it is no reference for "
-            "concentrations: give data without water suppression."
+            "concentrations: give a measurement of the water with --water."
         )
     request, warnings = possible(request, stored, model)
     resolved = resolve_model(model, request.estimator, stored.acquisition, dmi, stored.header.carrier_ppm)
@@ -175,7 +142,10 @@ def read(dmi, mri, mask, model: str | None, request: Request, scan: Scan | None 
             f"{counts['not_finite']} not finite and {counts['zero']} zero throughout): check file and mask."
         )
     filled = nifti_mrs.zero_filled(series.chunks())
-    return Measurement(request, stored, series, network, filled, counts, [*warnings, *said, *series.notes])
+    known = lines(signal_model, scan.t1, scan.deuterons)
+    series, other, factor, more = scan.referred(series, stored.acquisition, known)
+    said = [*warnings, *said, *series.notes, *more]
+    return Measurement(request, stored, series, network, filled, counts, said, other, known, factor)
 
 
 def possible(request: Request, stored: Stored, model: str | None) -> tuple[Request, list[str]]:

@@ -25,6 +25,7 @@ from precise_lib.quantify.errors import ErrorModel, choose_settings, number
 from precise_lib.quantify.estimates import Estimates, Smoothing
 from precise_lib.quantify.flags import Flag
 from precise_lib.quantify.measurement import Measurement, Request
+from precise_lib.quantify.scan import Scan
 
 
 def quantify(
@@ -59,13 +60,13 @@ def quantify(
     repeats, seed : of "montecarlo"
     omega_max : cap of Eq. 5, default `prior.OMEGA_MAX`; gray levels (0 to 1) that differ by more than
         1 / sqrt(omega_max) count as an edge
-    scan : how the data were taken, see `measurement.Scan`
+    scan : how the data were taken, see `scan.Scan`
 
     Raises `InputError` for anything wrong with files or options; then nothing is written.
     """
     started = time.perf_counter()
     request = measurement.checked(estimator, mri, lam, errors, repeats, seed, omega_max)
-    taken = measurement.Scan(**scan)
+    taken = Scan(**scan)
     with atomic.staged(out) as folder:
         data = measurement.read(dmi, mri, mask, model, request, taken)
         request, read = data.request, time.perf_counter()
@@ -111,20 +112,23 @@ def estimated(request: Request, data: Measurement) -> Estimated:
     known = estimates.estimate(series, single, data.zero_filled, noise)
     flags, said, sound = flagged(known, method)
     smoothing = Smoothing.of(method.smoother, series, sound) if hasattr(method, "smoother") else None
-    errors, settings, choice = ErrorModel(known, smoothing, sound), None, None
+    errors, settings, choice = ErrorModel(known, smoothing, sound, data.reference), None, None
     failed = int((~known.fit.converged).sum()) if hasattr(single, "fit") else 0
     if request.lam == "auto":
         settings, choice = choose_settings(errors, method.values)
     elif smoothing:
         settings = np.full(len(model.names), float(getattr(method, getattr(method, "parameter", ""), 0.0)))
-    if smoothing:
-        maps = series.to_maps(smoothing.concentrations(known.amplitudes, settings), request.estimator)
-    elif single is method:
-        maps = series.to_maps(model.concentrations(known.amplitudes), request.estimator)
+    if smoothing or single is method:
+        values = errors.concentrations(settings)
+    elif data.reference is not None:
+        raise InputError(
+            f"'{request.estimator}' knows the water of each frame alone: give another reference to fit, sve or precise."
+        )
     else:
         mixed = sound if "neighbors" in request.uses else None
         values, lost = zip(*(known.of_frame(method, i, mixed) for i in range(len(series))), strict=True)
-        failed, maps = sum(lost), series.to_maps(np.concatenate(values), request.estimator)
+        failed, values = sum(lost), np.concatenate(values)
+    maps = series.to_maps(data.scale.factor * values, request.estimator)
     return Estimated(method, errors, maps.assign_attrs(not_converged=failed), flags, said, settings, choice)
 
 
@@ -173,6 +177,11 @@ def judged(request: Request, data: Measurement, found: Estimated) -> tuple[Error
         elif repeated:
             maps = errors.repeated(found.method, request.repeats, request.seed, found.settings, biased)
         warnings = errors.warnings() if maps is not None or found.choice else []
+        if maps is not None:
+            usable = errors.series.usable if len(errors.series) > 1 else errors.series.usable[0]
+            values = np.moveaxis(found.maps.values, 0, -1)
+            values = np.moveaxis(values, 3, 0)[usable] if len(errors.series) > 1 else values[usable]
+            maps = data.scale.on_errors(maps, values)
     except InputError as problem:
         if request.forced:
             raise

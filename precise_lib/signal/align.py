@@ -20,16 +20,10 @@ EDGE = 1e-6  # voxels; what rounding of affines may move a point over the rim of
 def sampled(image, image_affine, affine, voxels, order: int = 1, least: int = 1):
     """Mean (V,) of an image over voxels of another grid, and share (V,) of the points that lie within the image.
 
-    Parameters
-    ----------
-    image : (X, Y, Z); what is not finite has no weight, and the mean of nothing is NaN
-    image_affine, affine : (4, 4) of the image, and of the grid that `voxels` (V, 3) count in; both to mm
-    order : 1 interpolates linearly, 0 takes the nearest voxel of the image
-    least : points along each axis of a voxel, at least
-
-    Raises
-    ------
-    InputError : a voxel of the grid is more than a thousand times as wide as one of the image
+    What is not finite in the image (X, Y, Z) has no weight, and the mean of nothing is NaN. Affines (4, 4) are to mm,
+    of the image and of the grid that `voxels` (V, 3) count in; `order` 1 interpolates linearly, 0 takes the nearest
+    voxel of the image; a voxel has `least` points along each axis, at least. Raises `InputError` where a voxel of the
+    grid is more than a thousand times as wide as one of the image.
     """
     to_image = np.linalg.inv(image_affine) @ affine
     ratios = np.linalg.norm(to_image[:3, :3], axis=0)

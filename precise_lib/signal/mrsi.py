@@ -25,18 +25,10 @@ def to_maps(values, names, name: str, units: str = "mM") -> xr.DataArray:
 
 @dataclass(frozen=True)
 class MRSI:
-    """FIDs of every voxel, with optional anatomy.
+    """FIDs (x, y, z, t) complex64 of every voxel, acquired under `model`, with optional anatomy.
 
-    Parameters
-    ----------
-    fids : (x, y, z, t) complex64, acquired under `model`
-    affine : (4, 4), voxel indices of `fids` to mm
-    mask : (x, y, z) bool or None; voxels outside are not estimated
-    mri, mri_affine : 3-D magnitude image on its own grid, and its affine; both or neither
-
-    Raises
-    ------
-    InputError : shapes that do not fit together
+    `affine` (4, 4) takes voxel indices to mm; voxels outside the `mask` (x, y, z) are not estimated; `mri` is a 3-D
+    magnitude image on its own grid with its affine, both or neither. Raises `InputError` for shapes that do not fit.
     """
 
     fids: np.ndarray

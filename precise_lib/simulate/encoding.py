@@ -1,12 +1,10 @@
 r"""Phase encoding of a fine object in k-space, its point spread function, and the noise that comes with it.
 
-PRECISE-DMI measures only the inscribed ellipsoid of k-space, about pi/6 = 52 %. Its point spread function, that of a
-ball, is ``3 (sin x - x cos x) / x^3`` with ``x = pi r / voxel``: 1.59 voxels wide at half maximum, against 1.21 for a
-full cube. The variance of a voxel is pi/6 of a full cube's at equal noise in each encoding, and the noise of two voxels
-correlates by ``PSF(d) / PSF(0)``: ``3 / pi^2 = 0.30`` for direct neighbors.
-
-A linear field gradient of g Hz per voxel acts like one more encoding: it does not broaden lines, but ends the FID at
-1 / 2g. Curvature, and spread within an object point, broaden them.
+PRECISE-DMI measures only the inscribed ellipsoid of k-space, about pi/6 = 52 %, whose point spread function is `jinc`:
+1.59 voxels wide at half maximum, against 1.21 for a full cube. The variance of a voxel is pi/6 of a full cube's at
+equal noise in each encoding, and the noise of two voxels correlates by ``PSF(d) / PSF(0)``. A linear field gradient of
+g Hz per voxel acts like one more encoding: it does not broaden lines, but ends the FID at 1 / 2g. Curvature, and spread
+within an object point, broaden them.
 """
 
 from __future__ import annotations

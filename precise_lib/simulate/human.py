@@ -141,17 +141,9 @@ def human(
     levels = np.array([CONCENTRATIONS_MM[name] for name in TISSUES])
     mean = np.einsum("tm,txyz->xyzm", levels, fractions) / np.where(mask, share, np.nan)[..., None]
     b0, b1 = _fields(affine, fine.sum(0) > 0, shape, grid, model) if inhomogeneous else (None, 1.0)
-    return Phantom(
-        to_maps(mean, METABOLITES, "truth"),
-        np.where(mask, 1 + fractions.argmax(0), 0),
-        {name: mask & (fractions[TISSUES.index(name)] >= 0.5 * share) for name in LESIONS},
-        mri,
-        affine,
-        grid,
-        model,
-        b0_hz=b0,
-        b1=np.where(mask, share * b1, 0.0),
-    )
+    tumors = {name: mask & (fractions[TISSUES.index(name)] >= 0.5 * share) for name in LESIONS}
+    truth, compartments = to_maps(mean, METABOLITES, "truth"), np.where(mask, 1 + fractions.argmax(0), 0)
+    return Phantom(truth, compartments, tumors, mri, affine, grid, model, b0, np.where(mask, share * b1, 0.0))
 
 
 def regions(phantom: Phantom, healthy: Phantom) -> dict[str, np.ndarray]:

@@ -81,18 +81,11 @@ class Phantom:
         def part(values):
             return None if values is None else values[tuple(box)]
 
-        return replace(
-            self,
-            concentrations=maps(self.concentrations),
-            blurred=maps(self.blurred),
-            b0_hz=part(self.b0_hz),
-            b1=part(self.b1),
-            clean=part(self.clean),
-            noise=None if self.noise is None else self.noise.crop(tuple(box)),
-            compartments=np.where(region, self.compartments, 0)[tuple(box)],
-            tumors={site: mask[tuple(box)] for site, mask in self.tumors.items()},
-            affine=affine,
-        )
+        own = {name: maps(getattr(self, name)) for name in ("concentrations", "blurred")}
+        own |= {name: part(getattr(self, name)) for name in ("b0_hz", "b1", "clean")}
+        own["noise"] = None if self.noise is None else self.noise.crop(tuple(box))
+        own["tumors"] = {site: part(mask) for site, mask in self.tumors.items()}
+        return replace(self, compartments=part(np.where(region, self.compartments, 0)), affine=affine, **own)
 
     def measure(self, snr, seed=None, b0_hz=None, b1=None, phase_rad=0.0, broadening_hz=None) -> MRSI:
         """One noisy measurement.
@@ -174,15 +167,8 @@ def rings(tumor_size=2, matrix=32, mri_matrix=160, field_of_view_mm=160.0, model
     for site in IN_MRI:
         mri[fine[site]] = TUMOR_GRAY
     field = (field_of_view_mm, field_of_view_mm, field_of_view_mm / matrix)
-    return Phantom(
-        to_maps(concentrations, METABOLITES, "truth"),
-        compartments,
-        tumors,
-        mri,
-        grid_affine((mri_matrix, mri_matrix, 1), field),
-        grid_affine((matrix, matrix, 1), field),
-        model,
-    )
+    affines = [grid_affine((n, n, 1), field) for n in (mri_matrix, matrix)]
+    return Phantom(to_maps(concentrations, METABOLITES, "truth"), compartments, tumors, mri, *affines, model)
 
 
 def b0_map(shape=(32, 32, 1), peak_hz: float = 15.0, center=(0.72, 0.66), width: float = 0.22) -> np.ndarray:

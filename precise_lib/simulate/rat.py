@@ -172,18 +172,11 @@ def _object(matrix, field_of_view_mm, model: SignalModel) -> dict:
     encoding = Encoding(matrix, field_of_view_mm)
     image = encoding.encode(amplitudes).real
     ratio = np.where(inside[..., None], image / image[..., :1], np.nan) * model.reference_concentration_mm
-    return {
-        "concentrations": to_maps(truth, METABOLITES, "truth"),
-        "compartments": compartments,
-        "tumors": {"tumor": tumor},
-        "affine": encoding.affine,
-        "model": model,
-        "b0_hz": _block_mean(shift, matrix),
-        "b1": _block_mean(amplitudes[..., 0], matrix),
-        "clean": encode_fids(encoding, model, amplitudes, shift, gradient_broadening(shift)),
-        "noise": EncodedNoise(encoding),
-        "blurred": to_maps(ratio, METABOLITES, "blurred truth"),
-    }
+    own = {"compartments": compartments, "tumors": {"tumor": tumor}, "affine": encoding.affine, "model": model}
+    own |= {"b0_hz": _block_mean(shift, matrix), "b1": _block_mean(amplitudes[..., 0], matrix)}
+    own["clean"] = encode_fids(encoding, model, amplitudes, shift, gradient_broadening(shift))
+    own["noise"], own["blurred"] = EncodedNoise(encoding), to_maps(ratio, METABOLITES, "blurred truth")
+    return own | {"concentrations": to_maps(truth, METABOLITES, "truth")}
 
 
 def rat(matrix=(22, 11, 22), tumor_in_mri=True, model=None, field_of_view_mm=(22.0, 22.0, 22.0)) -> Phantom:

@@ -39,16 +39,9 @@ def finetuning_study(
         pairs = zip(tuned[-1], exact[-1], sve, strict=True)
         distance.append([np.linalg.norm(t - e) / np.linalg.norm(s - e) for t, e, s in pairs])
     dims = ("setting", "repeat", "metabolite", "x", "y", "z")
-    dataset = xr.Dataset(
-        {
-            "sve": (dims[1:], to_maps(phantom, sve)),
-            "exact": (dims, to_maps(phantom, exact)),
-            "tuned": (dims, to_maps(phantom, tuned)),
-            "distance": (dims[:2], distance),
-            "seconds": (dims[:1], seconds),
-        },
-        {"metabolite": phantom.model.names},
-    )
+    maps = {"exact": (dims, to_maps(phantom, exact)), "tuned": (dims, to_maps(phantom, tuned))}
+    maps |= {"sve": (dims[1:], to_maps(phantom, sve)), "distance": (dims[:2], distance), "seconds": (dims[:1], seconds)}
+    dataset = xr.Dataset(maps, {"metabolite": phantom.model.names})
     for name, column in zip(("omega_max", "lam", "epochs"), zip(*settings, strict=True), strict=True):
         dataset = dataset.assign_coords({name: ("setting", list(column))})
     dataset.attrs = {"snr": snr, "seed": seed, "weights": network.hash, "package_version": __version__}

@@ -12,16 +12,11 @@ from precise_lib.studies.peer_settings import oracle, shipped, total_rmse
 
 
 def plot_peers(tables: Mapping, metabolite: str = "Lac"):
-    """Contrast kept and error against SD, for every estimator over its own parameter.
+    """Figure of contrast kept and error against SD, for every estimator over its own parameter; a column per case.
 
-    Parameters
-    ----------
-    tables : case -> Dataset of `studies.peer_settings.curves`; one column each
-
-    Returns
-    -------
-    Figure; SD and RMSE relative to those of the estimator "fit" in the first table of a case. Full symbol: the
-    shipped setting; open: the one of least RMSE. Dashed: a second family of settings of the same estimator.
+    `tables` has the Dataset of `studies.peer_settings.curves` by case. SD and RMSE are relative to those of the
+    estimator "fit" in the first table of a case. Full symbol: the shipped setting; open: the one of least RMSE. Dashed:
+    a second family of settings of the same estimator.
     """
     fig, axes = plt.subplots(3, len(tables), figsize=(3.5 * len(tables) + 0.8, 8.6), sharex=True, squeeze=False)
     for column, (case, table) in zip(axes.T, tables.items(), strict=True):

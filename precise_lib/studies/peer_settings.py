@@ -91,9 +91,7 @@ class Cached:
 def curves(case: Case, n_repeats: int, seed: int = 0, peers: Iterable[Peer] | None = None, progress=iter) -> xr.Dataset:
     """`study` over every setting of every peer, by default of all `PEERS`.
 
-    Returns
-    -------
-    Dataset as of `study`, dimension `setting`, with `peer`, `value` (NaN for a rule of its own or no parameter),
+    Returns as `study`, dimension `setting`, with `peer`, `value` (NaN for a rule of its own or no parameter),
     `parameter` and `shipped` for each, and `cpu_seconds` of the shipped settings alone, median of five calls, each with
     its own fit. A network that does not exist for the case is left out and named in the attribute `left_out`.
     """

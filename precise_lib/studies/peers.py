@@ -28,16 +28,12 @@ LEAST_STEP_MM = 0.2  # between tumor and reference: with less there is no contra
 
 @dataclass(frozen=True)
 class Case:
-    """Where the estimators are tried.
+    """Where the estimators are tried: a phantom at an SNR, see `Phantom.measure`.
 
-    Parameters
-    ----------
-    phantom, snr : the measurement, see `Phantom.measure`
-    shown, hidden : (x, y, z) bool, a tumor that the MRI shows and one that it does not
-    reference : (x, y, z) bool, the tissue that tumors stand out from
-    hiding : the same object under an MRI that misses `hidden`, where the phantom's own shows it
-    weights : of the networks, see `sve.resolve`
-    masked : whether the estimators are given only the voxels where errors are counted; False gives them all
+    Masks (x, y, z): a tumor that the MRI has `shown` and one `hidden` from it, and `reference`, the tissue that tumors
+    stand out from. `hiding` is the same object under an MRI that misses `hidden`, where the phantom's own shows it;
+    `weights` are those of the networks, see `weights.resolve`; `masked` whether the estimators are given only the
+    voxels where errors are counted.
     """
 
     phantom: Phantom
@@ -106,21 +102,15 @@ class _Recording:
 def study(
     estimators: Mapping[str, Callable], case: Case, n_repeats: int = 30, seed: int = 0, progress: Callable = iter
 ) -> xr.Dataset:
-    """Errors and contrast of estimators under the same noise.
+    """Errors and contrast of estimators (by label, callables `MRSI` -> DataArray in mM) under the same noise.
 
-    Parameters
-    ----------
-    estimators : label -> callable `MRSI` -> DataArray (metabolite, x, y, z) in mM
-    progress : wraps the iterator over repeats
-
-    Returns
-    -------
-    Dataset in mM. `sd`, `bias`, `rmse` (estimator, metabolite, region): root mean squares over the voxels of a
-    region, so that rmse^2 = sd^2 + bias^2; the noise of the mean is taken out of the bias. `contrast` (estimator,
-    metabolite, region), the share of a tumor's true contrast that is left, with its 95 % interval `contrast_low`,
-    `contrast_high` (Student, over the repeats) and `contrast_sd`, the spread from one measurement to the next.
-    `cpu_seconds` (estimator), median of a call over all threads. Voxels without a result of every estimator do not
-    count; `left_out` is their share. `quantified` (metabolite) is False for the reference, whose level is given.
+    Returns in mM `sd`, `bias`, `rmse` (estimator, metabolite, region): root mean squares over the voxels of a region,
+    so that rmse^2 = sd^2 + bias^2; the noise of the mean is taken out of the bias. `contrast` (estimator, metabolite,
+    region), the share of a tumor's true contrast that is left, with its 95 % interval `contrast_low`, `contrast_high`
+    (Student, over the repeats) and `contrast_sd`, the spread from one measurement to the next. `cpu_seconds`
+    (estimator), median of a call over all threads. Voxels without a result of every estimator do not count; `left_out`
+    is their share. `quantified` (metabolite) is False for the reference, whose level is given. `progress` wraps the
+    iterator over repeats.
     """
     if n_repeats < 2:
         raise InputError(f"n_repeats is {n_repeats}; an SD needs at least two noise realizations.")

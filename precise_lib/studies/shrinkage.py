@@ -88,9 +88,8 @@ def draw(
     names, w, mm = model.names, model.index(model.reference), model.reference_concentration_mm
     others = [k for k in range(len(names)) if k != w]
     if set(ranges_mm) != {names[k] for k in others} or not all(low < high for low, high in ranges_mm.values()):
-        raise InputError(
-            f"Give a range (low, high) in mM for each of {', '.join(names[k] for k in others)}, and no other."
-        )
+        wanted = ", ".join(names[k] for k in others)
+        raise InputError(f"Give a range (low, high) in mM for each of {wanted}, and no other.")
     if n < 1 or not 0 < snr[0] <= snr[1]:
         raise InputError("At least one FID and an SNR above zero are needed.")
     rng = np.random.default_rng(seed)

@@ -47,14 +47,9 @@ def measure(name: str, config: TrainConfig, folder: Path, n_repeats: int = 10_00
     if not path.exists() or load_weights(path).card.config != config:
         train(config, folder, name=stem)
     network = load_weights(path)
-    return {
-        "config": network.card.config.to_dict()["network"],
-        "iterations": config.iterations,
-        "parameters": network.card.parameters,
-        "wall_time_s": network.card.wall_time_s,
-        "machine": network.card.machine,
-        "accuracy": accuracy(network, n_repeats=n_repeats),
-    }
+    about = {"config": network.card.config.to_dict()["network"], "iterations": config.iterations}
+    about |= {name: getattr(network.card, name) for name in ("parameters", "wall_time_s", "machine")}
+    return about | {"accuracy": accuracy(network, n_repeats=n_repeats)}
 
 
 def read() -> dict:

@@ -60,13 +60,12 @@ def _diffuse(image: np.ndarray, threshold: float, iterations: int) -> np.ndarray
 
 
 def anisotropic_diffusion(maps: xr.DataArray, threshold: float, iterations: int = 10) -> xr.DataArray:
-    """Perona-Malik diffusion of each metabolite's map, conductance ``exp(-(gradient / K)^2)``.
+    """Perona-Malik diffusion of each metabolite's map (metabolite, x, y, z), NaN outside, conductance ``exp(-(gradient
+    / K)^2)``.
 
-    Parameters
-    ----------
-    maps : DataArray (metabolite, x, y, z), NaN outside; an axis of length one does not count as a dimension
-    threshold : K per voxel, as a share of the range (maximum minus minimum) of the metabolite's voxel values
-    iterations : steps of `STEP`, not printed in the paper; ten smooth like a Gaussian with an SD of 1.6 voxels
+    `threshold` is K per voxel, as a share of the range (maximum minus minimum) of the metabolite's voxel values;
+    `iterations` are steps of `STEP`, not printed in the paper: ten smooth like a Gaussian with an SD of 1.6 voxels. An
+    axis of length one does not count as a dimension.
     """
     if not (np.isfinite(threshold) and threshold > 0):
         raise InputError(f"The threshold of anisotropic diffusion is {threshold}; it must be a positive share.")
@@ -92,14 +91,10 @@ def _window_mean(values: np.ndarray, known: np.ndarray, radius: int) -> np.ndarr
 def guided_filter(maps: xr.DataArray, gray: np.ndarray, radius: int = 1, eps: float = 0.01) -> xr.DataArray:
     """He, Sun and Tang's guided filter: in each window ``map = a gray + b`` by least squares, then averaged.
 
-    Linear in the map. Means go over the voxels of the window that are finite in map and MRI.
-
-    Parameters
-    ----------
-    maps : DataArray (metabolite, x, y, z), NaN outside
-    gray : (x, y, z) MRI on the grid of the maps in [0, 1], NaN outside, see `prior.prepare_mri`
-    radius : of the windows, in voxels: 1 for 3x3(x3)
-    eps : variance of the gray level below which a window counts as uniform and is averaged
+    Linear in the maps (metabolite, x, y, z), NaN outside. Means go over the voxels of the window that are finite in map
+    and MRI, whose gray levels are on the grid of the maps in [0, 1], see `prior.prepare_mri`; `radius` of the windows
+    is in voxels, 1 for 3x3(x3), `eps` the variance of the gray level below which a window counts as uniform and is
+    averaged.
     """
     if radius < 1 or int(radius) != radius:
         raise InputError(f"The radius of the guided filter is {radius}; it must be a whole number, one or more.")

@@ -93,10 +93,10 @@ def _keep(fids: np.ndarray, vectors: np.ndarray, rank: int) -> np.ndarray:
 
 
 def truncate(fids: np.ndarray, rank: int | str = "gavish-donoho") -> tuple[np.ndarray, int]:
-    """The best approximation of FIDs (V, t) by a matrix of small rank: complex64, and that rank.
+    """The best approximation of FIDs (V, t) by a matrix of small rank: complex64, and that rank; memory is bounded in
+    V.
 
     `rank` is how many components to keep, or "gavish-donoho" or "marchenko-pastur"; `InputError` for anything else.
-    Memory beyond the result is bounded in V.
     """
     rules = ("gavish-donoho", "marchenko-pastur")
     if isinstance(rank, str) and rank not in rules:
@@ -126,16 +126,9 @@ def windows(usable: np.ndarray, size: int, stride: int) -> Iterator[np.ndarray]:
 def mppca(fids: np.ndarray, usable: np.ndarray, size: int = 5, stride: int = 2):
     """MP-PCA in overlapping windows; each voxel is the mean over the windows that hold it.
 
-    Parameters
-    ----------
-    fids : (V, t) complex, those of `usable` (x, y, z) in its order
-    size : side of the windows in voxels, 5 for 5x5(x5); windows at the border of the mask hold fewer voxels
-    stride : distance of the windows in voxels, at most `size`
-
-    Returns
-    -------
-    denoised FIDs (V, t) complex64; noise SD per real channel (V,); mean rank (V,). A window of fewer than three voxels
-    is left as it is, with NaN for its noise.
+    FIDs (V, t) are those of `usable` (x, y, z) in its order; windows are `size` voxels wide, `stride` apart, and hold
+    fewer at the border of the mask. Returns denoised FIDs (V, t) complex64; noise SD per real channel (V,); mean rank
+    (V,). A window of fewer than three voxels is left as it is, with NaN for its noise.
     """
     if size < 2 or not 1 <= stride <= size:
         raise InputError(f"Windows of {size} voxels every {stride} do not cover the data: use 1 <= stride <= size.")
