@@ -9,7 +9,7 @@ BIN    := .venv/bin
 STAMP  := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help env lab book paper results pdf launch linkcheck test newest fuzz bench lint format clean vendor
+.PHONY: help env lab book paper results pdf launch linkcheck test newest fuzz kills bench lint format clean vendor
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -56,6 +56,9 @@ newest: ## run the tests with the newest packages that pyproject.toml allows, in
 
 fuzz: env ## give the readers twenty times as many spoiled files as `make test` does
 	PRECISE_FUZZ=20 $(BIN)/python -m pytest -q tests/io/test_fuzz.py
+
+kills: env ## kill train, quantify and sweep at every rename and at 100 random moments each
+	PRECISE_KILLS=100 $(BIN)/python -m pytest -q tests/kills
 
 bench: env ## print precision against the bound and speed of every estimator on this machine
 	$(BIN)/precise bench

@@ -16,8 +16,8 @@ def quantify(
     estimator: Annotated[
         str | None,
         typer.Option(
-            help="fourier, fit, sve, precise, or another registered one; default precise with an MRI, else sve. "
-            "Your own as package.module:factory or file.py:factory, whose code is run."
+            help="fourier, fit, sve, precise, adaptive, or another registered one; default precise with an MRI, else "
+            "sve. Your own as package.module:factory or file.py:factory, whose code is run."
         ),
     ] = None,
     lam: Annotated[
@@ -46,6 +46,15 @@ def quantify(
             "range count as edges. Raise it, and lower lambda, where the anatomy has little contrast."
         ),
     ] = None,
+    own: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="Another option of the estimator, any number of times: tau, neighbors, mri, frames and slack of "
+            "adaptive, each chosen from the data where it is not given.",
+        ),
+    ] = None,
     dead_time: Annotated[
         str | None, typer.Option(help="Time from the excitation to the first sample, s; default as the header says.")
     ] = None,
@@ -68,7 +77,8 @@ def quantify(
     _allow(estimator)
     scan = {"dead_time_s": dead_time, "repetition_time_s": tr, "flip_angle_deg": flip_angle}
     scan |= {"reference_frame": reference_frame, "water": water, "b1": b1, "t1": t1, "deuterons": deuterons}
-    summary = run(dmi, out, mri, mask, estimator, lam, model, errors, repeats, seed, omega_max, **scan)
+    own = _options(own)
+    summary = run(dmi, out, mri, mask, estimator, lam, model, errors, repeats, seed, omega_max, own, **scan)
     for warning in summary["warnings"]:
         typer.echo(f"Note: {warning}", err=True)
     counts, used = summary["counts"], summary["settings"]["estimator"]
@@ -98,6 +108,22 @@ def report(
         typer.echo(f"precise: {error}", err=True)
         raise typer.Exit(1) from error
     typer.echo(f"Wrote {page}, report.ipynb and the maps to {out}")
+
+
+def _options(pairs: list[str] | None) -> dict:
+    """NAME=VALUE as a dict; numbers as such."""
+    from precise_lib.errors import InputError
+
+    out = {}
+    for pair in pairs or ():
+        name, equals, value = pair.partition("=")
+        if not (equals and name.isidentifier()):
+            raise InputError(f"--set {pair}: write NAME=VALUE, for example tau=2.")
+        try:
+            out[name] = float(value)
+        except ValueError:
+            out[name] = value
+    return out
 
 
 def _allow(estimator: str | None):

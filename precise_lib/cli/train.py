@@ -98,20 +98,22 @@ def train(
         from precise_lib.estimate import training
         from precise_lib.evaluate import accuracy
 
-        weights = train_into(out, settings, name or "sve", device, training.train, accuracy.certify)
-        typer.echo(f"Wrote {weights} and its card with the accuracy against the bound")
+        train_into(
+            out, settings, name or "sve", device, training.train, accuracy.certify, "the accuracy against the bound"
+        )
 
 
-def train_into(out: Path, settings, name: str, device: str, run, certify) -> Path:
-    """Weights trained by `run` in a folder, their card completed by `certify`."""
-    from precise_lib.io.atomic import staged
+def train_into(out: Path, settings, name: str, device: str, run, certify, measured: str):
+    """Weights trained by `run` in a folder, with `measured` put on their card by `certify`."""
+    from precise_lib.evaluate.accuracy import train_and_certify
+    from precise_lib.io.atomic import alone, staged
 
     with staged(out):  # an unwritable folder is refused now, not after the training
         pass
-    with interruption():
-        weights = run(settings, out, name=name, device=device)
-        certify(weights)
-    return weights
+    with interruption(), alone(out / f".{name}.lock", f"Another process trains '{name}' in {out}: wait for it."):
+        new = train_and_certify(settings, out, name, run, certify, device=device)
+    weights = out / f"{name}.safetensors"
+    typer.echo(f"{'Wrote' if new else 'There are already'} {weights} and its card with {measured}")
 
 
 def _train_into_folder(settings, name: str | None, device: str, like: Path):
@@ -164,8 +166,7 @@ def _train(what: str, config: Path, out: Path, name: str, epochs: int | None, de
     network, measure = denoiser if what == "denoising scores" else quantifier
     settings = network.config_class.from_dict(values if epochs is None else values | {"epochs": epochs})
     certified = partial(certify, load=network.load, measure=measure)
-    path = train_into(out, settings, name, device, training.train, certified)
-    typer.echo(f"Wrote {path} and its card with {what}")
+    train_into(out, settings, name, device, training.train, certified, what)
 
 
 def models():

@@ -43,6 +43,7 @@ class Settings:
     tau : difference in units of noise from which a coupling opens; inf for a quadratic penalty
     neighbors : of each voxel, chosen by gray level, see `Neighbors.bowsher`
     mri : False lets each voxel choose the closest instead
+    frames : weight of the coupling of a voxel with itself a frame later, over that of a neighbor
     share : (K,) factors on lambda of each metabolite, once the couplings are found; () for ones
     """
 
@@ -50,6 +51,7 @@ class Settings:
     tau: float
     neighbors: int
     mri: bool = True
+    frames: float = 0.0
     share: tuple[float, ...] = ()
 
     def __post_init__(self):
@@ -57,6 +59,8 @@ class Settings:
             raise InputError(f"lambda is {self.lam}; it must be zero or positive.")
         if not self.tau > 0:
             raise InputError(f"tau is {self.tau}; it must be positive (inf for a quadratic penalty).")
+        if not (np.isfinite(self.frames) and self.frames >= 0):
+            raise InputError(f"The coupling of frames is {self.frames}; it must be zero or positive.")
 
     @property
     def step(self) -> float:
@@ -64,7 +68,7 @@ class Settings:
         return self.lam * self.tau**2 * self.neighbors
 
     def couplings(self, neighbors: Neighbors) -> Couplings:
-        return (neighbors if self.mri else neighbors.blind).bowsher(self.neighbors)
+        return (neighbors if self.mri else neighbors.blind).bowsher(self.neighbors, self.frames)
 
 
 class Problem:
@@ -176,6 +180,13 @@ class Field:
     def opened(self) -> np.ndarray:
         """(E,) share of the coupling by the MRI that the data took away, 0 to 1."""
         return 1 - self.weights / self.problem.couplings.weight
+
+    @property
+    def opened_share(self) -> np.ndarray:
+        """(V,) the same for all couplings of a voxel together; NaN where it has none."""
+        problem = self.problem
+        with np.errstate(invalid="ignore"):
+            return 1 - problem.ends @ self.weights / (problem.ends @ problem.couplings.weight)
 
     @property
     def lams(self) -> np.ndarray:

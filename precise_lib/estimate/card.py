@@ -116,7 +116,7 @@ def save(path: Path, network: torch.nn.Module, card: Card):
         file.chmod(0o644)  # safetensors writes private files
         parameters = sum(p.numel() for p in network.parameters())
         card = replace(card, parameters=parameters, sha256=hashlib.sha256(file.read_bytes()).hexdigest())
-        file.with_suffix(".json").write_text(card.to_json())
+        file.with_suffix(".json").write_text(card.to_json(), encoding="utf-8")
 
 
 def find(name_or_path, shipped: dict[str, Path], what: str = "weights") -> Path:

@@ -29,9 +29,8 @@ SAME_DEAD_TIME_S = 5e-6  # turns lines 1 kHz apart by less than 2 degrees
 
 @dataclass(frozen=True)
 class Entry:
-    """One network on disk: weights `path`, its `card` (None where unreadable), `problem` (None where both are whole).
-
-    `origin` is "shipped" or "user".
+    """One network on disk ("shipped" or "user" is its `origin`): weights `path`, its `card` (None where unreadable),
+    `problem` (None where both are whole).
     """
 
     path: Path

@@ -7,7 +7,7 @@ weight each. Distances are in voxels of the finest axis, so that a thick slice c
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from scipy import sparse
@@ -61,8 +61,9 @@ class Neighbors:
     pairs : (E, 2)
     distance : (E,) in voxels of the finest axis
     contrast : (E,) absolute difference of the gray levels
-    n_voxels : V, the finite voxels of the gray levels in the order of the grid
+    n_voxels : V, the finite voxels of the gray levels in the order of the grid, those of all frames one after another
     dimensions : axes of more than one voxel
+    following : (F, 2) a voxel and itself a frame later, in a time course
     """
 
     pairs: np.ndarray
@@ -70,6 +71,7 @@ class Neighbors:
     contrast: np.ndarray
     n_voxels: int
     dimensions: int
+    following: np.ndarray = field(default_factory=lambda: np.empty((0, 2), int))
 
     @classmethod
     def of(cls, gray: np.ndarray, affine: np.ndarray | None = None) -> Neighbors:
@@ -99,6 +101,30 @@ class Neighbors:
         pairs, distance, contrast = (np.concatenate(x) for x in zip(*parts, strict=True))
         return cls(pairs, distance, contrast, int(finite.sum()), len(size))
 
+    @classmethod
+    def of_frames(cls, gray: np.ndarray, usable: np.ndarray, affine: np.ndarray | None = None) -> Neighbors:
+        """Neighbors within each frame of a time course, and `following`.
+
+        Parameters
+        ----------
+        gray : (x, y, z) gray levels of all frames
+        usable : (f, x, y, z) bool, the voxels of each frame
+        affine : see `of`
+        """
+        frames = [cls.of(np.where(one, gray, np.nan), affine) for one in usable]
+        starts = np.cumsum([0, *(frame.n_voxels for frame in frames)])
+        index = np.full(usable.shape, -1)
+        index[usable] = np.arange(starts[-1])
+        both = usable[:-1] & usable[1:]
+        return cls(
+            np.concatenate([frame.pairs + start for frame, start in zip(frames, starts, strict=False)]),
+            np.concatenate([frame.distance for frame in frames]),
+            np.concatenate([frame.contrast for frame in frames]),
+            int(starts[-1]),
+            frames[0].dimensions,
+            np.stack([index[:-1][both], index[1:][both]], 1),
+        )
+
     @property
     def blind(self) -> Neighbors:
         """The same voxels without an MRI: `bowsher` then chooses the closest."""
@@ -109,10 +135,11 @@ class Neighbors:
         """Touching voxels of an inner voxel: 2, 8 or 26."""
         return 3**self.dimensions - 1
 
-    def bowsher(self, k: int) -> Couplings:
+    def bowsher(self, k: int, following: float = 0.0) -> Couplings:
         """Each voxel chooses the `k` neighbors nearest in gray level, the closer one of equals (Bowsher 2004).
 
-        A pair weighs 1 where both choose each other and 1/2 where one does.
+        A pair weighs 1 where both choose each other and 1/2 where one does; a voxel and itself a frame later weigh
+        `following`.
         """
         if int(k) != k or k < 1:
             raise InputError(f"The number of neighbors is {k}; it must be a whole number, one or more.")
@@ -124,7 +151,8 @@ class Neighbors:
         first = np.searchsorted(chooser[order], np.arange(self.n_voxels))
         rank = np.arange(2 * n) - first[chooser[order]]
         votes = np.bincount(pair[order], weights=rank < k, minlength=n)
-        return Couplings(self.pairs, votes / 2, self.n_voxels)
+        later = np.full(len(self.following), float(following))
+        return Couplings(np.concatenate([self.pairs, self.following]), np.r_[votes / 2, later], self.n_voxels)
 
     def gaussian(self, width: float) -> Couplings:
         """``exp(-contrast^2 / 2 width^2) / distance``; an infinite width leaves the MRI no say."""
@@ -137,16 +165,3 @@ class Neighbors:
         """Eq. 5 of PRECISE-DMI: ``min(1 / contrast^2, omega_max)``, whatever the distance."""
         with np.errstate(divide="ignore"):
             return Couplings(self.pairs, np.minimum(1 / self.contrast**2, omega_max), self.n_voxels)
-
-
-def over_frames(one: Couplings, frames: int, weight: float) -> Couplings:
-    """Couplings of a time course: those of one frame in each, and `weight` between a voxel and itself a frame later.
-
-    Voxels of frame f are numbered f V to (f + 1) V - 1.
-    """
-    n = one.n_voxels
-    starts = n * np.arange(frames)
-    within = (one.pairs[None] + starts[:, None, None]).reshape(-1, 2)
-    across = (starts[:-1, None] + np.arange(n)).reshape(-1)
-    pairs = np.concatenate([within, np.stack([across, across + n], 1)])
-    return Couplings(pairs, np.r_[np.tile(one.weight, frames), np.full(len(across), float(weight))], frames * n)

@@ -23,20 +23,39 @@ from precise_lib.estimate.adaptive import Field, Problem, adaptive
 from precise_lib.estimate.coupling import Neighbors
 
 REPEATS = 24
+LEVEL = 0.9  # of the intervals
+WIDTH = float(norm.ppf(0.5 + LEVEL / 2))  # half of one, over the SD
+NUMBERS = 1_000_000  # of the repeated maps that are in memory together
 REPEATED, CHANGED = 0.8, 0.5
 
 
 @dataclass(frozen=True)
 class Intervals:
-    """SD of noise and prior together, (V, K), in the unit of the maps."""
+    """Of maps (V, K), in their unit: SD of noise and prior together, and of what noise alone moves maps from data."""
 
     maps: np.ndarray
     sd: np.ndarray
+    moved: np.ndarray
 
-    def bounds(self, level: float = 0.9) -> tuple[np.ndarray, np.ndarray]:
-        """Lower and upper end (V, K) of an interval that is meant to hold the truth in a share `level` of voxels."""
-        half = norm.ppf(0.5 + level / 2) * self.sd
-        return self.maps - half, self.maps + half
+    def bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """Lower and upper end (V, K) of the interval that is meant to hold the truth in a share `LEVEL` of voxels."""
+        return self.maps - WIDTH * self.sd, self.maps + WIDTH * self.sd
+
+
+def stand_in(field: Field) -> np.ndarray:
+    """The maps (V, K) with some of their smoothing taken back."""
+    problem = field.problem
+    left = problem.ratios - field.maps[:, None]
+    back = problem.linear(field.weights[:, None], field.lams, 0 * left, right=problem.precision[:, None] * left)
+    return field.maps + back[:, 0]
+
+
+def repeated(field: Field, truth, noise) -> np.ndarray:
+    """Maps (V, B, K) of the chain on a truth (V, K) under noise (B, V, K), at the settings of the field."""
+    s, problem = field.settings, field.problem
+    again = Problem(truth[:, None] + np.moveaxis(noise, 0, 1), problem.variance, problem.couplings)
+    maps, weights = again.solve(s.lam, s.tau)
+    return again.linear(weights, field.lams, maps) if s.share else maps
 
 
 def intervals(field: Field, neighbors: Neighbors, noise) -> Intervals:
@@ -48,15 +67,15 @@ def intervals(field: Field, neighbors: Neighbors, noise) -> Intervals:
     neighbors : that they were made with
     noise : (B, V, K) like that of the ratios, `REPEATS` of them or so, see `stein.probes`
     """
-    problem, s = field.problem, field.settings
-    left = problem.ratios - field.maps[:, None]
-    back = problem.linear(field.weights[:, None], field.lams, 0 * left, right=problem.precision[:, None] * left)
-    truth = field.maps + back[:, 0]
-    again = Problem(truth[:, None] + np.moveaxis(noise, 0, 1), problem.variance, problem.couplings)
-    maps, weights = again.solve(s.lam, s.tau)
-    if s.share:
-        maps = again.linear(weights, field.lams, maps)
-    repeated = ((maps - truth[:, None]) ** 2).mean(1)
-    ratios = problem.ratios[:, 0]
-    changed = adaptive(ratios, problem.variance, neighbors, replace(s, tau=s.tau / 2)).maps - field.maps
-    return Intervals(field.maps, np.sqrt(REPEATED * repeated + CHANGED * changed**2))
+    truth, problem, s = stand_in(field), field.problem, field.settings
+    sums = np.zeros((3, *truth.shape))
+    batch = max(1, NUMBERS // truth.size)
+    for i in range(0, len(noise), batch):
+        part = noise[i : i + batch]
+        errors = np.moveaxis(repeated(field, truth, part) - truth[:, None], 1, 0)
+        moved = errors - part
+        sums += [(errors**2).sum(0), moved.sum(0), (moved**2).sum(0)]
+    square, mean, mean2 = sums / len(noise)
+    changed = adaptive(problem.ratios[:, 0], problem.variance, neighbors, replace(s, tau=s.tau / 2)).maps - field.maps
+    sd = np.sqrt(REPEATED * square + CHANGED * changed**2)
+    return Intervals(field.maps, sd, np.sqrt(np.maximum(mean2 - mean**2, 0)))

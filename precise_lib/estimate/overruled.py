@@ -2,7 +2,8 @@
 
 What couplings by the MRI join falls into parts where the data opened them. A part other than the largest is an island
 if a level of its own gains its voxels more chi-squared than noise would give to any of so many groups of voxels, and if
-the MRI shows no edge around it: it couples the island to what is around it at least half as densely as voxels anywhere.
+the MRI shows no edge around it: of the neighbors that voxels would choose by the MRI, half of those that they touch,
+at least half as many lie across its border as there would be without an edge.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from precise_lib.estimate.adaptive import Field
 from precise_lib.estimate.coupling import Neighbors
 
 CLOSED = 0.5  # share of a coupling that is left where it counts as closed
-DENSE = 0.5  # couplings around an island over those anywhere
+DENSE = 0.5  # neighbors chosen by the MRI across the border of an island over those anywhere
 FALSE_ALARMS = 0.5  # of a data set that are put up with, about
 
 
@@ -67,8 +68,9 @@ def islands(field: Field, neighbors: Neighbors, false_alarms: float = FALSE_ALAR
     whole = joined[np.unique(part, return_index=True)[1]]
     largest = np.zeros(joined.max() + 1, int)
     np.maximum.at(largest, whole, size)
-    density = _around(pairs, part) / np.maximum(_around(neighbors.pairs, part), 1)
-    dense = density > DENSE * len(pairs) / max(len(neighbors.pairs), 1)
+    half = neighbors.bowsher(max(1, neighbors.most // 2)).pairs
+    density = _around(half, part) / np.maximum(_around(neighbors.pairs, part), 1)
+    dense = density > DENSE * len(half) / max(len(neighbors.pairs), 1)
     ratios, precision, found = problem.ratios[:, 0], problem.precision, []
     for number in np.flatnonzero((size < largest[whole]) & dense):
         inside = part == number

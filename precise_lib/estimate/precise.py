@@ -26,6 +26,14 @@ def _check(lam: float, omega_max: float) -> None:
         raise InputError(f"The cap of the edge weights (omega_max) is {omega_max}; give a positive number.")
 
 
+def single_voxel_of(base, weights, model: SignalModel):
+    """The single-voxel estimator `base`, or the network `weights`, or the first that fits, or else the fit."""
+    if base is not None:
+        return single_voxel(base, model)
+    fits = weights is not None or catalog.fitting(model.acquisition)
+    return Sve(resolve(weights, model)) if fits else single_voxel("fit", model)
+
+
 @dataclass(frozen=True)
 class Precise:
     """Single-voxel amplitudes under the MRI prior; callable `MRSI` -> DataArray (metabolite, x, y, z) in mM.
@@ -47,10 +55,7 @@ class Precise:
 
     def single_voxel(self, model: SignalModel):
         """The estimator of each voxel on its own that the prior works on."""
-        if self.base is not None:
-            return single_voxel(self.base, model)
-        fits = self.weights is not None or catalog.fitting(model.acquisition)
-        return Sve(resolve(self.weights, model)) if fits else single_voxel("fit", model)
+        return single_voxel_of(self.base, self.weights, model)
 
     def smoother(self, data: MRSI) -> Smoother:
         """The exact minimizer of Eq. 4 on the usable voxels, at any lambda."""

@@ -25,11 +25,11 @@ BLOCK = 4_000_000  # numbers in one block of right-hand sides: 32 MB in double p
 SINGLE_FROM = 1e-5  # tolerance from which single precision is enough
 
 
-def prepare_mri(data: MRSI) -> np.ndarray:
+def prepare_mri(data: MRSI, usable: np.ndarray | None = None) -> np.ndarray:
     """MRI gray levels (x, y, z) on the DMI grid: averaged over each DMI voxel, rescaled to [0, 1] (Fig. 2B).
 
-    NaN outside the usable voxels. The grids may differ in size, position and angle, see `align`. `InputError` where
-    there is no MRI, or it does not cover the usable voxels or is not finite there.
+    NaN outside the `usable` voxels (x, y, z), by default those of the data. The grids may differ in size, position and
+    angle, see `align`. `InputError` where there is no MRI, or it does not cover them or is not finite there.
     """
     if data.mri is None:
         raise InputError("The edge-preserving prior needs an MRI; give one, or use the estimator 'sve'.")
@@ -38,7 +38,7 @@ def prepare_mri(data: MRSI) -> np.ndarray:
     for name, affine in (("MRI", data.mri_affine), ("DMI", data.affine)):
         if not np.isfinite(affine).all() or np.linalg.matrix_rank(affine) < 4:
             raise InputError(f"The affine of the {name} is singular; write the image's orientation into its header.")
-    usable = data.usable
+    usable = data.usable if usable is None else usable
     if not usable.any():
         raise InputError("No usable voxel is left: every FID is masked, not finite or zero.")
     gray, share = align.sampled(data.mri, data.mri_affine, data.affine, np.argwhere(usable))

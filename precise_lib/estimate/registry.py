@@ -14,6 +14,10 @@ Nothing in this package asks for the name of an estimator. What it can do beyond
     bias and the choice of its setting: ``parameter`` is its name, ``values`` those to try, upward from zero (no prior).
 ``approaches(data)``
     the same where its result only comes near to that of the map: what is left of a lesion follows, errors do not.
+``adapted(voxels, errors=True)``
+    where its map is not linear but depends on the data set: all that it says of one, an `Adapted`, from single-voxel
+    results with their covariance, a `precise_lib.estimate.single_voxels.SingleVoxels` of all frames. By its attributes
+    one sees which of its settings it chooses itself: they are "auto".
 ``limits(model)``
     where its results hold, `Limits`.
 """
@@ -24,7 +28,7 @@ import hashlib
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module, util
 from pathlib import Path
 from types import ModuleType
@@ -37,7 +41,7 @@ _FACTORIES: dict[str, Callable] = {}
 _USES: dict[str, frozenset[str]] = {}
 # Environment variable: outside code that `find` may load, with commas. A name alone, as in a table, runs nothing.
 ALLOWED = "PRECISE_ESTIMATORS"
-USABLE = frozenset({"network", "base", "mri", "lambda", "neighbors"})  # see `register`
+USABLE = frozenset({"network", "base", "mri", "lambda", "cap", "neighbors"})  # see `register`
 
 
 @dataclass(frozen=True)
@@ -58,12 +62,43 @@ class Limits:
     network: str = ""  # the one trained on these `amplitudes`
 
 
+@dataclass(frozen=True)
+class Adapted:
+    """What an estimator that adapts to a data set says of it. Arrays run over the N voxel-frames.
+
+    Attributes
+    ----------
+    concentrations : (N, M) mM, NaN where there is none
+    sd : (N, M) mM, root mean square error that is expected, of noise and of what a prior smooths away; None if unknown
+    how : how `sd` came about, in half a sentence
+    width : half of the 90 % interval over `sd`, a number or (N, M); None without intervals
+    moved : (N, M) mM, SD of what noise alone makes `concentrations` and single-voxel results differ
+    maps : values (N,) by name, with a description
+    flags : voxel-frames (N,) bool by name, with a sentence
+    settings : those chosen and what they are worth, for the summary
+    about : what the settings mean, in a sentence
+    notes : sentences of caution
+    """
+
+    concentrations: np.ndarray
+    sd: np.ndarray | None = None
+    how: str = ""
+    width: float | np.ndarray | None = None
+    moved: np.ndarray | None = None
+    maps: dict[str, tuple[np.ndarray, str]] = field(default_factory=dict)
+    flags: dict[str, tuple[np.ndarray, str]] = field(default_factory=dict)
+    settings: dict = field(default_factory=dict)
+    about: str = ""
+    notes: tuple[str, ...] = ()
+
+
 def register(name: str, factory: Callable, uses: tuple[str, ...] | None = None) -> None:
     """Add an estimator: ``factory(**options)`` returns the callable. Names are unique.
 
     `uses` says what it needs besides the FIDs of a voxel, by default what the attribute ``uses`` of the factory says:
     "network" (an option ``weights``), "base" (an option ``base``: any single-voxel estimator, so that it needs no
-    network), "mri", "lambda" (options ``lam`` and ``omega_max``), "neighbors" (it mixes voxels: biased next to edges).
+    network), "mri", "lambda" and "cap" (options ``lam`` and ``omega_max``), "neighbors" (it mixes voxels: biased next
+    to edges).
     """
     if name in _FACTORIES:
         raise ValueError(f"An estimator named '{name}' is registered already.")

@@ -19,19 +19,24 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from precise_lib.errors import InputError
 from precise_lib.estimate.adaptive import Problem, Settings
 from precise_lib.estimate.coupling import Neighbors
 
 PROBES = 4
+FEW = 24  # real signal-free samples of a FID: with fewer, probes would repeat one another
 SIZE = 0.3  # of a probe in units of the noise: small steps would miss that couplings open at once
 SLACK = 0.2  # of the least risk that keeping what the MRI does not show may cost
 LADDER = (2, 3, 4, 6, 8, 12, 18)  # neighbors that a voxel chooses
 TAUS = (0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0, np.inf)
 LAMS = tuple(float(x) for x in 10 ** np.arange(-1.0, 2.01, 0.25))
+FRAMES = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
 GAIN = 1e-3  # of risk: less is not worth a step of the search
 SHARES = (0.1, 0.2, 0.35, 0.6, 1.0)
-START = (LAMS[7], 1.0, 4)
+START = {"lam": LAMS[7], "tau": 1.0, "neighbors": 4, "frames": 1.0}
+# steps of the search along lambda, tau, neighbors and frames
+MOVES = [(1, 0, 0, 0), (-1, 0, 0, 0), (0, 1, 0, 0), (0, -1, 0, 0), (0, 0, 1, 0), (0, 0, -1, 0)]
+MOVES += [(2, 0, 0, 0), (-2, 0, 0, 0), (-1, 0, 1, 0), (1, 0, -1, 0), (1, -1, 0, 0), (-1, 1, 0, 0)]
+MOVES += [(0, 0, 0, 1), (0, 0, 0, -1)]
 
 
 @dataclass(frozen=True)
@@ -57,16 +62,14 @@ def probes(free, variance, count: int = PROBES, seed: int = 0) -> np.ndarray:
 
     Parameters
     ----------
-    free : (V, S) complex samples of the FIDs where no signal is left, of any scale
+    free : (V, S) real signal-free samples over their SD, see `SingleVoxels.free`; fewer than `FEW`: white noise instead
     variance : (V, K) of the ratios
     """
-    parts = np.concatenate([free.real, free.imag], 1)
-    parts = parts / parts.std()
     rng, k = np.random.default_rng(seed), variance.shape[1]
-    if parts.shape[1] < k:
-        raise InputError(f"{parts.shape[1]} samples free of signal are too few for {k} metabolites.")
-    picked = np.stack([rng.choice(parts.shape[1], k, replace=False) for _ in range(count)])
-    return np.moveaxis(parts[:, picked], 0, 1) * np.sqrt(variance)
+    if free.shape[1] < FEW:
+        return rng.standard_normal((count, *variance.shape)) * np.sqrt(variance)
+    picked = np.stack([rng.choice(free.shape[1], k, replace=k > free.shape[1]) for _ in range(count)])
+    return np.moveaxis(free[:, picked], 0, 1) * np.sqrt(variance)
 
 
 def risk(problem: Problem, maps, noise, size: float = SIZE) -> np.ndarray:
@@ -85,15 +88,25 @@ def moved(ratios, noise, size: float = SIZE) -> np.ndarray:
 
 
 class Tuner:
-    """Risk of settings for one data set, each computed once."""
+    """Risk of settings for one data set, each computed once.
 
-    def __init__(self, ratios, variance, neighbors: Neighbors, noise):
+    `fixed` are settings by name that are not searched for; the other arguments are those of `tune`.
+    """
+
+    def __init__(self, ratios, variance, neighbors: Neighbors, noise, fixed: dict | None = None):
         self.neighbors, self.noise, self.tried, self.problems = neighbors, np.asarray(noise, float), {}, {}
         self.data, self.variance = moved(np.asarray(ratios, float), self.noise), variance
-        self.ladder = [k for k in LADDER if k < neighbors.most] + [neighbors.most]
+        ladder = (*(k for k in LADDER if k < neighbors.most), neighbors.most)
+        axes = {"lam": LAMS, "tau": TAUS, "neighbors": ladder, "frames": FRAMES if len(neighbors.following) else (0.0,)}
+        self.fixed = fixed or {}
+        self.axes = {name: (self.fixed[name],) if name in self.fixed else axis for name, axis in axes.items()}
+
+    def start(self) -> Settings:
+        near = {name: min(axis, key=lambda x: abs(x - START[name])) for name, axis in self.axes.items()}
+        return Settings(**near, mri=self.fixed.get("mri", True))
 
     def problem(self, s: Settings) -> Problem:
-        key = s.neighbors, s.mri
+        key = s.neighbors, s.mri, s.frames
         if key not in self.problems:
             self.problems[key] = Problem(self.data, self.variance, s.couplings(self.neighbors))
         return self.problems[key]
@@ -106,13 +119,10 @@ class Tuner:
 
     def around(self, s: Settings) -> list[Settings]:
         """Settings a step away."""
-        axes = LAMS, TAUS, self.ladder
-        places = [axis.index(x) for axis, x in zip(axes, (s.lam, s.tau, s.neighbors), strict=True)]
-        moves = [(1, 0, 0), (-1, 0, 0), (0, 1, 0), (0, -1, 0), (0, 0, 1), (0, 0, -1)]
-        moves += [(2, 0, 0), (-2, 0, 0), (-1, 0, 1), (1, 0, -1), (1, -1, 0), (-1, 1, 0)]
-        found = ([p + m for p, m in zip(places, move, strict=True)] for move in moves)
-        inside = (f for f in found if all(0 <= i < len(axis) for i, axis in zip(f, axes, strict=True)))
-        return [replace(s, lam=LAMS[i], tau=TAUS[j], neighbors=self.ladder[k]) for i, j, k in inside]
+        places = [axis.index(getattr(s, name)) for name, axis in self.axes.items()]
+        found = ([p + m for p, m in zip(places, move, strict=True)] for move in MOVES)
+        inside = (f for f in found if all(0 <= i < len(a) for i, a in zip(f, self.axes.values(), strict=True)))
+        return [replace(s, **{n: a[i] for i, (n, a) in zip(f, self.axes.items(), strict=True)}) for f in inside]
 
     def least(self, start: Settings) -> Settings:
         """Descent to a setting that none a step away is better than."""
@@ -144,7 +154,7 @@ class Tuner:
         return replace(s, share=tuple(SHARES[i] for i in best)), float(np.min(risks, 0).mean())
 
 
-def tune(ratios, variance, neighbors: Neighbors, noise, slack: float = SLACK) -> Tuned:
+def tune(ratios, variance, neighbors: Neighbors, noise, slack: float = SLACK, fixed: dict | None = None) -> Tuned:
     """Settings from one data set.
 
     Parameters
@@ -153,11 +163,14 @@ def tune(ratios, variance, neighbors: Neighbors, noise, slack: float = SLACK) ->
     neighbors : with the MRI; whether it is of use is one of the settings
     noise : (P, V, K) probes, see `probes`
     slack : share of the least risk that may be given for a smaller `Settings.step`; 0 for the least error
+    fixed : settings that are given, by their names in `Settings`; a given lambda is that of every metabolite
     """
-    tuner = Tuner(ratios, variance, neighbors, noise)
-    lam, tau, k = START
-    best = tuner.least(Settings(lam, tau, min(k, neighbors.most)))
-    if neighbors.contrast.any():
+    tuner = Tuner(ratios, variance, neighbors, noise, fixed)
+    best = tuner.least(tuner.start())
+    if neighbors.contrast.any() and "mri" not in tuner.fixed:
         best = min(best, tuner.least(replace(best, mri=False)), key=tuner.risk)
-    chosen, estimated = tuner.shares(tuner.keep(best, slack))
+    chosen = tuner.keep(best, slack)
+    estimated = tuner.risk(chosen)
+    if "lam" not in tuner.fixed:
+        chosen, estimated = tuner.shares(chosen)
     return Tuned(chosen, estimated, best, tuner.tried)

@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from tqdm.auto import tqdm
 
-from precise_lib.errors import InputError
+from precise_lib.errors import InputError, reason
 from precise_lib.estimate import card
 from precise_lib.estimate.network import Network
 from precise_lib.estimate.sampling import Sampler, TrainConfig, signal_families
@@ -77,7 +77,15 @@ class Trainer:
         return self.iteration >= self.config.iterations
 
     def save(self, path: Path):
-        """Checkpoint with the settings that it belongs to, written whole or not at all."""
+        """Checkpoint with the settings that it belongs to, written whole or not at all.
+
+        Raises `InputError` where the weights are no longer finite: an earlier checkpoint stays.
+        """
+        if not all(v.isfinite().all() for v in self.kept.values()):
+            raise InputError(
+                f"After {self.iteration} iterations the weights are not finite: give a lower learning_rate, or ranges "
+                "in which FIDs stay finite."
+            )
         moments = self.optimizer.state_dict()["state"]
         state = {
             **{f"network.{k}": v for k, v in self.network.state_dict().items()},
@@ -97,11 +105,15 @@ class Trainer:
         try:
             with safe_open(path, "pt") as file:
                 stored = json.loads(file.metadata()["config"])
-        except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+            if stored != json.loads(json.dumps(self.config.to_dict())):
+                raise InputError(f"{path} is the checkpoint of other settings; use another folder or remove it.")
+            self._restore(load_file(path, device=str(self.device)))
+        except InputError:
+            raise
+        except (SafetensorError, OSError, ValueError, LookupError, TypeError, RuntimeError) as error:
             raise InputError(f"The checkpoint {path} is damaged: remove it to train from the start.") from error
-        if stored != json.loads(json.dumps(self.config.to_dict())):
-            raise InputError(f"{path} is the checkpoint of other settings; use another folder or remove it.")
-        tensors = load_file(path, device=str(self.device))
+
+    def _restore(self, tensors: dict):
         self.network.load_state_dict(_below(tensors, "network."))
         self.kept = _below(tensors, "kept.")
         optimizer = self.optimizer.state_dict()
@@ -192,12 +204,17 @@ def train(
 
     Raises
     ------
-    InputError : the checkpoint is damaged or belongs to other settings
+    InputError : the checkpoint is damaged or belongs to other settings, or these cannot be trained
     """
     out_dir = Path(out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
     checkpoint = out_dir / f"{name}.checkpoint.safetensors"
-    state = trainer(config, device)
+    try:
+        state = trainer(config, device)
+    except InputError:
+        raise
+    except (ValueError, ArithmeticError, RuntimeError, MemoryError) as error:
+        raise InputError(f"A network of these settings cannot be built ({reason(error)}): change them.") from error
     if resume and checkpoint.exists():
         state.load(checkpoint)
     state.run(checkpoint, stop_after, progress)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from precise_lib.errors import InputError
 from precise_lib.estimate.card import Card, Trained
+from precise_lib.estimate.training import train
 from precise_lib.estimate.weights import SveModel, load_weights
 from precise_lib.evaluate import crlb
 from precise_lib.evaluate.montecarlo import amplitude_study
@@ -59,3 +62,30 @@ def certify(
     card = replace(network.card, accuracy=measure(network), **fields)
     card.write(Path(path))
     return card
+
+
+def train_and_certify(config, folder, name: str, run: Callable = train, certify: Callable = certify, **options) -> bool:
+    """Have weights of `name` with a complete card in a folder; whether anything was left to do.
+
+    Goes on where an earlier call ended, be it in the training (`run`, with `options`) or before the accuracy was on the
+    card. Raises `InputError` as `run` does, and where the weights there are of other settings.
+    """
+    weights = Path(folder) / f"{name}.safetensors"
+    card = finished(weights, type(config))
+    if card is None:
+        run(config, folder, name=name, **options)
+    elif card.config.to_dict() != config.to_dict():
+        raise InputError(f"{weights} is a network of other settings: use another folder or name, or remove it.")
+    elif card.accuracy:
+        return False
+    certify(weights)
+    return True
+
+
+def finished(weights: Path, config_class) -> Card | None:
+    """The card of weights whose training has ended, certified or not; None where there are none or they are damaged."""
+    try:
+        card = Card.read(weights, config_class)
+        return card if card.sha256 == hashlib.sha256(weights.read_bytes()).hexdigest() else None
+    except (InputError, OSError):
+        return None

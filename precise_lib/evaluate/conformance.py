@@ -54,9 +54,8 @@ def run(check: str, subject: Subject) -> str:
 
 
 def check(name: str, tolerance: float = 0.05, rounding: float | None = None, **options) -> Table:
-    """Every check on one estimator, registered or "package.module:factory" or "file.py:factory" (its code is run).
-
-    Tolerance and rounding as of `Subject`, options of the factory; `InputError` for no such estimator.
+    """Every check on one estimator, registered or "package.module:factory" or "file.py:factory" (its code is run), with
+    tolerance and rounding as of `Subject` and options of the factory; `InputError` for no such estimator.
     """
     subject, rows = Subject(estimate.load(name) if ":" in name else name, options, tolerance, rounding), []
     for which in CHECKS:

@@ -66,10 +66,9 @@ def misspecified_bias(model: SignalModel, assumed: SignalModel, amplitudes, **nu
 
 
 def overlap_cost(model: SignalModel, amplitudes, linewidths_hz, apart: float = 4.0) -> np.ndarray:
-    """What overlap costs: bound on amplitude / reference over the same bound with the lines `apart` times as far apart.
-
-    (W, M), NaN for the reference, of amplitudes (M,) at full widths (W,) common to all lines; `InputError` where the
-    lines moved apart would leave the bandwidth.
+    """Bound on amplitude / reference over the same bound with the lines `apart` times as far apart: (W, M), NaN for the
+    reference, of amplitudes (M,) at full widths (W,) common to all lines; `InputError` where they would leave the
+    bandwidth.
     """
     hz = np.abs(model.frequencies_hz).max() * apart
     if hz > model.acquisition.bandwidth_hz / 2:

@@ -77,10 +77,8 @@ def amplitude_study(
             for name, method in methods.items():
                 estimate = method(noisy, model)
                 results[name][level].add(estimate / estimate[:, [water]] if ratio else estimate)
-    moments, truth = (
-        [m for levels in results.values() for m in levels],
-        np.broadcast_to(truth, (len(sigmas), len(truth))),
-    )
+    moments = [m for levels in results.values() for m in levels]
+    truth = np.broadcast_to(truth, (len(sigmas), len(truth)))
     coords = {"estimator": list(methods), "snr": np.asarray(snrs, float), "metabolite": model.names}
     about = {"signal_model": model.hash, "quantity": "amplitude / water" if ratio else "amplitude"}
     dataset = _dataset(moments, truth, coords, ("snr", "metabolite"), n_repeats=n_repeats, seed=seed, **about)

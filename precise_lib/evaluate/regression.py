@@ -45,10 +45,8 @@ def coefficients(pairs) -> np.ndarray:
 
 
 def line(truth, estimate, names=None, n_draws: int = 400, seed: int = 0) -> xr.Dataset:
-    """Least-squares line of the estimate on the truth, (n, M) both, per metabolite.
-
-    `slope`, `intercept`, `r2`, `rmse` (to the truth) and the ends `slope_low` ... `rmse_high` of their 95 % intervals
-    by bootstrap of the rows.
+    """Least-squares line of the estimate on the truth, (n, M) both, per metabolite: `slope`, `intercept`, `r2`, `rmse`
+    (to the truth) and the ends `slope_low` ... `rmse_high` of their 95 % intervals by bootstrap of the rows.
     """
     pairs = np.stack(checked(truth, estimate), axis=1)
     low, high = bootstrap_interval(coefficients, pairs, n_draws, seed)

@@ -17,7 +17,7 @@ try:
 except ImportError:  # Windows: nothing is locked, and what a killed run left is not removed
     fcntl = None
 
-PREFIX = ".precise-"
+PREFIX = ".precise-unfinished-"
 LONGEST_NAME = 255  # bytes
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENAMETOOLONG}  # the disk, or a name that it does not take
 
@@ -52,8 +52,10 @@ def staged(folder, last: str = "summary.json") -> Iterator[Path]:
             folder.stat()
         if os.path.lexists(folder) and not folder.is_dir():
             raise InputError(f"{folder} is a file, not a folder: give another folder to write to.")
-        stack = ExitStack()
-        work = stack.enter_context(scratch(next(p for p in (folder, *folder.absolute().parents) if p.exists())))
+        stack, places = ExitStack(), [p for p in (folder, *folder.absolute().parents) if p.exists()]
+        for place in () if folder.name.startswith(PREFIX) else places[1:]:  # where a run began without its folder
+            clean(place)
+        work = stack.enter_context(scratch(places[0]))
     except OSError as error:
         raise InputError(f"The folder {folder} cannot be written ({reason(error)}): give another one.") from error
     with stack:
@@ -74,10 +76,7 @@ def staged(folder, last: str = "summary.json") -> Iterator[Path]:
 @contextmanager
 def scratch(home) -> Iterator[Path]:
     """A folder below `home` that vanishes with the block; what killed processes left there vanishes too."""
-    for left in Path(home).glob(f"{PREFIX}*"):
-        with _held(left, wait=False) as free:
-            if free:
-                shutil.rmtree(left, ignore_errors=True)
+    clean(Path(home))
     while True:
         work = Path(tempfile.mkdtemp(prefix=PREFIX, dir=home))
         with _held(work):
@@ -88,6 +87,45 @@ def scratch(home) -> Iterator[Path]:
             finally:
                 shutil.rmtree(work, ignore_errors=True)
         return
+
+
+@contextmanager
+def alone(path, sentence: str) -> Iterator[None]:
+    """Hold the file `path`, which is for this only, while the block runs, in a folder that is there.
+
+    Raises `InputError` with `sentence` where another process holds it. The file vanishes with the block; one that a
+    killed process left holds nobody up.
+    """
+    while True:
+        try:
+            handle = os.open(path, os.O_CREAT | os.O_RDWR, 0o644)
+        except OSError as error:
+            raise InputError(f"{path} cannot be written ({reason(error)}): give another folder.") from error
+        try:
+            with suppress(AttributeError):
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EAGAIN, errno.EACCES):
+                os.close(handle)
+                raise InputError(sentence) from None
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(handle), os.stat(path)):
+                break
+        os.close(handle)  # another process had it, and removed it when it was done
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            os.unlink(path)
+        os.close(handle)
+
+
+def clean(home: Path) -> None:
+    """Remove what killed processes left in a folder."""
+    for left in home.glob(f"{PREFIX}*"):
+        with _held(left, wait=False) as free:
+            if free:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 @contextmanager

@@ -29,9 +29,7 @@ def fitted_spectra(fit: SpectrumFit, basis: BasisSet, points: slice) -> np.ndarr
 
 
 def denoised_spectra(denoiser: Denoiser, fids, points: slice = WINDOW) -> np.ndarray:
-    """Spectra (V, n), `points` of the plain FFT, that a denoiser makes of noisy FIDs (V, t); `InputError` where the
-    denoiser does not give all of these points.
-    """
+    """Spectra (V, n), `points` of the plain FFT, made of noisy FIDs (V, t); `InputError` for a denoiser without."""
     fids = np.atleast_2d(fids)
     numbers = np.arange(fids.shape[-1])
     places = np.searchsorted(numbers[denoiser.points], numbers[points])

@@ -44,10 +44,9 @@ def spectra_grid(ppm, spectra: Mapping[str, np.ndarray], columns: int = 3, windo
 
 
 def plot_over_truth(ax, truth, estimate, maximum: float, line=None, color: str = show.color("fit"), lowest=-0.6):
-    """Estimates over truth (mM) with the identity (dotted), a line (slope, intercept) and both distributions.
-
-    Estimates are shown from `lowest` to twice the `maximum` of the truth, `lowest` in units of that maximum; what lies
-    outside is drawn on the edge as triangles.
+    """Estimates over truth (mM) with the identity (dotted), a line (slope, intercept) and both distributions, from
+    `lowest` (in units of the `maximum` of the truth) to twice that maximum; what lies outside is drawn on the edge as
+    triangles.
     """
     low, high = lowest * maximum, 2.0 * maximum
     inside = np.clip(estimate, low, high)
@@ -71,9 +70,8 @@ def plot_over_truth(ax, truth, estimate, maximum: float, line=None, color: str =
 
 
 def over_truth_grid(quantified, lines: Mapping, metabolites, blocks: int = 1):
-    """Figure of estimates over truth: metabolites in rows, `blocks` of them side by side, the sources in columns.
-
-    `quantified` is as `denoised.quantified` gives it, `lines` has the `evaluate.regression.line` of each source.
+    """Figure of estimates over truth: metabolites in rows, `blocks` of them side by side, the sources of
+    `denoised.quantified` in columns, each with its line of `evaluate.regression`.
     """
     sources = list(lines)
     rows, columns = -(-len(metabolites) // blocks), blocks * len(sources)
@@ -125,9 +123,8 @@ def plot_denoised(ax, ppm, label: str, values, truth, gap: float, window_ppm=RAN
 
 
 def denoising_examples(ppm, cases: Mapping[str, Mapping[str, np.ndarray]], window_ppm=RANGE_PPM):
-    """Figure of spectra over the truth, and their difference below; a row per case, a column per kind of spectrum.
-
-    Cases are title -> {"truth": (n,), label: (n,), ...}; a row has one vertical scale.
+    """Figure of spectra over the truth, and their difference below; a row with one vertical scale per case, title ->
+    {"truth": (n,), label: (n,), ...}, and a column per kind of spectrum.
     """
     columns = len(next(iter(cases.values()))) - 1
     size = (min(5.2 * columns, 11.5), 2.4 * len(cases) + 0.4)
@@ -174,10 +171,8 @@ def model_parts(fit: SpectrumFit, basis: BasisSet, points: slice) -> dict[str, n
 
 
 def fit_figure(ppm, cases: Mapping[str, tuple], noise: float):
-    """Figure of spectrum, fit and its parts, and below the residual over the noise; a column per case.
-
-    Cases are title -> (spectrum (n,), `model_parts` of its fit, phase of the fit in rad); `noise` is the SD of one
-    channel of one point.
+    """Figure of spectrum, fit and its parts, and below the residual over `noise`, the SD of one channel of one point; a
+    column per case, title -> (spectrum (n,), `model_parts` of its fit, phase of the fit in rad).
     """
     n, order = len(cases), np.argsort(ppm)
     rows = {"sharex": True, "sharey": "row", "height_ratios": (3, 1.2), "squeeze": False}

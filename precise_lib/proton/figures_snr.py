@@ -48,9 +48,8 @@ def deviations(error: xr.DataArray, snr, by_snr: xr.Dataset, bound: xr.DataArray
 
 
 def rmse_grid(curves: Mapping[str, xr.DataArray], metabolites, blind: Mapping[str, float], columns: int = 3):
-    """Figure of RMSE over SNR, both logarithmic, a panel per metabolite.
-
-    `curves` has (snr, metabolite) in mM by label of `STYLES`, `blind` the error of saying the middle of the range.
+    """Figure of RMSE over SNR, both logarithmic, a panel per metabolite: `curves` (snr, metabolite) in mM by label of
+    `STYLES`, and `blind`, the error of saying the middle of the range.
     """
     rows = -(-len(metabolites) // columns)
     fig, axes = plt.subplots(rows, columns, figsize=(3.7 * columns, 2.7 * rows + 0.4), sharex=True, squeeze=False)
@@ -71,10 +70,7 @@ def rmse_grid(curves: Mapping[str, xr.DataArray], metabolites, blind: Mapping[st
 
 
 def third_grid(bias: xr.Dataset, metabolites, expected: Mapping[str, np.ndarray] | None = None):
-    """Figure of the bias in the low, middle and high third of the range, over the largest value; a panel per source.
-
-    `bias` is of `bias_by_third`; `expected` has (metabolite,) by third, drawn as black bars in every panel.
-    """
+    """Figure of `bias_by_third`, a panel per source; `expected` (metabolite,) by third are black bars in each."""
     sources = bias.source.values.tolist()
     fig, axes = plt.subplots(1, len(sources), figsize=(4.2 * len(sources), 3.4), sharey=True, squeeze=False)
     places = np.arange(len(metabolites))

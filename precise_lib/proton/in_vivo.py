@@ -93,10 +93,8 @@ def extended(basis: BasisSet, points: slice, lipids=LIPID_LINES, n_free: int = 8
 
 
 def _free_samples(acquisition: Acquisition, points: slice, n_free: int) -> np.ndarray:
-    """Orthonormal signals (K, n_samples) that the first samples can make, seen through `points`; K <= 2 n_free.
-
-    Single samples look alike in a part of the band. Combinations that come out 10^4 times weaker than the strongest
-    are left out: noise alone would fix their amplitude.
+    """Orthonormal signals (K, n_samples), K <= 2 n_free, that the first samples can make, seen through `points`;
+    combinations that come out 10^4 times weaker than the strongest are left out: noise alone would fix their amplitude.
     """
     hz = np.fft.fftfreq(acquisition.n_samples, acquisition.dwell_time_s)
     spectra = np.exp(-2j * np.pi * hz * FREE_DWELL_S * np.arange(n_free)[:, None])

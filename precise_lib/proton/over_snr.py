@@ -47,10 +47,8 @@ def errors_by_snr(error: xr.DataArray, snr, edges) -> xr.Dataset:
 
 
 def rmse_ratio_over_snr(error, snr, low=LOW, high=HIGH, n_draws: int = 400, seed: int = 0):
-    """RMSE of errors (V, M) at SNR below `low` over RMSE above `high` (M,), and its 95 % interval (2, M).
-
-    The two groups of spectra are resampled apart. 1 is no dependence on the SNR; for SNR drawn uniformly from 5 to 40,
-    1/SNR gives 4.
+    """RMSE of errors (V, M) at SNR below `low` over RMSE above `high` (M,), and its 95 % interval (2, M), both groups
+    of spectra resampled. 1 is no dependence on the SNR; for SNR drawn uniformly from 5 to 40, 1/SNR gives 4.
     """
     error, snr = np.asarray(error, float), np.asarray(snr, float)
     groups = [error[snr < low] ** 2, error[snr > high] ** 2]

@@ -84,9 +84,8 @@ def decompose(fid, acquisition: Acquisition, rank: int = 30, skip: int = 0) -> D
 
 
 def remove_band(fid, acquisition: Acquisition, band_hz=(-45.0, 45.0), rank: int = 30, skip: int = 0) -> np.ndarray:
-    """FID (n_samples,) without its lines in a band of frequencies, such as residual water around the carrier.
-
-    The first `skip` samples are what all lines outside the band extrapolate to, whatever was measured there.
+    """FID (n_samples,) without its lines in a band of frequencies, such as residual water around the carrier; the first
+    `skip` samples are what all lines outside the band extrapolate to, whatever was measured there.
     """
     lines = decompose(fid, acquisition, rank, skip)
     low, high = band_hz

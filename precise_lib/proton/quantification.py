@@ -48,9 +48,8 @@ def related(basis: BasisSet, data: xr.Dataset, points: slice) -> tuple[np.ndarra
 
 
 def problem(basis: BasisSet, data: xr.Dataset, points: slice) -> tuple[np.ndarray, np.ndarray]:
-    """What spectra say of the 18 parameters that are drawn; shift, phase and Lorentzian width are known to be none.
-
-    Returns precision matrices (V, 18, 18) of 16 concentrations, MM, squared shim, and their unbounded estimate (V, 18).
+    """Precision matrices (V, 18, 18) of the 18 parameters that are drawn, 16 concentrations, MM, squared shim, and
+    their unbounded estimate (V, 18); shift, phase and Lorentzian width are known to be none.
     """
     m = len(basis.names)
     drawn = [*(basis.index(name) for name in METABOLITES), basis.index("MM"), m + 2]
@@ -97,9 +96,8 @@ def least_error(basis: BasisSet, data: xr.Dataset, points: slice, n_sweeps: int 
 
 
 def helped(basis: BasisSet, data: xr.Dataset, points: slice) -> xr.DataArray:
-    """How much the range of one metabolite helps another: SD with that range known over SD with none (median).
-
-    To first order, with normal distributions in place of the ranges. Returns a DataArray (metabolite, by), at most 1.
+    """How much the range of one metabolite helps another (metabolite, by): SD with that range known over SD with none,
+    at most 1, median; to first order, with normal distributions in place of the ranges.
     """
     precision = problem(basis, data, points)[0]
     covariance = np.linalg.inv(precision)

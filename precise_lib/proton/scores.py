@@ -138,10 +138,9 @@ def ljung_box(residual, lags: int = 20) -> np.ndarray:
 
 
 def flatness(residual) -> float:
-    """How evenly the power of residual spectra (V, n) is spread over their n points: 1 for white noise, else less.
-
-    Geometric over arithmetic mean, over the points, of the power averaged over the V spectra, divided by what white
-    noise gives: ``exp(digamma(V)) / V``.
+    """How evenly the power of residual spectra (V, n) is spread over their n points: 1 for white noise, else less;
+    geometric over arithmetic mean of the power averaged over the V spectra, over what white noise gives:
+    ``exp(digamma(V)) / V``.
     """
     residual = np.atleast_2d(residual)
     power, n_spectra = (np.abs(residual) ** 2).mean(0), len(residual)

@@ -99,9 +99,8 @@ def standard_deviations(normal, sigma) -> np.ndarray:
 
 
 def crlb(basis: BasisSet, amplitudes, shim_hz, sigma, points: slice = slice(None)) -> np.ndarray:
-    """Cramer-Rao bound (V, M) on amplitudes (V, M), all four nuisance parameters unknown, for true values.
-
-    `shim_hz` (V,) is the Gaussian width in Hz, positive; `sigma` (V,) the SD of the real part of one time sample.
+    """Cramer-Rao bound (V, M) on true amplitudes (V, M), all four nuisance parameters unknown; `shim_hz` (V,) is the
+    Gaussian width in Hz, positive; `sigma` (V,) the SD of the real part of one time sample.
     """
     model, m = SpectrumModel(basis, points), len(basis.names)
     amplitudes, shim, sigma = np.atleast_2d(amplitudes), np.atleast_1d(shim_hz), np.atleast_1d(sigma)

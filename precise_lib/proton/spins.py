@@ -119,10 +119,9 @@ def evolve(rho, energies, vectors, duration_s) -> np.ndarray:
 
 
 def echo(frequencies_hz, couplings_hz, te_s: float = 0.0, timing="semi-laser"):
-    """Density matrix at the start of acquisition, and the eigenvalues and eigenvectors of H.
-
-    `frequencies_hz` (n,) are from the carrier, `timing` is one of `TIMINGS`, with a 180 between two delays;
-    `InputError` for another, and for a negative echo time.
+    """Density matrix at the start of acquisition, and the eigenvalues and eigenvectors of H, for `frequencies_hz` (n,)
+    from the carrier; `InputError` for a timing that is none of `TIMINGS` (a 180 between two delays), and a negative
+    echo time.
     """
     if timing not in TIMINGS:
         raise InputError(f"There is no timing '{timing}'; known are {', '.join(TIMINGS)}.")

@@ -133,9 +133,8 @@ def unit(convolution):
 
 
 class UNet1d(UNet):
-    """1024 complex points: convolutions with strides, their mirror image, and skips between all levels but the ends.
-
-    The first level has no skip: the finest detail has to come through the second.
+    """1024 complex points: convolutions with strides, their mirror image, and skips between all levels but the ends;
+    the first level has none: the finest detail has to come through the second.
     """
 
     points, n_points = WINDOW, WINDOW_POINTS

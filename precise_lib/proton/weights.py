@@ -75,13 +75,7 @@ class Denoiser(Trained):
 
     folder, config_class = "denoise", DenoiseConfig
 
-    def denoise(self, fids) -> np.ndarray:
-        """Denoised spectra (V, n_points) complex64 of noisy FIDs (V, 4096) at 4 kHz; errors as in `of_fids`."""
-        return self.of_fids(fids)
-
-    def denoise_spectra(self, spectra) -> np.ndarray:
-        """The same for spectra (V, n_points), the `points` of the plain FFT."""
-        return self.of_spectra(spectra)
+    denoise, denoise_spectra = Trained.of_fids, Trained.of_spectra
 
 
 class Quantifier(Trained):
@@ -90,10 +84,7 @@ class Quantifier(Trained):
     folder, config_class = "quantify", QuantifyConfig
 
     def quantify(self, fids) -> np.ndarray:
-        """Concentrations (V, 16) in mM of FIDs (V, 4096) at 4 kHz, in the order of `brain.METABOLITES`.
-
-        They are NaN where the network finds no water reference; errors as in `of_fids`.
-        """
+        """Concentrations (V, 16) in mM of `METABOLITES`, NaN without water; FIDs and errors as in `of_fids`."""
         return self.of_fids(fids).astype(float)
 
     def quantify_spectra(self, spectra) -> np.ndarray:

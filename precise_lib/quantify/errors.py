@@ -15,6 +15,8 @@ import numpy as np
 from precise_lib.errors import InputError
 from precise_lib.estimate import choose, smoother
 from precise_lib.estimate.noise_model import Noise
+from precise_lib.estimate.registry import Adapted
+from precise_lib.estimate.single_voxels import SingleVoxels
 from precise_lib.estimate.smoother import Smoother
 from precise_lib.evaluate import closed_form
 from precise_lib.evaluate.closed_form import ErrorMaps
@@ -100,6 +102,18 @@ class ErrorModel:
         kernel, part = self.noise.kernel, self.series.parts[frames[0]]
         return None if kernel is None else kernel.between(smoother.usable, self.estimates.fit.phase_rad[part])
 
+    def adapted(self, method, errors: bool) -> Adapted:
+        """What a method says that adapts to the data set; water is that of each voxel, where it refers to another."""
+        known, w = self.estimates, self.model.index(self.model.reference)
+        trusted = True if self.sound is None else self.sound
+        given = self.series, self.amplitudes, self.covariance, self.noise.sigma, known.fit.phase_rad, known.zero_filled
+        found = method.adapted(SingleVoxels(*given, trusted), errors)
+        if self._with_water is not None:
+            found.concentrations[:, w] = self.concentrations()[:, w]
+            if found.sd is not None:
+                found.sd[:, w] = self.closed_form().sd[:, w]
+        return found
+
     def closed_form(self, settings=None) -> ErrorMaps:
         """Errors of the single-voxel estimate, or of the prior with a setting (lambda) for each metabolite."""
         found, w = self._closed_form(settings, self.reference), self.model.index(self.model.reference)
@@ -150,6 +164,12 @@ class ErrorModel:
             return np.stack([found.sd, found.bias, found.bias_noise], -1)
 
         return ErrorMaps(*np.moveaxis(smoothing.collect(maps), -1, 0), max(probed))
+
+    def of_adapted(self, found: Adapted) -> ErrorMaps:
+        """Errors as the estimator states them, and how far its maps are from the single-voxel results."""
+        if found.sd is None:
+            raise InputError("the estimator states none")
+        return ErrorMaps(found.sd, found.concentrations - self.concentrations(), found.moved)
 
     def repeated(self, method, n_repeats: int, seed: int, settings=None, biased: bool = True) -> ErrorMaps:
         """Errors of the whole chain by repetition: `method` is any callable `MRSI` -> maps, `settings` replace it."""

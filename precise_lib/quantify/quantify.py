@@ -17,7 +17,7 @@ import xarray as xr
 from precise_lib import NOTICE, __version__, estimate
 from precise_lib.errors import InputError
 from precise_lib.estimate.noise_model import Noise
-from precise_lib.estimate.registry import single_voxel
+from precise_lib.estimate.registry import Adapted, single_voxel
 from precise_lib.evaluate.closed_form import ErrorMaps
 from precise_lib.io import atomic
 from precise_lib.quantify import assumed, estimates, lesions, measurement, result
@@ -40,13 +40,16 @@ def quantify(
     repeats=100,
     seed=0,
     omega_max=None,
+    own=None,
     **scan,
 ) -> dict:
     """Quantify a NIfTI-MRS file; write maps, ``summary.json`` (whose content is returned) and ``result.nc`` into `out`.
 
     The maps are ``conc_<metabolite>.nii.gz``, ``sd_<metabolite>.nii.gz`` and, where there is a prior, the absolute
-    ``bias_<metabolite>.nii.gz``, all in mM; ``flag_<reason>.nii.gz`` is 1 where something speaks against them, see
-    `flags`. Maps of a dynamic set have a fourth axis, the frames; network, noise level and lambda are the same for all.
+    ``bias_<metabolite>.nii.gz``, all in mM, with the ends ``low_`` and ``high_`` of 90 % intervals where the estimator
+    states them, and maps of its own as ``map_<name>.nii.gz``; ``flag_<reason>.nii.gz`` is 1 where something speaks
+    against them, see `flags`. Maps of a dynamic set have a fourth axis, the frames; network, noise level and settings
+    are the same for all.
 
     Parameters
     ----------
@@ -60,12 +63,13 @@ def quantify(
     repeats, seed : of "montecarlo"
     omega_max : cap of Eq. 5, default `prior.OMEGA_MAX`; gray levels (0 to 1) that differ by more than
         1 / sqrt(omega_max) count as an edge
+    own : further options of the estimator by name, for example {"tau": 2} of ``adaptive``
     scan : how the data were taken, see `scan.Scan`
 
     Raises `InputError` for anything wrong with files or options; then nothing is written.
     """
     started = time.perf_counter()
-    request = measurement.checked(estimator, mri, lam, errors, repeats, seed, omega_max)
+    request = measurement.checked(estimator, mri, lam, errors, repeats, seed, omega_max, own)
     taken = Scan(**scan)
     with atomic.staged(out) as folder:
         data = measurement.read(dmi, mri, mask, model, request, taken)
@@ -74,7 +78,8 @@ def quantify(
         settings = {name: None if p is None else str(p) for name, p in given.items()} | {
             "estimator": request.estimator,
             "lambda": request.lam if "lambda" in request.uses or request.lam == "auto" else None,
-            "omega_max": request.omega_max if "lambda" in request.uses else None,
+            "omega_max": request.omega_max if "cap" in request.uses else None,
+            "options": request.own,
             "model": None if model is None else str(model),
             "scan": taken.set,
         }
@@ -90,7 +95,10 @@ def quantify(
 
 @dataclass(frozen=True)
 class Estimated:
-    """Maps in mM with the estimator, the error model behind them, and the setting of the prior for each metabolite."""
+    """Maps in mM with the estimator, the error model behind them, and the setting of the prior for each metabolite.
+
+    `adapted` is all that an estimator says which adapts to the data set.
+    """
 
     method: object
     errors: ErrorModel
@@ -99,6 +107,7 @@ class Estimated:
     said: list[str]  # of the flags, worth a warning
     settings: np.ndarray | None = None
     choice: dict | None = None
+    adapted: Adapted | None = None
 
 
 def estimated(request: Request, data: Measurement) -> Estimated:
@@ -112,13 +121,18 @@ def estimated(request: Request, data: Measurement) -> Estimated:
     known = estimates.estimate(series, single, data.zero_filled, noise)
     flags, said, sound = flagged(known, method)
     smoothing = Smoothing.of(method.smoother, series, sound) if hasattr(method, "smoother") else None
-    errors, settings, choice = ErrorModel(known, smoothing, sound, data.reference), None, None
+    errors, settings, choice, adapted = ErrorModel(known, smoothing, sound, data.reference), None, None, None
     failed = int((~known.fit.converged).sum()) if hasattr(single, "fit") else 0
-    if request.lam == "auto":
+    if request.lam == "auto" and smoothing:
         settings, choice = choose_settings(errors, method.values)
     elif smoothing:
         settings = np.full(len(model.names), float(getattr(method, getattr(method, "parameter", ""), 0.0)))
-    if smoothing or single is method:
+    if hasattr(method, "adapted"):
+        adapted = errors.adapted(method, request.way == "closed")
+        own = [Flag(reason, hits, sentence) for reason, (hits, sentence) in adapted.flags.items()]
+        flags, said = flags + own, said + [flag.sentence for flag in own if flag.worth_saying]
+        values = adapted.concentrations
+    elif smoothing or single is method:
         values = errors.concentrations(settings)
     elif data.reference is not None:
         raise InputError(
@@ -128,8 +142,8 @@ def estimated(request: Request, data: Measurement) -> Estimated:
         mixed = sound if "neighbors" in request.uses else None
         values, lost = zip(*(known.of_frame(method, i, mixed) for i in range(len(series))), strict=True)
         failed, values = sum(lost), np.concatenate(values)
-    maps = series.to_maps(data.scale.factor * values, request.estimator)
-    return Estimated(method, errors, maps.assign_attrs(not_converged=failed), flags, said, settings, choice)
+    maps = series.to_maps(data.scale.factor * values, request.estimator).assign_attrs(not_converged=failed)
+    return Estimated(method, errors, maps, flags, said, settings, choice, adapted)
 
 
 def judged_and_written(folder, request: Request, data: Measurement, found: Estimated, settings: dict) -> dict:
@@ -143,9 +157,10 @@ def judged_and_written(folder, request: Request, data: Measurement, found: Estim
     error_maps, how, warnings = judged(request, data, found)
     risk = lesions_left(request, found)
     flags = found.flags
-    dataset = result.assemble(maps, found.errors, error_maps, flags)
+    dataset = result.assemble(maps, found.errors, error_maps, flags, found.adapted)
     files = result.write(folder, dataset, series.affine)
-    warnings = [*data.warnings, *warnings, *([risk["sentence"]] if risk else []), *found.said]
+    left = [risk["sentence"]] if risk else list(found.adapted.notes if found.adapted else ())
+    warnings = [*data.warnings, *warnings, *left, *found.said]
     warnings += measurement.remarks(data, counts, request.estimator, settings["mri"], request.lam)
     return {
         "notice": NOTICE,
@@ -159,7 +174,9 @@ def judged_and_written(folder, request: Request, data: Measurement, found: Estim
         "units": maps.attrs["units"],
         "files": files["conc"],
         "lambda_choice": found.choice,
-        "errors": how | ({} if error_maps is None else {"files": files["sd"] + files["bias"]}),
+        "adapted": found.adapted and {**found.adapted.settings, "sentence": found.adapted.about, "files": files["map"]},
+        "errors": how
+        | ({} if error_maps is None else {"files": [n for kind in ("sd", "bias", "low", "high") for n in files[kind]]}),
         "false_negative": risk,
         "flags": {flag.reason: flag.about_file(name) for flag, name in zip(flags, files["flag"], strict=True)},
         "frames": len(series),
@@ -172,7 +189,9 @@ def judged(request: Request, data: Measurement, found: Estimated) -> tuple[Error
     started, errors, biased = time.perf_counter(), found.errors, "neighbors" in request.uses
     maps, closed, repeated = None, request.way == "closed", request.way == "montecarlo"
     try:
-        if closed:
+        if closed and found.adapted:
+            maps = errors.of_adapted(found.adapted)
+        elif closed:
             maps = errors.closed_form(found.settings)
         elif repeated:
             maps = errors.repeated(found.method, request.repeats, request.seed, found.settings, biased)
@@ -192,8 +211,14 @@ def judged(request: Request, data: Measurement, found: Estimated) -> tuple[Error
     model = errors.model
     excess = zip(model.names, np.median(errors.excess, 0).round(4).tolist(), strict=True) if closed else ()
     how = {
-        "method": "closed form" if closed else "monte carlo",
-        "how": result.explained(maps, errors, request.estimator, request.repeats if repeated else None),
+        "method": "monte carlo" if repeated else "the estimator's own" if found.adapted else "closed form",
+        "how": result.explained(
+            maps,
+            errors,
+            request.estimator,
+            request.repeats if repeated else None,
+            found.adapted.how if found.adapted else "",
+        ),
         "noise_sd": float(f"{errors.noise.level:.6g}"),
         "noise_samples": "late, or outside the signal subspace; median over voxels and frames",
         "sd_relative_error_of_probing": number(maps.probing_error),

@@ -113,6 +113,11 @@ class Report:
         return {reason: values.values[..., self.frame] for reason, values in named.items() if values.any()}
 
     @property
+    def opened(self) -> np.ndarray | None:
+        """Share (x, y, z) of the coupling by the MRI that the data took away; None where nothing adapted to them."""
+        return self.result["opened"].values[..., self.frame] if "opened" in self.result else None
+
+    @property
     def model(self) -> SignalModel:
         return self.data.model
 
@@ -179,6 +184,8 @@ class Report:
             "estimator": settings["estimator"] + ("" if weights is None else f", network {weights['name']}"),
             "lambda": "none" if settings["lambda"] is None else str(settings["lambda"]),
         }
+        if self.summary["adapted"]:
+            rows["prior"] = self.summary["adapted"]["sentence"]
         about = self.summary["acquisition"]
         rows |= {f"header: {key}": text for key, text in about["header"].items()}
         rows |= {f"given: {key}": str(value) for key, value in about["given"].items()}

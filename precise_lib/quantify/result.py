@@ -1,8 +1,10 @@
 """The result of one data set as one Dataset, written beside NIfTI maps and a summary.
 
 Over (x, y, z[, frame]): ``concentration``, ``sd``, ``bias`` (absolute) in mM and ``amplitude`` of the fit for each
-`metabolite`; ``flags`` for each `reason`, 1 where it holds; ``snr`` of the reference, ``shift_hz``, ``broadening_hz``,
-``phase_rad``. Attributes: ``noise_sd``, ``n_measured``, and ``summary``, the text of ``summary.json``.
+`metabolite`, and the ends ``low`` and ``high`` of intervals where an estimator states them; ``flags`` for each
+`reason`, 1 where it holds; ``snr`` of the reference, ``shift_hz``, ``broadening_hz``, ``phase_rad``; maps of an
+estimator's own have the attribute ``description``. Attributes: ``noise_sd``, ``n_measured``, and ``summary``, the text
+of ``summary.json``.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import numpy as np
 import xarray as xr
 
 from precise_lib.errors import InputError, reason
+from precise_lib.estimate.registry import Adapted
 from precise_lib.evaluate.closed_form import ErrorMaps
 from precise_lib.io import nifti
 from precise_lib.quantify.errors import ErrorModel, number
@@ -22,10 +25,17 @@ from precise_lib.quantify.flags import Flag
 from precise_lib.signal.noise import water_snr
 
 FILE = "result.nc"
-KINDS = {"conc": "concentration", "sd": "sd", "bias": "bias"}  # prefix of the NIfTI maps -> variable
+# prefix of the NIfTI maps -> variable
+KINDS = {"conc": "concentration", "sd": "sd", "bias": "bias", "low": "low", "high": "high"}
 
 
-def assemble(maps: xr.DataArray, errors: ErrorModel, found: ErrorMaps | None, flags: list[Flag]) -> xr.Dataset:
+def assemble(
+    maps: xr.DataArray,
+    errors: ErrorModel,
+    found: ErrorMaps | None,
+    flags: list[Flag],
+    adapted: Adapted | None = None,
+) -> xr.Dataset:
     """The result without its summary, from maps (metabolite, x, y, z[, frame]) in mM and errors `found` (N, M)."""
     series, known, model = errors.series, errors.estimates, errors.model
     n = model.acquisition.n_samples - known.zero_filled
@@ -35,6 +45,12 @@ def assemble(maps: xr.DataArray, errors: ErrorModel, found: ErrorMaps | None, fl
         out["sd"] = series.to_maps(found.sd, "sd")
         if found.bias is not None:
             out["bias"] = series.to_maps(np.abs(found.bias), "bias")
+    if found is not None and adapted and adapted.sd is not None and adapted.width is not None:
+        half = series.to_maps(adapted.width * found.sd, "half")
+        out["low"], out["high"] = (x.assign_attrs(maps.attrs) for x in (maps - half, maps + half))
+    own = adapted.maps if adapted else {}
+    for name, (values, description) in own.items():
+        out[name] = dims, series.on_grid(values), {"description": description}
     with np.errstate(divide="ignore", invalid="ignore"):
         snr = water_snr(model, known.fit.amplitudes, sigma, known.fit.broadening_hz)
         snr = snr * np.sqrt(model.acquisition.n_samples / n)
@@ -48,8 +64,9 @@ def assemble(maps: xr.DataArray, errors: ErrorModel, found: ErrorMaps | None, fl
 
 
 def write(folder, result: xr.Dataset, affine) -> dict[str, list[str]]:
-    """Write ``result.nc`` and NIfTI maps, ``<prefix>_<metabolite>`` and ``flag_<reason>``; names by prefix."""
-    files = {"conc": [], "sd": [], "bias": [], "flag": []}
+    """Write ``result.nc`` and NIfTI maps, ``<prefix>_<metabolite>``, ``flag_<reason>`` and ``map_<name>``; names by
+    prefix."""
+    files = {kind: [] for kind in (*KINDS, "flag", "map")}
     for prefix, variable in KINDS.items():
         if variable in result:
             files[prefix] = [p.name for p in nifti.write_maps(folder, prefix, result[variable], affine)]
@@ -57,6 +74,10 @@ def write(folder, result: xr.Dataset, affine) -> dict[str, list[str]]:
         name = nifti.map_file("flag", str(about))
         nifti.write_image(Path(folder) / name, result["flags"].sel(reason=about).values > 0, affine, str(about))
         files["flag"].append(name)
+    for own in (x for x in result.data_vars.values() if "description" in x.attrs):
+        name = nifti.map_file("map", own.name)
+        nifti.write_image(Path(folder) / name, own.values, affine, own.attrs["description"])
+        files["map"].append(name)
     packed = {name: {"zlib": True} for name in result.data_vars}
     packed |= {name: {"zlib": True, "dtype": "float32"} for name in KINDS.values() if name in result}
     result.to_netcdf(Path(folder) / FILE, engine="netcdf4", encoding=packed)
@@ -86,9 +107,8 @@ def read(folder) -> xr.Dataset:
 
 def files(summary: dict) -> list[str]:
     """Names of all NIfTI maps of a run, sorted."""
-    return sorted(
-        [*summary["files"], *summary["errors"].get("files", ()), *(f["file"] for f in summary["flags"].values())]
-    )
+    parts = (summary["files"], summary["errors"].get("files", ()), (summary["adapted"] or {}).get("files", ()))
+    return sorted([*(name for part in parts for name in part), *(f["file"] for f in summary["flags"].values())])
 
 
 def medians(maps: ErrorMaps, names: list[str], skip: int | None) -> dict:
@@ -109,14 +129,16 @@ def medians(maps: ErrorMaps, names: list[str], skip: int | None) -> dict:
     return out
 
 
-def explained(maps: ErrorMaps, errors: ErrorModel, name: str, repeats: int | None) -> str:
-    """How the errors came about, in a sentence; `repeats` is None for the closed form."""
+def explained(maps: ErrorMaps, errors: ErrorModel, name: str, repeats: int | None, stated: str = "") -> str:
+    """How the errors came about, in a sentence; `repeats` is None for the closed form, or what is `stated` for it."""
     single = errors.estimates.single
     mean = "their mean" if repeats else f"'{name}'"
     moved = "" if maps.bias is None else f"; bias = |{mean} - '{single.name}'|, noise of '{single.name}' included"
     if repeats:
         said = f"SD of {repeats} repetitions of the whole chain on the FIDs that '{single.name}' describes"
         return f"{said}, with new noise{moved}"
+    if stated:
+        return stated + moved
     said = "SD to first order from the Cramer-Rao bound at the estimated noise and line width"
     said += "" if getattr(single, "efficient", False) else f", times what '{single.name}' is above it"
     said += f", through the linear map of the prior{moved}" if moved else ""

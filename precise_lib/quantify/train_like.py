@@ -10,19 +10,19 @@ import hashlib
 import json
 import shutil
 from dataclasses import dataclass, replace
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 
 from precise_lib.errors import InputError
 from precise_lib.estimate import catalog
-from precise_lib.estimate.card import Card
 from precise_lib.estimate.fit import fit_fids
 from precise_lib.estimate.network import NetworkConfig
 from precise_lib.estimate.sampling import TrainConfig, signal_families
 from precise_lib.estimate.training import train
-from precise_lib.evaluate.accuracy import certify
+from precise_lib.evaluate.accuracy import certify, train_and_certify
 from precise_lib.io import nifti_mrs
+from precise_lib.io.atomic import alone
 from precise_lib.signal.model import Acquisition, Resonance, SignalModel
 from precise_lib.signal.mrsi import MRSI
 from precise_lib.signal.noise import peak_height
@@ -188,28 +188,19 @@ def train_into_folder(config: TrainConfig, name: str | None = None, device="cpu"
 
     Returns the `catalog.Entry` and whether it is new: a network of the same settings is not trained twice. `name` is
     that on the card, by default the hash of the signal model. Raises `InputError` for a folder that cannot be written,
-    a name that is taken or a damaged checkpoint.
+    a name that is taken, a damaged checkpoint, or where another process trains the same.
     """
     key = config.signal_model.hash
     check_storable(config, name)
-    for entry in catalog.trained():
-        if entry.hash == key and entry.problem is None and entry.card.config == config:
-            return entry, False
     settings = hashlib.sha256(json.dumps(config.to_dict(), sort_keys=True).encode()).hexdigest()[:8]
     work = catalog.folder() / f".training-{key}-{settings}"
-    weights = work / f"{key}.safetensors"
-    if not _finished(weights):
-        train(config, work, name=key, device=device, progress=progress)
-    certify(weights, name=name or key)
-    stored = catalog.store(weights)
-    shutil.rmtree(work)
-    return next(entry for entry in catalog.trained() if entry.path == stored), True
-
-
-def _finished(weights: Path) -> bool:
-    """Whether a training ended here but was interrupted before its network was stored."""
-    try:
-        Card.read(weights, TrainConfig)
-    except InputError:
-        return False
-    return weights.is_file() and not weights.with_suffix(".checkpoint.safetensors").exists()
+    with alone(f"{work}.lock", f"Another process trains this network for {catalog.folder()}: wait for it."):
+        for entry in catalog.trained():
+            if entry.hash == key and entry.problem is None and entry.card.config == config:
+                shutil.rmtree(work, ignore_errors=True)  # of a call that ended between the last two lines
+                return entry, False
+        named = partial(certify, name=name or key)
+        train_and_certify(config, work, key, train, named, device=device, progress=progress)
+        stored = catalog.store(work / f"{key}.safetensors")
+        shutil.rmtree(work)
+        return next(entry for entry in catalog.trained() if entry.path == stored), True

@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from precise_lib import __version__
 from precise_lib.errors import InputError, reason
-from precise_lib.io.atomic import scratch, staged, write_text
+from precise_lib.io.atomic import clean, scratch, staged, write_text
 from precise_lib.run import notebooks, tables
 
 CELL_TIMEOUT_S = 24 * 3600
@@ -81,10 +81,7 @@ def collect(**values) -> None:
 
 
 def execute(run: Run, threads: int | None = None, working_folder: str | None = None, owner: int | None = None) -> None:
-    """Do one run and keep its result, or why it failed; other runs are never affected.
-
-    `owner` is the process of the sweep where it is on this computer: this run ends with it.
-    """
+    """Do one run and keep its result, or why it failed; it ends with `owner`, the sweep where on this computer."""
     started = time.time()
     run.folder.mkdir(parents=True, exist_ok=True)
     with scratch(run.folder) as attempt:
@@ -196,6 +193,8 @@ def sweep(notebook, table, out, jobs: int | None = None, scheduler: str | None =
     with staged(out), staged(out / "runs"):  # an unwritable folder is refused now
         pass
     runs = [Run(notebook, row, out / "runs" / run_key(notebook, row)) for row in rows]
+    for run in runs:
+        clean(run.folder)
     # equal rows are one run
     waiting = list({run.folder: run for run in runs if not (run.finished or run.refused)}.values())
     threads = None if scheduler else max(1, (os.cpu_count() or 1) // min(jobs or 1, len(waiting) or 1))

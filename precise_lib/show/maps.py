@@ -45,10 +45,9 @@ def map_rows(rows: Mapping[str, Iterable], columns: Iterable[str], units: str = 
 
 
 def overview(maps: Mapping[str, np.ndarray], curves: Mapping[str, tuple], units: str = "mM"):
-    """Figure of the main result at a glance: maps of one measurement in two rows, and SD over SNR beside them.
-
-    `maps` has four (x, y) by title, on one color scale that starts at zero; `curves` as in `plot_curves`, x the SNR of
-    water, y the SD in percent.
+    """Figure of the main result: maps of one measurement in two rows, and SD over SNR beside them. `maps` has four (x,
+    y) by title, on one color scale that starts at zero; `curves` as in `plot_curves`, x the SNR of water, y the SD in
+    percent.
     """
     fig = plt.figure(figsize=(11, 4.4))
     left, right = fig.subfigures(1, 2, width_ratios=[1.15, 1])

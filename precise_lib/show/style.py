@@ -18,7 +18,7 @@ LOOKS = {  # name in a legend -> color, marker
     "fourier, zero-filled": (BROWN, "D"),
     "fit": (GREEN, "^"),
     "sve": (BLUE, "o"),
-    "sve, plain recipe": (SKY, "v"),
+    "sve, paper's recipe": (SKY, "v"),
     "precise": (VERMILION, "P"),
     "precise-finetune": (PINK, "X"),
     "svd-fit": (SKY, "<"),

@@ -65,9 +65,8 @@ class Encoding:
 
     @cached_property
     def sampled(self) -> np.ndarray:
-        """(kx, ky, kz) bool: positions that are measured.
-
-        Without the surface of the ellipsoid, whose highest step has no partner in an even matrix, the PSF stays real.
+        """(kx, ky, kz) bool: positions that are measured, without the surface of the ellipsoid, whose highest step has
+        no partner in an even matrix: so the PSF stays real.
         """
         if self.sampling == "cube":
             return np.ones(self.matrix, bool)

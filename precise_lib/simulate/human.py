@@ -70,9 +70,8 @@ def _inside(places, center, semi_axes) -> np.ndarray:
 
 
 def anatomy(lesions: bool = True, non_enhancing_in_mri: bool = False) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Fractions (7, X, Y, Z) of `TISSUES`, MRI (X, Y, Z) in [0, 1] and affine (4, 4), in MNI152 space at 2 mm.
-
-    Outside the brain fractions are zero and the MRI is NaN; inside fractions sum to one.
+    """Fractions (7, X, Y, Z) of `TISSUES`, MRI (X, Y, Z) in [0, 1] and affine (4, 4), in MNI152 space at 2 mm;
+    fractions sum to one in the brain, and outside they are zero and the MRI is NaN.
     """
     t1, gray, white, brain, affine = templates()
     fractions = np.zeros((len(TISSUES), *t1.shape))
@@ -147,10 +146,7 @@ def human(
 
 
 def regions(phantom: Phantom, healthy: Phantom) -> dict[str, np.ndarray]:
-    """Masks (x, y, z) to evaluate by: the whole brain, the tissues where no lesion reaches, the lesions that are there.
-
-    `phantom` and `healthy` are with and without lesions, on one grid.
-    """
+    """Masks (x, y, z): the brain, tissues where no lesion reaches, lesions; phantoms with and without, on one grid."""
     with np.errstate(invalid="ignore"):
         changed = (phantom.concentrations != healthy.concentrations).any("metabolite").values
     untouched = phantom.mask & ~changed

@@ -172,9 +172,8 @@ def rings(tumor_size=2, matrix=32, mri_matrix=160, field_of_view_mm=160.0, model
 
 
 def b0_map(shape=(32, 32, 1), peak_hz: float = 15.0, center=(0.72, 0.66), width: float = 0.22) -> np.ndarray:
-    """A smooth in-plane B0 map (x, y, z), about -5 to `peak_hz` Hz as in shimmed brains at 2H frequencies.
-
-    A gentle slope, and one strong distortion whose `center` and `width` are fractions of the grid.
+    """A smooth in-plane B0 map (x, y, z), about -5 to `peak_hz` Hz as in shimmed brains at 2H frequencies: a gentle
+    slope, and one strong distortion whose `center` and `width` are fractions of the grid.
     """
     axes = [(np.arange(n) + 0.5) / n for n in shape[:2]]
     x, y = np.meshgrid(*axes, indexing="ij")

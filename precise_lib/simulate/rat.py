@@ -106,9 +106,8 @@ def tissues(points, tumor: bool = True) -> np.ndarray:
 
 
 def b0(points) -> np.ndarray:
-    """Frequency shift (Hz) at points (..., 3) in mm: a shimmed brain, strongest at its periphery.
-
-    Air in front of the olfactory bulbs and in the ears bends the field: up to about 0.3 ppm, 20 Hz of deuterium.
+    """Frequency shift (Hz) at points (..., 3) in mm of a shimmed brain: air in front of the olfactory bulbs and in the
+    ears bends the field by up to about 0.3 ppm, 20 Hz of deuterium.
     """
     x, y, z = np.moveaxis(points, -1, 0)
     nose = 24.0 * np.exp(-(x**2 + (y + 1.5) ** 2 + (z - 11) ** 2) / (2 * 3.2**2))
@@ -117,9 +116,8 @@ def b0(points) -> np.ndarray:
 
 
 def b1(points) -> np.ndarray:
-    """Signal of the surface coil at points (..., 3) in mm; one at the brightest place of the brain's midline.
-
-    The field across B0 of an elliptic loop (Biot-Savart) times the sine of its flip angle, 60 degrees at the center.
+    """Signal of the surface coil at points (..., 3) in mm, one at the brightest place of the brain's midline: the field
+    across B0 of an elliptic loop (Biot-Savart) times the sine of its flip angle, 60 degrees at the center.
     """
     field, center = _loop_field(points), _loop_field(np.zeros((1, 3)))
 

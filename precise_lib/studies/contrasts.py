@@ -108,10 +108,9 @@ def scene(size: int) -> Scene:
 
 @dataclass(frozen=True)
 class Measured:
-    """Random phantoms as measured: truth and estimates by name (n, V, M) in mM, and first-order errors alike.
-
-    The error is what the noise at hand does to an efficient ratio to the reference (a common linewidth cancels there),
-    under the map of that name; see `regression.controlled_line` for what it is good for.
+    """Random phantoms as measured: truth and estimates by name (n, V, M) in mM, and first-order errors alike: what the
+    noise at hand does to an efficient ratio to the reference under the map of that name, see
+    `regression.controlled_line`.
     """
 
     truth: np.ndarray

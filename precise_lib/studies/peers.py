@@ -72,9 +72,8 @@ class Case:
         return (phantom or self.phantom).measure(self.snr, seed).replace(mask=self.mask)
 
     def contrast(self, maps: np.ndarray) -> np.ndarray:
-        """Tumor minus reference over what it truly is, of maps (M, x, y, z): (M, 2) for `shown` and `hidden`.
-
-        NaN where a tumor truly differs by `LEAST_STEP_MM` or less.
+        """Tumor minus reference over what it truly is, of maps (M, x, y, z): (M, 2) for `shown` and `hidden`; NaN where
+        a tumor truly differs by `LEAST_STEP_MM` or less.
         """
         sites, seen = list(self.regions.values())[1:], self.regions["object"] & self.reference
 

@@ -21,10 +21,9 @@ from precise_lib.simulate.phantoms import Phantom, gradient_broadening
 
 
 class Contrast:
-    """Share of a true difference that maps still show, see `regression.kept`; levels are weighted sums of a map.
-
-    `weights` (x, y, z) are a region's share of its voxels, or any other linear functional; `baseline` (M, x, y, z) in
-    mM is what the maps would be without the difference, zero where None.
+    """Share of a true difference that maps still show, see `regression.kept`: `weights` (x, y, z) are a region's share
+    of its voxels, or any other linear functional of a map; `baseline` (M, x, y, z) in mM is what the maps would be
+    without the difference, zero where None.
     """
 
     def __init__(self, phantom: Phantom, weights, baseline=None):

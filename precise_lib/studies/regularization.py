@@ -45,9 +45,9 @@ def _on_grid(phantom: Phantom, values) -> np.ndarray:
 
 
 def contrast(phantom: Phantom, maps) -> np.ndarray:
-    """Contrast at sites A-D as a share of a tumor's true contrast, (..., M, 4), of maps (..., M, x, y, z) in mM.
-
-    One: as high above the ring as a tumor is; zero: like the ring; NaN for a metabolite that a tumor leaves unchanged.
+    """Share of a tumor's true contrast (..., M, 4) at sites A-D of maps (..., M, x, y, z) in mM: one where it is as
+    high above the ring as a tumor is, zero where it is like the ring, NaN for a metabolite that a tumor leaves
+    unchanged.
     """
     ring, tumor = RING_MM[2], TUMOR_MM
     level = np.stack([np.asarray(maps)[..., mask].mean(-1) for mask in phantom.tumors.values()], -1)

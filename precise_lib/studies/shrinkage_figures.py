@@ -20,10 +20,8 @@ def style(label: str) -> dict:
 
 
 def slopes_over_snr(snr, measured: Mapping[str, xr.Dataset], predicted: Mapping[str, np.ndarray]):
-    """Figure of the slope of estimate on truth over SNR (S,), a panel per metabolite.
-
-    `measured` has a Dataset (snr, metabolite) of `regression.controlled_line` by label, `predicted` (S, metabolites),
-    drawn as lines in the color of the label.
+    """Figure of the slope of estimate on truth over SNR (S,), a panel per metabolite: by label the `measured` Dataset
+    (snr, metabolite) of `regression.controlled_line`, and the `predicted` (S, metabolites), as lines in the same color.
     """
     names = next(iter(measured.values())).metabolite.values
     fig, axes = plt.subplots(1, len(names), figsize=(4 * len(names), 4.1), sharey=True)
@@ -91,10 +89,8 @@ def contrast_over_noise(ax, limit: float = 1.25):
 
 
 def kept_over_size(ax, sizes, closed: Mapping[str, tuple], measured: Mapping[str, tuple]):
-    """Contrast kept over the side of a lesion.
-
-    By label, `closed` has (values over `sizes`, color, line style), and `measured` (sizes, slopes, half widths of their
-    intervals, color, marker).
+    """Contrast kept over the side of a lesion: by label the `closed` (values over `sizes`, color, line style) and the
+    `measured` (sizes, slopes, half widths of their intervals, color, marker).
     """
     for label, (values, color, dashes) in closed.items():
         ax.plot(sizes, values, dashes, color=color, label=label)
@@ -106,10 +102,8 @@ def kept_over_size(ax, sizes, closed: Mapping[str, tuple], measured: Mapping[str
 
 
 def rmse_ladder(levels: Mapping[str, Mapping[str, xr.Dataset]], highlight: float = MIRAGE):
-    """Figure of the RMSE of each estimator, from the coarsest to the most informed, with the slope beside each point.
-
-    `levels` has by label of the SNR and by estimator the Dataset (metabolite) of `shrinkage.summary`; slopes below
-    `highlight` are in red.
+    """Figure of the RMSE of each estimator with the slope beside each point, in red below `highlight`; `levels` has the
+    Dataset (metabolite) of `shrinkage.summary` by label of the SNR and by estimator.
     """
     first = next(iter(levels.values()))
     methods, names = list(first), next(iter(first.values())).metabolite.values

@@ -54,7 +54,5 @@ def lipid_error(network, assumed, phantom: Phantom, clear: Phantom, regions, lam
 
 
 def under(estimator, model):
-    """The estimator under a misspecified signal model of the same acquisition, such as ``mrsi.mrsi_3t(terms=False)``;
-    resonances that this one lacks become NaN.
-    """
+    """The estimator under a misspecified model of the same acquisition; resonances that this one lacks become NaN."""
     return lambda data: estimator(data.replace(model=model)).reindex(metabolite=data.model.names)

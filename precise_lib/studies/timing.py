@@ -54,9 +54,8 @@ def cube(side: int = 11, snr: float = 10.0, seed: int = 1) -> MRSI:
 
 
 def per_voxel_fit(fids: np.ndarray, model: SignalModel) -> np.ndarray:
-    """Amplitudes (V, M), one FID at a time by `scipy.optimize.least_squares` from the nominal start.
-
-    Numeric Jacobian, small shifts only; the yardstick of speed in claim P5.
+    """Amplitudes (V, M), one FID at a time by `scipy.optimize.least_squares` from the nominal start, with a numeric
+    Jacobian and for small shifts only; the yardstick of speed in claim P5.
     """
     m = len(model.names)
 
@@ -84,28 +83,17 @@ def prior_knowledge(model: SignalModel, amplitude: float, slack_ppm: float = 0.4
     ppm = np.array([r.ppm for r in model.resonances]) - model.resonances[model.index(water)].ppm
     width = 1 / (np.pi * model.t2star_s)
     n = len(names)
-    rows = [
-        ["Index", *names],
-        ["Initial Values", *[""] * n],
-        ["amplitude", *[f"{amplitude / 3:g}"] * n],
-        ["chemicalshift", *(f"{p:g}" for p in ppm)],
-        ["linewidth", *(f"{w:g}" for w in width)],
-        ["phase", *("0" if name == water else water for name in names)],
-        ["g", *["0"] * n],
-        ["Bounds", *[""] * n],
-        ["amplitude", *['"(0, "'] * n],
-        ["chemicalshift", *(f'"({p - slack_ppm:g},{p + slack_ppm:g})"' for p in ppm)],
-        ["linewidth", *['"(1,100)"'] * n],
-        ["phase", *['"(-180,180)"'] * n],
-        ["g", *['"(0,1)"'] * n],
-    ]
-    return "\n".join(",".join(row) for row in rows) + "\n"
+    start = {"Index": names, "Initial Values": [""] * n, "amplitude": [f"{amplitude / 3:g}"] * n}
+    start |= {"chemicalshift": [f"{p:g}" for p in ppm], "linewidth": [f"{w:g}" for w in width]}
+    start |= {"phase": ["0" if name == water else water for name in names], "g": ["0"] * n}
+    shifts = [f'"({p - slack_ppm:g},{p + slack_ppm:g})"' for p in ppm]
+    bounds = {"Bounds": [""] * n, "amplitude": ['"(0, "'] * n, "chemicalshift": shifts}
+    bounds |= {"linewidth": ['"(1,100)"'] * n, "phase": ['"(-180,180)"'] * n, "g": ['"(0,1)"'] * n}
+    return "".join(",".join([name, *row]) + "\n" for part in (start, bounds) for name, row in part.items())
 
 
 def amares_amplitudes(fids, model: SignalModel) -> np.ndarray:
-    """Amplitudes (V, M) of FIDs (V, t), one pyAMARES fit each, Lorentzian lines with free widths; `InputError` without
-    it.
-    """
+    """Amplitudes (V, M) of FIDs (V, t), one pyAMARES fit of free widths each; `InputError` where not installed."""
     if not amares_installed():
         raise InputError("pyAMARES is not installed; 'pip install precise-lib[amares]' in an environment of its own.")
     import pyAMARES
@@ -127,10 +115,8 @@ def amares_amplitudes(fids, model: SignalModel) -> np.ndarray:
 
 
 def seconds_per_fid(sve, fids: np.ndarray, model: SignalModel, n_slow: int = 40) -> dict[str, float]:
-    """Seconds a FID of SVE (a callable) and of three fits, one after the other in this process.
-
-    All `fids` (V, t) are for SVE and the vectorized fit, `n_slow` of them for the fits that take one FID at a time.
-    Returns "per-voxel fit", "vectorized fit" and "SVE", and "pyAMARES" first where it is installed.
+    """Seconds a FID of `sve` and of the "vectorized fit", for all `fids` (V, t), and for `n_slow` of them of the
+    "per-voxel fit" and, first where it is installed, "pyAMARES"; one after the other in this process.
     """
     few = fids[:n_slow]
     times = {"pyAMARES": seconds(lambda: amares_amplitudes(few, model)) / n_slow} if amares_installed() else {}

@@ -5,9 +5,9 @@ import pytest
 
 from precise_lib.errors import InputError
 from precise_lib.estimate.adaptive import Problem, Settings, adaptive
-from precise_lib.estimate.coupling import Couplings, Neighbors, over_frames
+from precise_lib.estimate.coupling import Neighbors
 from precise_lib.estimate.prior import ExactSolver, edge_weights
-from precise_lib.estimate.stein import LAMS, PROBES, Tuner, moved, probes, risk, tune
+from precise_lib.estimate.stein import FEW, LAMS, PROBES, Tuner, moved, probes, risk, tune
 
 
 @pytest.fixture
@@ -115,15 +115,16 @@ def test_noise_that_neighbors_share_needs_probes_that_they_share(scene):
 
 def test_probes_have_the_variance_and_the_correlation_of_the_noise():
     rng = np.random.default_rng(0)
-    free = rng.standard_normal((50, 400)) + 1j * rng.standard_normal((50, 400))
+    free = rng.standard_normal((50, 800))
     free[1] = free[0]
     variance = rng.uniform(1, 4, (50, 3))
-    noise = probes(7 * free, variance, count=200)
+    noise = probes(free, variance, count=200)
     np.testing.assert_allclose(noise.std(0) / np.sqrt(variance), 1, atol=0.25)
     np.testing.assert_allclose(noise[:, 0] / np.sqrt(variance[0]), noise[:, 1] / np.sqrt(variance[1]))
     assert abs(np.corrcoef(noise[:, 2, 0], noise[:, 3, 0])[0, 1]) < 0.3
-    with pytest.raises(InputError):
-        probes(free[:, :1], variance)
+    few = probes(free[:, : FEW - 1], variance, count=200)  # too few to draw from: white, and not shared
+    np.testing.assert_allclose(few.std(0) / np.sqrt(variance), 1, atol=0.25)
+    assert abs(np.corrcoef(few[:, 0, 0], few[:, 1, 0])[0, 1]) < 0.3
 
 
 def test_tuned_by_itself_it_keeps_a_lesion_that_the_mri_does_not_show(scene):
@@ -209,12 +210,15 @@ def test_equal_gray_levels_choose_the_closer_voxel():
 
 
 def test_frames_are_a_fourth_direction():
-    one = Couplings(np.array([[0, 1]]), np.array([1.0]), 2)
-    two = over_frames(one, 3, 0.5)
-    assert two.n_voxels == 6
-    assert {tuple(p): w for p, w in zip(two.pairs.tolist(), two.weight, strict=True)} == {
-        (0, 1): 1, (2, 3): 1, (4, 5): 1, (0, 2): 0.5, (1, 3): 0.5, (2, 4): 0.5, (3, 5): 0.5,
-    }  # fmt: skip
+    usable = np.ones((3, 2, 1, 1), bool)
+    usable[1, 1] = False
+    three = Neighbors.of_frames(np.zeros((2, 1, 1)), usable)
+    assert three.n_voxels == 5
+    assert three.following.tolist() == [[0, 2], [2, 3]]
+    coupled = three.bowsher(2, following=0.5)
+    weights = {tuple(p): w for p, w in zip(coupled.pairs.tolist(), coupled.weight, strict=True)}
+    assert weights == {(0, 1): 1, (3, 4): 1, (0, 2): 0.5, (2, 3): 0.5}
+    assert len(three.bowsher(2).pairs) == 2
 
 
 @pytest.mark.parametrize("bad", [{"lam": -1.0}, {"lam": np.nan}, {"tau": 0.0}])

@@ -186,7 +186,7 @@ def test_front_end_of_that_size_keeps_the_precision():
 def test_train_like_and_quantify(dmi, precise, folder, tmp_path):
     """The whole way through the command line: refused, trained, listed, used, and not trained twice."""
     out = ("--out", tmp_path / "maps")
-    code, _, err = precise("quantify", dmi, *out)
+    code, _, err = precise("quantify", dmi, *out, "--estimator", "sve")
     assert code == 2
     assert f"precise train --like {dmi}" in err
     train = ("train", "--like", dmi, "--iterations", ITERATIONS)

@@ -35,7 +35,7 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say(scene):
     for seed in range(6):
         ratios, noise = draw(truth, variance, seed)
         found = intervals(adaptive(ratios, variance, neighbors, SETTINGS), neighbors, noise)
-        low, high = found.bounds(0.9)
+        low, high = found.bounds()
         held.append((low <= truth) & (truth <= high))
         size.append((((found.maps - truth) ** 2).mean(), (found.sd**2).mean()))
     assert np.mean(held) > 0.86
@@ -51,8 +51,8 @@ def test_intervals_scale_with_the_unit_and_the_noise(scene):
     other = intervals(adaptive(10 * ratios, 100 * variance, neighbors, SETTINGS), neighbors, 10 * noise)
     np.testing.assert_allclose(other.sd, 10 * one.sd, rtol=1e-3)
     assert (one.sd.mean(0) < 0.6 * np.sqrt(variance[0])).all()
-    low, high = one.bounds(0.95)
-    np.testing.assert_allclose(high - low, 2 * 1.959964 * one.sd)
+    low, high = one.bounds()
+    np.testing.assert_allclose(high - low, 2 * 1.644854 * one.sd, rtol=1e-6)
 
 
 def test_a_lesion_that_the_mri_does_not_show_is_an_island(scene):

@@ -104,8 +104,8 @@ def test_one_file_is_replaced_and_never_missing(tmp_path):
 
 
 def test_work_of_a_living_process_is_not_taken_for_a_leftover(tmp_path):
-    (tmp_path / ".precise-left").mkdir()
-    (tmp_path / ".precise-left" / "file").write_text("half")
+    (tmp_path / ".precise-unfinished-left").mkdir()
+    (tmp_path / ".precise-unfinished-left" / "file").write_text("half")
     with atomic.staged(tmp_path) as one:
         (one / "a").write_text("one")
         with atomic.staged(tmp_path) as two:
@@ -161,3 +161,38 @@ def test_names_that_no_disk_takes(tmp_path):
     with pytest.raises(InputError, match="name too long"):
         atomic.write_text(tmp_path / ("x" * 300), "x")
     assert sorted(os.listdir(tmp_path)) == before
+
+
+def holding(path, entered, left):
+    with atomic.alone(path, "Another process is at it: wait."):
+        entered.set()
+        left.wait()
+
+
+def test_one_at_a_time_and_a_killed_one_holds_nobody_up(tmp_path):
+    context, path = multiprocessing.get_context("fork"), tmp_path / ".lock"
+    for kill in (False, True):
+        entered, left = context.Event(), context.Event()
+        process = context.Process(target=holding, args=(path, entered, left))
+        process.start()
+        entered.wait()
+        with (
+            pytest.raises(InputError, match="Another process is at it"),
+            atomic.alone(path, "Another process is at it."),
+        ):
+            pass
+        process.kill() if kill else left.set()
+        process.join()
+        with atomic.alone(path, "x"):
+            assert path.exists()
+        assert not list(tmp_path.iterdir())
+    with pytest.raises(InputError, match="cannot be written"), atomic.alone(tmp_path / "no" / "lock", "x"):
+        pass
+
+
+def test_what_a_run_without_its_folder_left_is_removed_and_what_looks_like_it_is_not(tmp_path):
+    (tmp_path / f"{atomic.PREFIX}left").mkdir()
+    (tmp_path / ".precise-settings").mkdir()
+    (tmp_path / "out").mkdir()
+    write(tmp_path / "out", "new")
+    assert sorted(os.listdir(tmp_path)) == [".precise-settings", "out"]

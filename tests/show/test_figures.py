@@ -20,7 +20,7 @@ def closed():
 
 def test_looks_are_told_apart():
     """No two methods that are compared on one page look the same in both color and marker."""
-    compared = ["fourier", "fourier, zero-filled", "fit", "sve", "sve, plain recipe", "precise", "precise-finetune"]
+    compared = ["fourier", "fourier, zero-filled", "fit", "sve", "sve, paper's recipe", "precise", "precise-finetune"]
     compared += ["svd-fit", "mppca-fit", "fit-diffusion", "fit-guided"]
     looks = [(show.color(name), show.marker(name)) for name in compared]
     assert len(set(looks)) == len(looks)
