@@ -67,7 +67,7 @@ class _Problem:
 
     def __init__(self, model: SignalModel, max_shift_hz: float | None, tolerance: float):
         self.t, self.model, self.tolerance = model.acquisition.time_s, model, tolerance
-        self.moments, self.water = LineMoments(model), model.index(model.reference)
+        self.moments, self.water = LineMoments(model), model.divisor
         self.conj_basis = model.basis().conj()
         self.conj_basis_t = np.hstack([self.conj_basis, self.t[:, None] * self.conj_basis])
         fwhm = 1 / (np.pi * model.t2star_s)

@@ -151,6 +151,8 @@ class TrainConfig:
         if not (np.isfinite([low, high]).all() and (low <= high).all() and self.snr_range[0] > 0):
             raise ValueError("a range does not go from a lower to a higher number")
         plausible.check_model(self.signal_model)
+        if self.signal_model.reference is None:
+            raise ValueError("a network needs a reference, the line that it measures the others by")
 
     def to_dict(self) -> dict:
         """Plain values; ranges of terms that the signal model lacks are left out."""

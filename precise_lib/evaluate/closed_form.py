@@ -115,7 +115,7 @@ def excess_over_bound(
     return moments.sd
 
 
-def _ratio_variance(variances, ratio, water: int):
+def _ratio_variance(variances, ratio):
     """S_kk - 2 r S_kw + r^2 S_ww for (..., V, M, 3) holding S_kk, S_kw, S_ww; ratio (..., V, M)."""
     return np.maximum(variances[..., 0] - 2 * ratio * variances[..., 1] + ratio**2 * variances[..., 2], 0)
 
@@ -132,13 +132,20 @@ def closed_form(model: SignalModel, amplitudes, covariance, solvers=None, lattic
     correlate : R of voxels that share their noise, see `smoother.leverage_and_variance`; then
         ``Var r_v = sum_uu' H_vu R_uu' H_vu' (S_u + S_u') / 2``, S of the direction above; None for independent ones
     """
-    s, cov, w = np.asarray(amplitudes, float), np.asarray(covariance, float), model.index(model.reference)
-    m = s.shape[-1]
-    own = np.stack([np.einsum("...kk->...k", cov), cov[..., w], np.repeat(cov[..., w, w, None], m, -1)], -1)
-    water = s[..., [w]]
+    s, cov, w = np.asarray(amplitudes, float), np.asarray(covariance, float), model.divisor
+    m, own = s.shape[-1], np.zeros((*s.shape, 3))
+    own[..., 0] = np.einsum("...kk->...k", cov)
+    if w is not None:
+        own[..., 1], own[..., 2] = cov[..., w], cov[..., w, w, None]
+
+    def reference(x):
+        """(..., V, 1) of amplitudes; ones where there is no reference."""
+        return np.ones_like(x[..., :1]) if w is None else x[..., [w]]
+
+    water = reference(s)
     single = model.concentrations(s) / model.reference_concentration_mm
     scale = model.reference_concentration_mm / np.where(water > 0, water, np.nan)
-    alone = _ratio_variance(own, single, w)
+    alone = _ratio_variance(own, single)
     if solvers is None:
         return ErrorMaps(scale * np.sqrt(alone))
     variance, moved, bias, probed = np.empty_like(s), np.empty_like(s), np.empty_like(s), 0.0
@@ -155,7 +162,7 @@ def closed_form(model: SignalModel, amplitudes, covariance, solvers=None, lattic
     for solver in {id(x): x for x in each}.values():
         which = [k for k in range(m) if each[k] is solver]
         smooth = back(solver(voxels_first(s)), s.shape)
-        total = np.where(smooth[..., [w]] > 0, smooth[..., [w]], np.nan)
+        total = np.where(reference(smooth) > 0, reference(smooth), np.nan)
         ratio = smooth[..., which] / total
         mine = own[..., which, :]
         flat = mine.reshape(*mine.shape[:-2], -1)
@@ -164,7 +171,7 @@ def closed_form(model: SignalModel, amplitudes, covariance, solvers=None, lattic
         if lattice is not None:
             # the variances alone: covariances may be negative, and have no root
             probed = max(probed, probing_error(solver, values[:, ::3], mixed[:, ::3], correlate=correlate))
-        variance[..., which] = _ratio_variance(back(mixed, flat.shape).reshape(mine.shape), ratio, w) / total**2
+        variance[..., which] = _ratio_variance(back(mixed, flat.shape).reshape(mine.shape), ratio) / total**2
         kk, kw, ww = np.moveaxis(mine, -1, 0)
         # of the noise in c, what s has too: its own (and what it shares)
         common = leverage[:, None] * (kk - (ratio + single[..., which]) * kw + ratio * single[..., which] * ww)

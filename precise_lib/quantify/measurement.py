@@ -124,14 +124,15 @@ def read(dmi, mri, mask, model: str | None, request: Request, scan: Scan | None 
     """Read a NIfTI-MRS file with its MRI and mask; raises `InputError`, also where no voxel can be quantified."""
     scan = scan or Scan()
     stored = scan.overruled(nifti_mrs.open_mrsi(dmi))
-    if stored.header.water_suppressed and (scan.water is None or reference.is_map(scan.water)):
+    request, warnings = possible(request, stored, model)
+    resolved = resolve_model(model, request.estimator, stored.acquisition, dmi, stored.header.carrier_ppm)
+    signal_model, network, said = resolved
+    no_water = stored.header.water_suppressed and (scan.water is None or reference.is_map(scan.water))
+    if no_water and signal_model.reference is not None:
         raise InputError(
             f"The water of {dmi} was suppressed (key WaterSuppressed of the header), so it is no reference for "
             "concentrations: give a measurement of the water with --water."
         )
-    request, warnings = possible(request, stored, model)
-    resolved = resolve_model(model, request.estimator, stored.acquisition, dmi, stored.header.carrier_ppm)
-    signal_model, network, said = resolved
     carrier = stored.header.carrier_ppm
     if network is None and carrier not in (None, signal_model.carrier_ppm):
         said.append(

@@ -64,6 +64,8 @@ class Scan:
     def referred(self, series: Series, acquisition: Acquisition, known: Lines):
         """The series where there is a reference, the `Reference` (or None), the `Scale` and sentences."""
         other, mm, b1, said = None, None, None, []
+        if series.model.reference is None and (self.reference_frame is not None or self.water is not None):
+            raise InputError("The signal model has no reference, so no water can be one: name it in the model.")
         if self.reference_frame is not None:
             if not 0 <= self.reference_frame < len(series):
                 raise InputError(

@@ -159,7 +159,8 @@ class SignalModel:
     ----------
     resonances : their order is the order of every metabolite axis
     carrier_ppm : chemical shift at zero frequency
-    reference, reference_concentration_mm : the resonance whose concentration is known (natural-abundance HDO: 10 mM)
+    reference, reference_concentration_mm : the resonance whose concentration is known (natural-abundance HDO: 10 mM);
+        None for amplitudes in units of the data
     lineshape : "lorentzian", or "voigt" where estimators must reckon with a Gaussian width too
 
     Example
@@ -172,7 +173,7 @@ class SignalModel:
     acquisition: Acquisition
     resonances: tuple[Resonance, ...]
     carrier_ppm: float = 4.7
-    reference: str = "water"
+    reference: str | None = "water"
     reference_concentration_mm: float = 10.0
     lineshape: str = "lorentzian"
 
@@ -182,7 +183,9 @@ class SignalModel:
             raise InputError(f"The lineshape is '{self.lineshape}'; it must be one of {', '.join(LINESHAPES)}.")
         if len(set(self.names)) != len(self.names):
             raise InputError(f"Resonance names must differ, not {', '.join(self.names)}.")
-        if self.reference not in self.names:
+        if self.reference is None:
+            object.__setattr__(self, "reference_concentration_mm", 1.0)
+        elif self.reference not in self.names:
             names = ", ".join(self.names) or "none"
             raise InputError(f"The reference '{self.reference}' is not one of the resonances: {names}.")
 
@@ -190,8 +193,20 @@ class SignalModel:
     def names(self) -> list[str]:
         return [r.name for r in self.resonances]
 
-    def index(self, name: str) -> int:
-        """Position of a resonance; raises `InputError` for a name the model lacks."""
+    @property
+    def units(self) -> str:
+        """Of what estimators make of amplitudes."""
+        return "a.u." if self.reference is None else "mM"
+
+    @property
+    def divisor(self) -> int | None:
+        """Position of the resonance that amplitudes are divided by; None without a reference."""
+        return None if self.reference is None else self.index(self.reference)
+
+    def index(self, name: str | None) -> int:
+        """Position of a resonance; raises `InputError` for a name the model lacks. None: of the first metabolite."""
+        if name is None:
+            return int(self.of_role("metabolite").argmax())
         if name not in self.names:
             raise InputError(f"The signal model has no '{name}', only {', '.join(self.names)}.")
         return self.names.index(name)
@@ -268,8 +283,10 @@ class SignalModel:
         return clean * self.envelope(shift_hz, broadening_hz, phase_rad, gaussian_hz)
 
     def concentrations(self, amplitudes) -> np.ndarray:
-        """Amplitudes (..., M) to mM by the reference; NaN where the reference is not positive."""
+        """Amplitudes (..., M) to mM by the reference; NaN where it is not positive. Without one: the amplitudes."""
         amplitudes = np.asarray(amplitudes, float)
+        if self.reference is None:
+            return amplitudes.copy()
         water = amplitudes[..., [self.index(self.reference)]]
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.where(water > 0, amplitudes / water, np.nan) * self.reference_concentration_mm
