@@ -17,6 +17,7 @@ from precise_lib.signal.noise import snr_to_sigma
 from precise_lib.signal.presets import dmi_11t7
 
 _RANGES = ("shift_range_hz", "broadening_range_hz", "gaussian_range_hz", "offset_range_hz", "snr_range")
+OFFSET_HZ = 20.0  # of lipids, as far as a fit lets them move
 _CHOICES = {
     "noise": ("uniform_sigma", "log_snr"),
     "loss": ("mse", "bound", "efficient"),
@@ -100,7 +101,11 @@ class TrainConfig:
         width = 1 / (np.pi * float(model.t2star_s.max()))
         widest = max(17.0, 1.07 * width)  # Hz; magnets differ less in their shim than in their lines
         broadening = (round(-0.364 * width, 1), round(widest, 1))
-        return replace(cls(model, shift_range_hz=(-shift, shift), broadening_range_hz=broadening), **changes)
+        more = {"shift_range_hz": (-shift, shift), "broadening_range_hz": broadening}
+        more |= {"amplitude_range": {model.reference or "none": (1.0, 1.0), "default": (-0.3, 1.2)}}
+        more |= {"gaussian_range_hz": (0.0, round(widest, 1))} if model.lineshape == "voigt" else {}
+        more |= {"offset_range_hz": (-OFFSET_HZ, OFFSET_HZ)} if model.of_role("lipid").any() else {}
+        return replace(cls(model), **(more | changes))
 
     @classmethod
     def from_dict(cls, values: dict) -> TrainConfig:
