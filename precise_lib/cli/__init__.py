@@ -34,7 +34,14 @@ for command in (
     maintain.scoreboard,
 ):
     app.command()(command)
-for command in (maintain.conformance, maintain.bench, maintain.peers, maintain.results, maintain.widths):
+for command in (
+    maintain.conformance,
+    maintain.bench,
+    maintain.peers,
+    maintain.overruled,
+    maintain.results,
+    maintain.widths,
+):
     app.command(rich_help_panel=maintain.PANEL)(command)
 
 

@@ -100,6 +100,17 @@ def peers(
             typer.echo(f"{name}: left out {left_out}", err=True)
 
 
+def overruled(
+    folder: Annotated[Path, typer.Argument(help="Keeps each run; what it holds is not made again.")],
+    repeats: Annotated[int | None, typer.Option(help="Noise realizations of a run, at most.", min=1)] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the noise.", min=0)] = 0,
+):
+    """Try the adaptive prior over objects, SNR, lesions and MRIs, and store what it did."""
+    from precise_lib.studies.overruled_runs import store
+
+    typer.echo(f"Wrote {store(folder, repeats, seed)}")
+
+
 def widths(folder: Annotated[Path, typer.Argument(help="Keeps the networks; what it holds is not trained again.")]):
     """Train networks of several widths for a short time, and store how far each is from the bound."""
     from precise_lib.studies.widths import store

@@ -125,6 +125,18 @@ class Neighbors:
             np.stack([index[:-1][both], index[1:][both]], 1),
         )
 
+    def between(self, start: int, stop: int) -> Neighbors:
+        """Of the voxels `start` to `stop` alone, neighbors in space for the most part as voxels are in order."""
+        inside, after = (((x >= start) & (x < stop)).all(1) for x in (self.pairs, self.following))
+        return replace(
+            self,
+            pairs=self.pairs[inside] - start,
+            distance=self.distance[inside],
+            contrast=self.contrast[inside],
+            n_voxels=stop - start,
+            following=self.following[after] - start,
+        )
+
     @property
     def blind(self) -> Neighbors:
         """The same voxels without an MRI: `bowsher` then chooses the closest."""

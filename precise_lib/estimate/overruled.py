@@ -44,6 +44,18 @@ def _around(pairs, part) -> np.ndarray:
     return np.bincount(out.ravel(), minlength=part.max() + 1)
 
 
+def _across(pairs, part, maps) -> tuple[np.ndarray, np.ndarray]:
+    """Of each end of each pair that leads out of a part: that part, and the maps (K,) at the other end."""
+    here, there = np.concatenate([pairs, pairs[:, ::-1]]).T
+    out = part[here] != part[there]
+    return part[here[out]], maps[there[out]]
+
+
+def _sums(part, values, n: int | None = None) -> np.ndarray:
+    """Sums (parts, K) of values (V, K) over each part."""
+    return np.stack([np.bincount(part, column, minlength=n or 0) for column in values.T], 1)
+
+
 def least_gain(n_voxels: int, n_metabolites: int, size, false_alarms: float = FALSE_ALARMS) -> np.ndarray:
     """Gain that islands of `size` voxels exceed by chance about `false_alarms` times in a data set, at most.
 
@@ -71,15 +83,10 @@ def islands(field: Field, neighbors: Neighbors, false_alarms: float = FALSE_ALAR
     half = neighbors.bowsher(max(1, neighbors.most // 2)).pairs
     density = _around(half, part) / np.maximum(_around(neighbors.pairs, part), 1)
     dense = density > DENSE * len(half) / max(len(neighbors.pairs), 1)
-    ratios, precision, found = problem.ratios[:, 0], problem.precision, []
-    for number in np.flatnonzero((size < largest[whole]) & dense):
-        inside = part == number
-        ends = inside[pairs]
-        across = pairs[ends.sum(1) == 1][~ends[ends.sum(1) == 1]]
-        weight = precision[inside].sum(0)
-        level = (precision[inside] * ratios[inside]).sum(0) / weight
-        difference = level - field.maps[np.unique(across)].mean(0)
-        gain = float((weight * difference**2).sum())
-        if gain > least_gain(n, ratios.shape[1], size[number], false_alarms):
-            found.append(Island(np.flatnonzero(inside), difference, gain))
+    weight, around = _sums(part, problem.precision), _sums(*_across(pairs, part, field.maps), len(size))
+    level = _sums(part, problem.precision * problem.ratios[:, 0]) / weight
+    difference = level - around / np.maximum(_around(pairs, part), 1)[:, None]
+    gain = (weight * difference**2).sum(1)
+    chosen = (size < largest[whole]) & dense & (gain > least_gain(n, weight.shape[1], size, false_alarms))
+    found = [Island(np.flatnonzero(part == k), difference[k], float(gain[k])) for k in np.flatnonzero(chosen)]
     return sorted(found, key=lambda x: -x.gain)

@@ -23,6 +23,8 @@ from precise_lib.estimate.adaptive import Problem, Settings
 from precise_lib.estimate.coupling import Neighbors
 
 PROBES = 4
+WELL = 2000  # voxels: with more, fewer probes tell the risk as well
+ENOUGH = 6000  # voxels that settings are chosen on
 FEW = 24  # real signal-free samples of a FID: with fewer, probes would repeat one another
 SIZE = 0.3  # of a probe in units of the noise: small steps would miss that couplings open at once
 SLACK = 0.2  # of the least risk that keeping what the MRI does not show may cost
@@ -155,16 +157,22 @@ class Tuner:
 
 
 def tune(ratios, variance, neighbors: Neighbors, noise, slack: float = SLACK, fixed: dict | None = None) -> Tuned:
-    """Settings from one data set.
+    """Settings from one data set, of many voxels from `ENOUGH` in its middle.
 
     Parameters
     ----------
     ratios, variance : (V, K) single-voxel ratios and their noise
     neighbors : with the MRI; whether it is of use is one of the settings
-    noise : (P, V, K) probes, see `probes`
+    noise : (P, V, K) probes, see `probes`; few of them serve many voxels
     slack : share of the least risk that may be given for a smaller `Settings.step`; 0 for the least error
     fixed : settings that are given, by their names in `Settings`; a given lambda is that of every metabolite
     """
+    n = len(ratios)
+    if n > ENOUGH:  # from the middle of the grid
+        part = slice((n - ENOUGH) // 2, (n + ENOUGH) // 2)
+        ratios, variance, noise = ratios[part], variance[part], noise[:, part]
+        neighbors = neighbors.between(part.start, part.stop)
+    noise = noise[: max(1, len(noise) * WELL // max(n, WELL))]
     tuner = Tuner(ratios, variance, neighbors, noise, fixed)
     best = tuner.least(tuner.start())
     if neighbors.contrast.any() and "mri" not in tuner.fixed:

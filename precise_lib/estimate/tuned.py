@@ -99,8 +99,6 @@ class Adaptive:
         series = voxels.series
         usable = np.zeros_like(series.usable)
         usable[series.usable] = voxels.usable
-        if not usable.any():
-            raise InputError("No voxel has positive water and a known noise level: the prior has nothing to work on.")
         found = Neighbors.of_frames(prepare_mri(series[0], usable.any(0)), usable, series.affine)
         if self.fixed.get("neighbors", 0) > found.most:
             raise InputError(f"neighbors is {self.neighbors}: a voxel of this grid touches {found.most}.")
@@ -120,6 +118,9 @@ class Adaptive:
 
     def adapted(self, voxels: SingleVoxels, errors: bool = True) -> Adapted:
         """Maps, settings, errors and where the MRI was overruled; see `registry`."""
+        if not voxels.usable.any():
+            said = "No voxel has positive water and a known level of noise: the maps are those of single voxels."
+            return Adapted(voxels.series.model.concentrations(voxels.amplitudes), notes=(said,))
         neighbors = self.couple(voxels)
         field, tuned = self.field(voxels, neighbors)
         model, usable = voxels.series.model, voxels.usable

@@ -38,6 +38,8 @@ MAXIMUM_MM = {
     "sI": 0.6, "Gly": 2.0, "Asp": 3.5, "PE": 3.3, "Tau": 2.0, "Lac": 1.0, "GABA": 1.8, "tCho": 5.0,
 }  # fmt: skip
 METABOLITES = tuple(MAXIMUM_MM)
+LARGEST_MM = xr.DataArray(list(MAXIMUM_MM.values()), {"metabolite": list(METABOLITES)}, dims="metabolite")
+BLIND_RMSE_MM = LARGEST_MM / np.sqrt(12)  # of someone who always says the middle of the range
 T2_S = {("tCr", "Cr CH2"): 0.111, ("tCr", "PCr CH2"): 0.111, ("tCr", "Cr CH3"): 0.169, ("tCr", "PCr CH3"): 0.169}
 T2_S |= {("NAA", "CH3"): 0.289}
 OTHER_T2_S = 0.185

@@ -113,6 +113,18 @@ def plot_by_metabolite(ax, values: Mapping[str, np.ndarray], names, ends: Mappin
     return ax
 
 
+def plot_column(ax, tables: Mapping[str, xr.Dataset], column: str, order, scale=1.0):
+    """A column (metabolite) of tables by label with its interval, `column`_low to `column`_high, the metabolites in
+    `order`; all over `scale`, a number or (metabolite,).
+    """
+    drawn = {s: [(t[column + end] / scale).sel(metabolite=list(order)).values for end in ("", "_low", "_high")]
+             for s, t in tables.items()}  # fmt: skip
+    values, ends = {s: v[0] for s, v in drawn.items()}, {s: v[1:] for s, v in drawn.items()}
+    plot_by_metabolite(ax, values, order, ends)
+    ax.axhline(1, color="black", lw=0.8)
+    return ax
+
+
 def plot_denoised(ax, ppm, label: str, values, truth, gap: float, window_ppm=RANGE_PPM):
     """A spectrum (n,) under the true one, and `gap` below zero what it differs by, on the same scale."""
     plot_ppm(ax, ppm, {label: values, "truth": truth}, window_ppm).lines[0].set_linewidth(1.6)

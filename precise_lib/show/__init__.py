@@ -4,6 +4,17 @@ from precise_lib.show.curves import plot_curves, plot_spectra, ppm_axis, snr_axe
 from precise_lib.show.maps import map_rows, overview, plot_phantom, show_map
 from precise_lib.show.slider import slider
 from precise_lib.show.style import color, marker, use_style
+from precise_lib.show.table import Markdown, records, table
 
-__all__ = ["color", "map_rows", "marker", "overview", "plot_curves", "plot_phantom", "plot_spectra", "ppm_axis"]
-__all__ += ["show_map", "slider", "snr_axes", "use_style"]
+__all__ = [
+    "Markdown",
+    "color",
+    "map_rows",
+    "marker",
+    "overview",
+    "plot_curves",
+    "plot_phantom",
+    "plot_spectra",
+    "ppm_axis",
+]
+__all__ += ["records", "show_map", "slider", "snr_axes", "table", "use_style"]

@@ -1,6 +1,6 @@
 """The one look of all figures: style, and the color and marker of whatever is compared.
 
-Colors are those of Okabe and Ito and three of Tol, told apart with any color vision.
+Colors are those of Okabe and Ito and some of Tol, told apart with any color vision.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import matplotlib as mpl
 BLACK, DARK, GRAY, LIGHT = "#000000", "#444444", "#666666", "#999999"
 ORANGE, SKY, GREEN, BLUE, VERMILION, PINK = "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7"
 BROWN, OLIVE, WINE, TEAL = "#8C6100", "#999933", "#882255", "#44AA99"
+MOSS, INDIGO = "#117733", "#332288"
 
 LOOKS = {  # name in a legend -> color, marker
     "truth": (BLACK, "o"),
@@ -25,6 +26,11 @@ LOOKS = {  # name in a legend -> color, marker
     "mppca-fit": (OLIVE, ">"),
     "fit-diffusion": (WINE, "D"),
     "fit-guided": (TEAL, "v"),
+    "fit-nlm": (MOSS, "d"),
+    "fit-tv": (LIGHT, "h"),
+    "fit-dtv": (INDIGO, "h"),
+    "bowsher": (BROWN, "p"),
+    "adaptive": (BLACK, "*"),
     # slopes over the truth
     "SVE": (BLUE, "o"),
     "paper's recipe": (SKY, "v"),

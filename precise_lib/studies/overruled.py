@@ -12,7 +12,6 @@ import xarray as xr
 from scipy import ndimage
 
 from precise_lib import __version__
-from precise_lib.estimate import stein
 from precise_lib.estimate.intervals import REPEATS, intervals
 from precise_lib.estimate.overruled import islands
 from precise_lib.estimate.single_voxels import SingleVoxels
@@ -22,6 +21,7 @@ from precise_lib.simulate.random_object import random_object
 from precise_lib.studies.peers import REGIONS, Case
 
 BORDER = 1.0  # difference of neighbors in units of its noise that makes a border
+SETTINGS = ("lam", "tau", "neighbors", "mri")
 
 
 def new_case(seed: int, snr: float = 12.0) -> Case:
@@ -32,8 +32,12 @@ def new_case(seed: int, snr: float = 12.0) -> Case:
     return Case(phantom, snr, phantom.tumors["shown"], phantom.tumors["hidden"], around)
 
 
-def study(case: Case, n_repeats: int, seed: int = 0, slack: float = stein.SLACK, progress: Callable = iter):
+def study(case: Case, n_repeats: int, seed: int = 0, progress: Callable = iter, **options):
     """The adaptive prior over fresh noise.
+
+    Parameters
+    ----------
+    options : of `estimate.tuned.Adaptive`
 
     Returns
     -------
@@ -43,13 +47,12 @@ def study(case: Case, n_repeats: int, seed: int = 0, slack: float = stein.SLACK,
     their number, and `found`, whether one lies for the most part in the hidden tumor; the settings `lam`, `tau`,
     `neighbors`, `mri`. Where `case.hiding` is given, what concerns the hidden tumor comes from that MRI.
     """
-    method = Adaptive(case.weights, slack=slack)
-    rows = []
+    estimator, rows = Adaptive(weights=case.weights, **options), []
     for repeat in progress(range(n_repeats)):
         row = {}
         for hiding in (False, True)[: 1 + (case.hiding is not None)]:
             data = case.measure(np.random.default_rng([seed, repeat]), case.hiding if hiding else None)
-            found = _one(case, data, method)
+            found = _one(case, data, estimator)
             if hiding:
                 for name in ("kept", "kept_single", "covered"):
                     sites = {"tumor": REGIONS[2]} if name != "covered" else {"region": REGIONS[2]}
@@ -58,47 +61,47 @@ def study(case: Case, n_repeats: int, seed: int = 0, slack: float = stein.SLACK,
             row.update(found)
         rows.append(xr.Dataset(row))
     out = xr.concat(rows, "repeat")
-    out.attrs = {"snr": case.snr, "seed": seed, "slack": slack, "units": "mM", "package_version": __version__}
+    out.attrs = {"snr": case.snr, "seed": seed, "units": "mM", "package_version": __version__}
     return out
 
 
-def _one(case: Case, data: MRSI, method: Adaptive) -> dict:
+def _one(case: Case, data: MRSI, estimator: Adaptive) -> dict:
     """What `study` collects of one data set."""
-    model, usable = data.model, data.usable
-    single = SingleVoxels.of(Series.of(data), method.single_voxel(model))
-    usable[usable] = single.usable
-    names = [name for name in model.names if name != model.reference]
-    which = [model.names.index(name) for name in names]
-    neighbors = method.couple(single)
-    field, tuned = method.field(single, neighbors)
-    low, high = intervals(field, neighbors, single.noise(REPEATS, seed=1)).bounds()
-    truth = case.truth[which][:, usable].T
-    regions = {name: where[usable] for name, where in case.regions.items()}
-    held, border = (low <= truth) & (truth <= high), _border(truth, single, neighbors.pairs) & regions[REGIONS[0]]
+    voxels = SingleVoxels.of(Series.of(data), estimator.single_voxel(data.model))
+    neighbors, inside = estimator.couple(voxels), np.zeros(data.grid_shape, bool)
+    inside[data.usable] = voxels.usable
+    field, tuned = estimator.field(voxels, neighbors)
+    low, high = intervals(field, neighbors, voxels.noise(REPEATS, seed=1)).bounds()
+    truth = case.truth[voxels.others][:, inside].T
+    regions = {name: where[inside] for name, where in case.regions.items()}
+    ratios, variance = (x[voxels.usable] for x in (voxels.ratios, voxels.variance))
+    held = (low <= truth) & (truth <= high)
+    border = _border(truth, variance, neighbors.pairs) & regions[REGIONS[0]]
     flagged = islands(field, neighbors)
-    covered = np.stack([held[where].mean(0) for where in (*regions.values(), border)], -1)
-    coords = {"metabolite": names, "tumor": list(REGIONS[1:]), "region": [*REGIONS, "border"]}
+    none = np.full(len(voxels.names), np.nan)
+    covered = [held[where].mean(0) if where.any() else none for where in (*regions.values(), border)]
+    coords = {"metabolite": voxels.names, "tumor": list(REGIONS[1:]), "region": [*REGIONS, "border"]}
 
     def array(values, *dims):
         return xr.DataArray(values, {d: coords[d] for d in dims}, dims)
 
-    out = {"covered": array(covered, "metabolite", "region")}
-    for name, maps in (("", field.maps), ("_single", single.ratios[single.usable])):
-        full = np.where(usable, case.truth, np.nan)
-        for k, place in enumerate(which):
-            full[place][usable] = maps[:, k]
-        out[f"kept{name}"] = array(case.contrast(full)[which], "metabolite", "tumor")
+    out = {"covered": array(np.stack(covered, -1), "metabolite", "region")}
+    for name, maps in (("", field.maps), ("_single", ratios)):
+        full = np.where(inside, case.truth, np.nan)
+        for k, place in enumerate(voxels.others):
+            full[place][inside] = maps[:, k]
+        out[f"kept{name}"] = array(case.contrast(full)[voxels.others], "metabolite", "tumor")
         error = (maps - truth)[regions[REGIONS[0]]]
         out[f"rmse{name}"] = array(np.sqrt((error**2).mean(0)), "metabolite")
-    out["islands"] = xr.DataArray(len(flagged))
-    out["found"] = xr.DataArray(any(regions[REGIONS[2]][x.voxels].mean() > 0.5 for x in flagged))
-    s = tuned.settings
-    return out | {name: xr.DataArray(getattr(s, name)) for name in ("lam", "tau", "neighbors", "mri")}
+    out["islands"] = xr.DataArray(float(len(flagged)))
+    hidden = regions[REGIONS[2]]
+    out["found"] = xr.DataArray(float(any(hidden[x.voxels].mean() > 0.5 for x in flagged)))
+    return out | {name: xr.DataArray(float(getattr(tuned.settings, name))) for name in SETTINGS}
 
 
-def _border(truth, single: SingleVoxels, pairs) -> np.ndarray:
+def _border(truth, variance, pairs) -> np.ndarray:
     """(V,) voxels with a neighbor whose truth differs by more than the noise of one of the ratios."""
-    variance, (u, v) = single.variance[single.usable], pairs.T
+    u, v = pairs.T
     apart = np.abs(truth[u] - truth[v]) / np.sqrt(variance[u] + variance[v])
     border = np.zeros(len(truth), bool)
     border[pairs[(apart > BORDER).any(1)]] = True

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,57 @@ def human_case(snr: float = HUMAN_SNR) -> Case:
     lesion = np.any(list(phantom.tumors.values()), 0)
     healthy = np.isin(phantom.compartments, (1, 2)) & ~ndimage.binary_dilation(lesion, np.ones((3, 3, 3)))
     return Case(phantom, snr, phantom.tumors["rim"], phantom.tumors["non-enhancing"], healthy, weights="dmi_7t")
+
+
+MRIS = {  # what is done to the MRI
+    "as simulated": "nothing",
+    "noise": "noise with an SD of 10 % of the range in each DMI voxel",
+    "shading": "sensitivity that falls from 1.2 to 0.8 across the object",
+    "shift": "half a DMI voxel to the side",
+    "pure noise": "nothing but noise",
+    "none": "a constant",
+}
+
+
+def with_mri(case: Case, kind: str, seed: int = 0) -> Case:
+    """The case under another MRI, one of `MRIS`."""
+
+    def changed(phantom):
+        rng, mri, affine = np.random.default_rng(seed), phantom.mri, phantom.mri_affine
+        sides = [np.linalg.norm(a[:3, :3], axis=0) for a in (phantom.affine, affine)]
+        if kind == "noise":
+            level = 0.1 * np.sqrt(np.prod([max(1, n) for n in sides[0] / sides[1]]))  # a mean over the voxel is left
+            mri = mri + level * (np.nanmax(mri) - np.nanmin(mri)) * rng.standard_normal(mri.shape)
+        elif kind == "shading":
+            mri = mri * np.linspace(1.2, 0.8, len(mri))[:, None, None]
+        elif kind == "shift":
+            affine = affine.copy()
+            affine[:3, 3] += phantom.affine[:3, 0] / 2
+        elif kind == "pure noise":
+            mri = rng.standard_normal(mri.shape)
+        elif kind == "none":
+            mri = np.zeros(mri.shape)
+        elif kind != "as simulated":
+            raise InputError(f"There is no MRI '{kind}': give {', '.join(MRIS)}.")
+        return replace(phantom, mri=mri, mri_affine=affine)
+
+    return replace(case, phantom=changed(case.phantom), hiding=case.hiding and changed(case.hiding))
+
+
+def without_lesion(name: str, snr: float = RING_SNR) -> Case:
+    """Rings, rat or human whose metabolism follows the MRI: the hidden tumor is gone, or the MRI shows it."""
+    if name == "rings":
+        case = rings_case(snr)
+        phantom, ring = case.phantom, int(case.phantom.compartments[case.hidden][0])
+        healthy = phantom.concentrations.values[:, (phantom.compartments == ring) & case.reference][:, :1]
+        values = phantom.concentrations.copy()
+        values.values[:, case.hidden] = healthy
+        return replace(case, phantom=replace(phantom, concentrations=values))
+    if name == "rat":
+        return replace(rat_case(), hiding=None)
+    from precise_lib.simulate.human import human
+
+    return replace(human_case(snr), phantom=human(7, non_enhancing_in_mri=True))
 
 
 CASES: dict[str, tuple[Callable[[], Case], int]] = {  # and how many noise realizations

@@ -32,7 +32,7 @@ def plot_peers(tables: Mapping, metabolite: str = "Lac"):
         column[2].axhline(1, color="0.7", lw=0.8)
         column[0].set_title(f"{case}, SNR {table.attrs['snr']:g}")
         column[2].set_xlabel(f"SD of {metabolite} / SD of the fit")
-        column[2].set(yscale="log", yticks=[0.4, 0.6, 0.8, 1, 1.5, 2], ylim=(0.35, 2.2))
+        column[2].set(yscale="log", yticks=[0.2, 0.3, 0.5, 0.7, 1, 2], ylim=(0.13, 2.2))
         column[2].set(xscale="log", xticks=[0.05, 0.1, 0.2, 0.5, 1, 2], xlim=(0.04, 2.2))
         for axis in (column[2].xaxis, column[2].yaxis):
             axis.set_major_formatter("{x:g}")
@@ -54,7 +54,8 @@ def _peer_lines(ax, table, x, y, low=None, high=None):
         line = settings[np.argsort(values)][: np.isfinite(values).sum()]  # a rule of its own has no place on it
         name, *second = peer.split(",")
         mine = color(name)
-        ax.plot(x.sel(setting=line), y.sel(setting=line), "--" if second else "-", color=mine, lw=1.1, alpha=0.8)
+        dash, strength = ("--", 0.4) if second else ("-", 0.8)
+        ax.plot(x.sel(setting=line), y.sel(setting=line), dash, color=mine, lw=1.1, alpha=strength)
         for setting in [s for s in settings if s in marked[name]]:
             given = {"x": x, "y": y, "low": low, "high": high}.items()
             one = {k: float(v.sel(setting=setting)) for k, v in given if v is not None}

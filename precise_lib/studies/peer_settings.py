@@ -50,11 +50,16 @@ class Peer:
             options["weights"] = weights
         if value is not None:
             options[self.parameter] = value
-        if base is not None and self.name.startswith(f"{base.name}-"):
+        if base is not None and (self.name.startswith(f"{base.name}-") or options.get("base") == base.name):
             options["base"] = base
         return base if base is not None and self.name == base.name else estimate.make(self.name, **options)
 
 
+WIDTHS = (0.005, 0.01, 0.02, 0.04, 0.07, 0.12, 0.2)
+VARIATIONS = (0.2, 0.3, 0.5, 0.8, 1.2, 1.8, 2.7)
+LAMS = (1.0, 1.8, 3.2, 5.6, 10.0, 18.0)
+FIXED = {"base": "fit"}
+BOWSHER = FIXED | {"tau": np.inf, "slack": 0.0}
 PEERS = (
     Peer("fourier", "fourier"),
     Peer("fit", "fit"),
@@ -67,6 +72,22 @@ PEERS = (
     ),
     Peer("fit-guided", "fit-guided", "eps", 0.01, (1e-5, 1e-4, 1e-3, 3e-3, 0.03, 0.1, 1.0)),
     Peer("fit-guided, 5 voxels", "fit-guided", "eps", None, (1e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 1.0), {"radius": 2}),
+    Peer("fit-nlm", "fit-nlm", "width", "auto", WIDTHS, most_repeats=12),
+    Peer("fit-nlm, 3 voxels", "fit-nlm", "width", None, WIDTHS, {"window": 1}, 12),
+    Peer("fit-nlm, 11 voxels", "fit-nlm", "width", None, WIDTHS, {"window": 5}, 12),
+    Peer("fit-tv", "fit-tv", "lam", "auto", VARIATIONS, most_repeats=12),
+    Peer("fit-dtv", "fit-dtv", "lam", "auto", VARIATIONS, most_repeats=12),
+    Peer("fit-dtv, eta 0.03", "fit-dtv", "lam", None, VARIATIONS, {"eta": 0.03}, 12),
+    Peer("fit-dtv, eta 0.3", "fit-dtv", "lam", None, VARIATIONS, {"eta": 0.3}, 12),
+    # Bowsher's prior is the adaptive one with a penalty that never opens.
+    Peer("bowsher", "adaptive", "lam", "auto", (), BOWSHER, 12),
+    *(Peer(f"bowsher, k {k}", "adaptive", "lam", None, LAMS, BOWSHER | {"neighbors": k}, 12) for k in (3, 4, 6)),
+    Peer("adaptive", "adaptive", "lam", "auto", most_repeats=12),
+    *(
+        Peer(f"adaptive, k {k}, tau {t:g}", "adaptive", "lam", None, LAMS, FIXED | {"neighbors": k, "tau": t}, 6)
+        for k in (3, 4, 6)
+        for t in (0.5, 0.7, 1.0, 1.4)
+    ),
     Peer("precise", "precise", "lam", 0.01, (0.001, 0.002, 0.004, 0.02, 0.04, 0.1, 0.2)),
     # Under the shipped cap of 5.5 an MRI edge weaker than 1 / sqrt(5.5) = 0.43 of the range of gray is none.
     Peer("precise, cap 100", "precise", "lam", None, (1e-4, 3e-4, 1e-3, 2e-3, 4e-3, 0.01), {"omega_max": 100.0}),
@@ -76,11 +97,21 @@ PEERS = (
 
 
 class Cached:
-    """An estimator that works once for all who ask about the same data: the filters of one fit."""
+    """The fit, made once for all who ask about the same data: its maps, or what it says of the FIDs."""
+
+    efficient = True
 
     def __init__(self, estimator: Callable):
         self.estimator, self.name = estimator, estimator.name
-        self._last = (None, None)
+        self._last = self._fitted = (None, None)
+
+    def fit(self, fids, model):
+        if not np.array_equal(self._fitted[0], fids):
+            self._fitted = (fids, self.estimator.fit(fids, model))
+        return self._fitted[1]
+
+    def amplitudes(self, fids, model):
+        return self.fit(fids, model).amplitudes
 
     def __call__(self, data) -> xr.DataArray:
         if self._last[0] is not data:

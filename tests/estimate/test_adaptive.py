@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from precise_lib.errors import InputError
+from precise_lib.estimate import stein
 from precise_lib.estimate.adaptive import Problem, Settings, adaptive
 from precise_lib.estimate.coupling import Neighbors
 from precise_lib.estimate.prior import ExactSolver, edge_weights
@@ -219,6 +220,16 @@ def test_frames_are_a_fourth_direction():
     weights = {tuple(p): w for p, w in zip(coupled.pairs.tolist(), coupled.weight, strict=True)}
     assert weights == {(0, 1): 1, (3, 4): 1, (0, 2): 0.5, (2, 3): 0.5}
     assert len(three.bowsher(2).pairs) == 2
+
+
+def test_many_voxels_are_tuned_on_those_in_the_middle(scene, monkeypatch):
+    """And with a probe for four: the settings of the part alone."""
+    ratios, noise = draw(scene, 11)
+    neighbors = Neighbors.of(scene[0])
+    monkeypatch.setattr(stein, "ENOUGH", 128)
+    part = slice(64, 192)
+    alone = tune(ratios[part], scene[3][part], Neighbors.of(scene[0][4:12]), noise[:, part])
+    assert tune(ratios, scene[3], neighbors, noise).tried == alone.tried
 
 
 @pytest.mark.parametrize("bad", [{"lam": -1.0}, {"lam": np.nan}, {"tau": 0.0}])

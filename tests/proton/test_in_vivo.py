@@ -232,7 +232,7 @@ def test_without_noise_there_is_no_standard_error():
 def test_the_real_spectrum():
     """Not the truth, which nobody knows: what no brain spectrum of a healthy volunteer may miss."""
     measured, water = (nifti_mrs.open_mrsi(measurements.fetch(f"in_vivo_1h_3t_press35{w}")) for w in ("", "_water"))
-    fids = [m.fids[0, 0, 0, :, 0].astype(complex) for m in (measured, water)]
+    fids = [m.fids.squeeze().astype(complex) for m in (measured, water)]
     corrected = preprocess.eddy_current_corrected(*fids)
     grid = in_vivo.on_training_grid(measured.acquisition)
     basis = part(brain_basis(grid, 0.035, "press"), brain_basis().names[:-1])
@@ -257,7 +257,7 @@ def test_the_real_spectrum():
 
 def test_the_measured_macromolecules_are_those_simulated():
     mm = nifti_mrs.open_mrsi(measurements.fetch("mm_consensus_3t"))
-    found = in_vivo.measured_macromolecules(mm.fids[0, 0, 0, :, 0], mm.acquisition, acquisition_3t())
+    found = in_vivo.measured_macromolecules(mm.fids.squeeze(), mm.acquisition, acquisition_3t())
     inside = (brain_basis().ppm > 0.4) & (brain_basis().ppm < 4.0)
     both = np.fft.fft([found, macromolecules(acquisition_3t())]).real[:, inside]
     assert np.corrcoef(both)[0, 1] > 0.98

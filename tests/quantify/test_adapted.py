@@ -182,6 +182,14 @@ def test_a_short_fid_counts_its_noise_as_white(tmp_path):
     assert summary["adapted"]["settings_tried"] > 0
 
 
+def test_without_noise_there_is_nothing_to_adapt_to():
+    data = PHANTOM.measure(12.0, 0)
+    voxels = SingleVoxels.of(Series.of(data), Adaptive().single_voxel(data.model))
+    found = Adaptive().adapted(replace(voxels, covariance=0 * voxels.covariance))
+    np.testing.assert_array_equal(found.concentrations, data.model.concentrations(voxels.amplitudes))
+    assert "single voxels" in found.notes[0]
+
+
 def test_one_voxel_has_no_neighbors():
     data = PHANTOM.measure(12.0, 0)
     mask = np.zeros(data.grid_shape, bool)

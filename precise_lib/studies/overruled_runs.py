@@ -1,0 +1,111 @@
+"""The adaptive prior over objects, SNR, lesion size, MRI and slack: what is stored of it, and how it is made again.
+
+``precise overruled FOLDER`` makes ``overruled.nc`` there. Each run of it is kept beside it once it is done, and is not
+made again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import xarray as xr
+
+from precise_lib import __version__
+from precise_lib.errors import InputError
+from precise_lib.estimate.stein import SLACK
+from precise_lib.io import atomic
+from precise_lib.studies import peer_cases
+from precise_lib.studies.overruled import study
+from precise_lib.studies.peers import Case
+
+FILE = "overruled.nc"
+SNRS = (5.0, 7.7, 12.0, 20.0, 35.0)
+SLACKS = (0.0, 0.1, SLACK, 0.4, 0.8)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One object under one MRI; `snr` and `size`, the side of the lesions in voxels, are those of rings (and human)."""
+
+    object: str
+    snr: float = 12.0
+    size: int = 2
+    mri: str = "as simulated"
+    slack: float = SLACK
+    lesion: bool = True
+    repeats: int = 20
+
+    def case(self) -> Case:
+        if not self.lesion:
+            return peer_cases.without_lesion(self.object, self.snr)
+        if self.object == "rings":
+            case = peer_cases.rings_case(self.snr, self.size)
+        else:
+            case = peer_cases.rat_case() if self.object == "rat" else peer_cases.human_case(self.snr)
+        return peer_cases.with_mri(case, self.mri)
+
+    @property
+    def name(self) -> str:
+        words = [f"{self.object}_snr{self.snr:g}_size{self.size}", self.mri.replace(" ", "-"), f"slack{self.slack:g}"]
+        return "_".join(words + ["null"] * (not self.lesion))
+
+
+def runs() -> Iterator[Run]:
+    """Everything that is stored: more data sets where coverage in a lesion of four voxels is judged."""
+    yield from (Run("rings", snr, repeats=48 if snr <= 12 else 24) for snr in SNRS)
+    yield from (Run(name) for name in ("rat", "human"))
+    for name in peer_cases.CASES:
+        yield from (Run(name, mri=kind, repeats=4) for kind in peer_cases.MRIS if kind != "as simulated")
+    yield from (Run("rings", snr, lesion=False, repeats=8) for snr in SNRS)
+    yield from (Run(name, lesion=False, repeats=8) for name in ("rat", "human"))
+    yield from (Run("rings", size=size, repeats=8) for size in (1, 3, 4))
+    for name in peer_cases.CASES:
+        yield from (Run(name, slack=slack, repeats=4) for slack in SLACKS if slack != SLACK)
+
+
+def one(run: Run, repeats: int | None = None, seed: int = 0, progress=iter) -> xr.Dataset:
+    """`study` of a run, each data set labeled with what the run is."""
+    n = min(run.repeats, repeats or run.repeats)
+    table = study(run.case(), n, seed, progress, slack=run.slack)
+    labels = {key: value for key, value in asdict(run).items() if key != "repeats"}
+    return table.assign_coords({key: ("repeat", [value] * n) for key, value in labels.items()})
+
+
+def store(folder, repeats: int | None = None, seed: int = 0) -> Path:
+    """Make every run that `folder` does not hold, and ``overruled.nc`` of them all; its path."""
+    from tqdm.auto import tqdm
+
+    parts = []
+    for run in runs():
+        path = Path(folder) / "overruled_runs" / f"{run.name}.nc"
+        if not path.is_file():
+            table = one(run, repeats, seed, lambda x, name=run.name: tqdm(x, desc=name))
+            with atomic.staged(path.parent) as work:
+                table.to_netcdf(work / path.name)
+        parts.append(xr.load_dataset(path))
+    out = xr.concat(parts, "repeat", combine_attrs="drop")
+    out.attrs = {"seed": seed, "units": "mM", "package_version": __version__, "command": "precise overruled FOLDER"}
+    with atomic.staged(folder) as work:
+        out.to_netcdf(work / FILE, encoding={name: {"zlib": True} for name in out.data_vars})
+    return Path(folder) / FILE
+
+
+def load(folder) -> xr.Dataset:
+    """All data sets that `store` wrote, labeled by `Run`."""
+    path = Path(folder) / FILE
+    if not path.is_file():
+        raise InputError(f"There is no {path}: run 'precise overruled {folder}'.")
+    return xr.load_dataset(path)
+
+
+def of(table: xr.Dataset, object: str, **labels) -> xr.Dataset:
+    """The data sets of one run, the labels that are not given as usual."""
+    wanted = {key: value for key, value in asdict(Run(object, **labels)).items() if key != "repeats"}
+    keep = True
+    for key, value in wanted.items():
+        keep = (table[key] == value) & keep
+    if not bool(keep.any()):
+        raise InputError(f"No data set of {wanted} is stored.")
+    return table.isel(repeat=keep.values)
