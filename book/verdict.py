@@ -45,7 +45,7 @@ POINTS = [
     ),
     (
         "Miracle or mirage?",
-        "Slopes of estimate over truth, 1 where nothing is pulled anywhere. Lactate at low SNR:"
+        "Slopes of estimate over truth; 1 means no shrinkage. Lactate at low SNR:"
         " {B1 SVE at SNR 5 to 10, Lac:.2f} for our network, {B1 training range, Lac:.2f} for one trained by squared"
         " error on little more than the tissue holds, {B1 paper's recipe, Lac:.2f} for the paper's recipe. With the MRI"
         " prior: {B1 not shown by the MRI:.2f} for a contrast of one voxel that the MRI does not show,"

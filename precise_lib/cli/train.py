@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -189,7 +189,8 @@ def models():
     from precise_lib.estimate import catalog
 
     typer.echo(catalog.table(SNR))
-    typer.echo(f"Your model folder: {catalog.folder()} (PRECISE_MODELS names another)")
+    with suppress(InputError):  # no home folder
+        typer.echo(f"Your model folder: {catalog.folder()} (PRECISE_MODELS names another)")
 
 
 @contextmanager

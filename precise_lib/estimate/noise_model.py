@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import fft
+from scipy.ndimage import maximum_filter1d
 from scipy.stats import chi2
 
 from precise_lib.estimate import noise
@@ -72,11 +73,18 @@ class Noise:
 
     def at(self, cycles) -> np.ndarray:
         """Relative density at frequencies in cycles per sample."""
+        return np.ones(np.shape(cycles)) if self.density is None else _between(self.density, cycles)
+
+    def through(self, decay: np.ndarray, bins: int) -> np.ndarray:
+        """Power (bins,) over that of white noise behind a filter matched to a decay (n,), at each bin's frequency.
+
+        The edge of a passband may lie anywhere in its band: the larger density of next bands counts.
+        """
         if self.density is None:
-            return np.ones(np.shape(cycles))
-        place = np.mod(cycles, 1.0) * len(self.density)
-        centers = np.arange(-1, len(self.density) + 1) + 0.5
-        return np.interp(place, centers, self.density[np.arange(-1, len(self.density) + 1) % len(self.density)])
+            return np.ones(bins)
+        most = _between(maximum_filter1d(self.density, 3, mode="wrap"), fft.fftfreq(bins))
+        window = fft.ifft(np.abs(fft.fft(decay, bins)) ** 2)
+        return fft.fft(fft.ifft(most) * window / window[0]).real
 
     def draw(self, rng: np.random.Generator, usable: np.ndarray, n: int) -> np.ndarray:
         """Complex noise (V, n) of SD one per real channel for the voxels of a grid."""
@@ -139,6 +147,12 @@ def density(fids, space: slice | np.ndarray, seen: float) -> np.ndarray | None:
     square = (off**2).mean()
     colored = square > LEAST_COLOR**2 and square * seen * free.shape[1] / bands > chi2.isf(CHANCE, bands) / bands
     return found / found.mean() if colored else None
+
+
+def _between(density: np.ndarray, cycles) -> np.ndarray:
+    """A density on bands at frequencies in cycles per sample."""
+    bands = np.arange(-1, len(density) + 1)
+    return np.interp(np.mod(cycles, 1.0) * len(density), bands + 0.5, density[bands % len(density)])
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field, fields, replace
-from difflib import get_close_matches
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 import torch
 
-from precise_lib.errors import InputError, reason
+from precise_lib.errors import InputError, check_fields, filled, printable, reason
 from precise_lib.estimate.network import NetworkConfig
 from precise_lib.signal import plausible
 from precise_lib.signal.model import GAUSSIAN, SignalModel
@@ -23,6 +22,14 @@ _CHOICES = {
     "loss": ("mse", "bound", "efficient"),
     "schedule": ("constant", "one_cycle"),
 }
+MOST_SAMPLES = 4096  # of FIDs that a network is trained on: 2 GB
+LARGEST_BATCH = 1e8  # numbers
+WORST_CONDITION = 1e8  # of the Gram matrix of the lines: beyond, amplitudes in single precision have no meaning
+
+
+@dataclass(frozen=True)
+class _Pair:
+    range: tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -87,10 +94,11 @@ class TrainConfig:
         settings = {
             "network": NetworkConfig(front="cnn", channels=(16, 32, 64, 128, 128)),
             "amplitude_range": {"default": (0.0, 2.0)},
+            "snr_range": (4.0, 60.0),
             "noiseless_share": 0.2,
             "loss_floor": 0.01,
             "batch_size": 128,
-            "iterations": 24_000,
+            "iterations": 20_000,
         }
         return cls(**(settings | changes))
 
@@ -113,40 +121,40 @@ class TrainConfig:
 
         `recipe` names the settings to start from: "paper" (`papers_recipe`), "cnn" (`papers_cnn`) or "best" (ours).
         """
-        values = dict(values.get("config", values))
-        recipe = values.pop("recipe", "best")
-        known = [f.name for f in fields(cls)]
-        if unknown := sorted(map(str, set(values) - set(known))):
-            hint = "".join(f" (did you mean {name}?)" for name in get_close_matches(unknown[0], known, 1))
-            raise InputError(f"The training configuration has unknown settings {', '.join(unknown)}{hint}.")
+        values, what = (
+            values.get("config", values) if isinstance(values, dict) else values,
+            "The training configuration",
+        )
+        if not isinstance(values, dict):
+            raise InputError(f"{what} must be a mapping of settings.")
         recipes = {"best": cls, "paper": cls.papers_recipe, "cnn": cls.papers_cnn}
+        recipe, values = str(values.get("recipe", "best")), {k: v for k, v in values.items() if k != "recipe"}
         if recipe not in recipes:
-            raise InputError(f"The training configuration has unknown recipe '{recipe}'.")
+            raise InputError(f"{what} has unknown recipe '{printable(recipe)}'.")
+        check_fields(cls, values, what)
+        if "signal_model" in values:
+            values["signal_model"] = SignalModel.from_dict(values["signal_model"])
+        if "network" in values:
+            values["network"] = filled(NetworkConfig, values["network"], "The network of the training configuration")
+        for name in set(_RANGES) & values.keys():
+            values[name] = tuple(map(float, values[name]))
+        for name, pair in values.get("amplitude_range", {}).items():
+            check_fields(_Pair, {"range": pair}, f"The amplitude of {printable(name)}")
+        if "amplitude_range" in values:
+            values["amplitude_range"] = {name: tuple(pair) for name, pair in values["amplitude_range"].items()}
+        config = recipes[recipe](**values)
         try:
-            if "signal_model" in values:
-                values["signal_model"] = SignalModel.from_dict(values["signal_model"])
-            if "network" in values:
-                values["network"] = NetworkConfig(**values["network"])
-            for name in [name for name in _RANGES if name in values]:
-                values[name] = tuple(float(v) for v in values[name])
-                if len(values[name]) != 2:
-                    raise ValueError(f"{name} must be two numbers")
-            if "amplitude_range" in values:
-                values["amplitude_range"] = {k: tuple(v) for k, v in values["amplitude_range"].items()}
-            config = recipes[recipe](**values)
             config._check()
-            return config
-        except InputError:
-            raise
-        except (TypeError, ValueError, AttributeError, OverflowError) as error:
-            raise InputError(f"The training configuration is not readable: {reason(error)}.") from error
+        except ValueError as error:
+            raise InputError(f"{what} cannot be used: {reason(error)}.") from error
+        return config
 
     def _check(self):
-        """Raise `ValueError` for a setting that would only fail once the training runs."""
+        """Raise `ValueError` for a setting that would only fail once the training runs, or fill the memory."""
         for name, least in {"batch_size": Sampler.SHARED, "iterations": 1, "checkpoint_every": 1, "seed": 0}.items():
             value = getattr(self, name)
-            if not isinstance(value, int) or value < least:
-                raise ValueError(f"{name} is {value!r}; it must be a whole number of at least {least}")
+            if value < least:
+                raise ValueError(f"{name} is {value}; it must be at least {least}")
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; it must be one of {', '.join(choices)}")
@@ -158,6 +166,17 @@ class TrainConfig:
         plausible.check_model(self.signal_model)
         if self.signal_model.reference is None:
             raise ValueError("a network needs a reference, the line that it measures the others by")
+        n, lines = self.signal_model.acquisition.n_samples, len(self.signal_model.names)
+        if n > MOST_SAMPLES or self.batch_size * n * lines > LARGEST_BATCH:
+            raise ValueError(f"{self.batch_size} FIDs of {n} points and {lines} lines at a time fill the memory")
+        size = self.network
+        if size.front == "matched" and max(size.rank, size.aligned_rank) > n:
+            raise ValueError(f"the ranks of the network, {size.rank} and {size.aligned_rank}, are above the {n} points")
+        basis = self.signal_model.basis()
+        if not np.isfinite(basis).all():
+            raise ValueError("a number of the signal model is out of range")
+        if not np.linalg.cond(basis.conj().T @ basis) < WORST_CONDITION:
+            raise ValueError("lines of the signal model are at one place, or more than the data can tell apart")
 
     def to_dict(self) -> dict:
         """Plain values; ranges of terms that the signal model lacks are left out."""

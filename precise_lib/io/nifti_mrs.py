@@ -207,6 +207,8 @@ def read_series(path, mri=None, mask=None, model: SignalModel | None = None) -> 
             f"The MRI {mri} does not overlap the MRSI {path} in space: check that both are of the same "
             "session and their affines are right."
         )
+    if mri is not None and nifti.without_position(mri):
+        notes = [*notes, f"The MRI {mri} says nothing of its position; its first voxel was taken for the origin."]
     mri_values = None if mri is None else mri_values.astype(np.float32)
     fids = turned(stored.fids.reshape(*stored.fids.shape[:4], -1), stored.header.carrier_ppm, model)
     return Series(fids, model, affine, mask_values, mri_values, mri_affine, tuple(notes))

@@ -22,7 +22,7 @@ def about(data: Measurement, given: dict, amplitudes) -> dict:
     """
     header, model = data.stored.header, data.series.model
     listed = []
-    if header.dead_time_s is None and "dead_time_s" not in given:
+    if header.dead_time_s is None and "dead_time_s" not in given and not model.acquisition.dead_time_s:
         listed.append(_dead_time(model, np.median(amplitudes, 0)))
     if header.carrier_ppm is None:
         said = f"the receiver was at {model.carrier_ppm:g} ppm; the fit finds the shift, so nothing moves while it does"

@@ -86,13 +86,13 @@ def _filters(model: SignalModel, n: int) -> np.ndarray:
 def residual(fids, fit: FitResult, model: SignalModel, zero_filled: int = 0, noise: Noise | None = None) -> Residual:
     """The `Residual` of FIDs (V, t) under their fit; the last `zero_filled` points do not count.
 
-    Lines are in units of the density that `noise` has at their place.
+    Lines are in units of what `noise` of its density leaves at their place.
     """
     fids, nuisance = np.asarray(fids), fit.nuisance(model)
     n = fids.shape[-1] - zero_filled
     decays, bins = _filters(model, n).astype(np.float32), fft.next_fast_len(2 * n)
     frequencies = fft.fftfreq(bins, model.acquisition.dwell_time_s)
-    density = 1.0 if noise is None else np.maximum(noise.at(fft.fftfreq(bins)), LEAST_DENSITY).astype(np.float32)
+    seen = [1.0 if noise is None else np.maximum(noise.through(d, bins), LEAST_DENSITY) for d in decays]
     energy, (lines, places) = np.empty(len(fids), np.float32), np.empty((2, len(fids), len(decays)))
     for i in range(0, len(fids), CHUNK):
         part = slice(i, i + CHUNK)
@@ -100,7 +100,7 @@ def residual(fids, fit: FitResult, model: SignalModel, zero_filled: int = 0, noi
         rest = (fids[part, :n] - clean[:, :n]).astype(np.complex64)
         energy[part] = (np.abs(rest) ** 2).sum(-1)
         for k, decay in enumerate(decays):
-            power = np.abs(fft.fft(rest * decay, bins)) ** 2 / density
+            power = np.abs(fft.fft(rest * decay, bins)) ** 2 / seen[k]
             lines[part, k], places[part, k] = power.max(-1), frequencies[power.argmax(-1)]
     return Residual(energy, lines / (decays**2).sum(-1), places)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,16 +11,18 @@ import numpy as np
 from precise_lib import estimate
 from precise_lib.errors import InputError
 from precise_lib.estimate import catalog
-from precise_lib.estimate.prior import OMEGA_MAX
+from precise_lib.estimate.prior import OMEGA_MAX, about_mri
 from precise_lib.io import nifti_mrs
 from precise_lib.io.lines import read_signal_model
 from precise_lib.io.nifti_mrs import Stored
-from precise_lib.quantify import reference
+from precise_lib.quantify import combined, reference
 from precise_lib.quantify.reference import Reference
 from precise_lib.quantify.scale import Lines, Scale, lines
 from precise_lib.quantify.scan import Scan
-from precise_lib.signal.model import Acquisition
+from precise_lib.signal.model import Acquisition, SignalModel
 from precise_lib.signal.mrsi import LARGEST, SMALLEST, Series
+
+LARGEST_LAMBDA = 1e9  # far beyond, neighbors and data no longer fit into one number
 
 
 @dataclass(frozen=True)
@@ -96,8 +99,8 @@ def _parse_lambda(lam, method):
         value = float(lam)
     except ValueError:
         value = np.nan
-    if not (np.isfinite(value) and value >= 0):
-        raise InputError(f"lambda is {lam}: give zero, a positive number, or auto.")
+    if not 0 <= value <= LARGEST_LAMBDA:
+        raise InputError(f"lambda is {lam}: give zero, a positive number up to {LARGEST_LAMBDA:g}, or auto.")
     return value
 
 
@@ -118,6 +121,7 @@ class Measurement:
     reference: Reference | None = None
     lines: Lines | None = None
     scale: Scale | None = None
+    taught: object | None = None  # `taught.Taught`: the signal model is one that the data set taught
 
 
 def read(dmi, mri, mask, model: str | None, request: Request, scan: Scan | None = None) -> Measurement:
@@ -139,8 +143,8 @@ def read(dmi, mri, mask, model: str | None, request: Request, scan: Scan | None 
             f"The signal model has its carrier at {signal_model.carrier_ppm:g} ppm, the header at {carrier:g} ppm: "
             "that of the signal model was taken."
         )
-        stored = replace(stored, header=replace(stored.header, carrier_ppm=None))
-    series = nifti_mrs.read_series(stored, mri, mask, signal_model)
+    series, done = series_of(stored, mri, mask, signal_model, network is not None, scan)
+    said += done
     counts = count_voxels(series)
     if not counts["estimated"]:
         raise InputError(
@@ -154,6 +158,16 @@ def read(dmi, mri, mask, model: str | None, request: Request, scan: Scan | None 
     return Measurement(request, stored, series, network, filled, counts, said, other, known, factor)
 
 
+def series_of(stored: Stored, mri, mask, model: SignalModel, trained: bool, scan: Scan) -> tuple[Series, list[str]]:
+    """The series of a file with coils and transients combined, and what was done; a model not `trained` has the carrier
+    of the data."""
+    if not trained:
+        stored = replace(stored, header=replace(stored.header, carrier_ppm=None))
+    nifti_mrs.check_model(model, stored.acquisition, str(stored.path))
+    stored, said = combined.combined(stored, model, scan.average, scan.noise)
+    return nifti_mrs.read_series(stored, mri, mask, model), said
+
+
 def possible(request: Request, stored: Stored, model: str | None) -> tuple[Request, list[str]]:
     """The request, by the fit where nobody asked for a network and none fits; and a sentence that says so."""
     acquisition = stored.acquisition
@@ -162,7 +176,7 @@ def possible(request: Request, stored: Stored, model: str | None) -> tuple[Reque
     nifti_mrs.assumed_model(stored.path, acquisition)
     said = (
         f"{why_none_fits(acquisition)}: the model fit ('fit') was used, which needs no training "
-        f"('precise train --like {stored.path}' makes a network)."
+        f"('precise train --like {shlex.quote(str(stored.path))}' makes a network)."
     )
     return replace(request, estimator="fit"), [said]
 
@@ -181,7 +195,7 @@ def resolve_model(choice: str | None, estimator: str, acquisition: Acquisition, 
     if is_file and "network" in uses and "base" not in uses:
         raise InputError(
             f"The estimator '{estimator}' needs trained weights, and {choice} is a signal model: "
-            f"train them with 'precise train --like {dmi}', or use the estimator 'fit'."
+            f"train them with 'precise train --like {shlex.quote(str(dmi))}', or use the estimator 'fit'."
         )
     notes = []
     if "network" in uses and choice is None:
@@ -190,7 +204,7 @@ def resolve_model(choice: str | None, estimator: str, acquisition: Acquisition, 
         why = "A signal model was given" if is_file else why_none_fits(acquisition)
         notes.append(
             f"{why}: '{estimator}' works on the model fit of each voxel, which needs no training "
-            f"('precise train --like {dmi}' makes a network)."
+            f"('precise train --like {shlex.quote(str(dmi))}' makes a network)."
         )
     elif not is_file and ("network" in uses or choice is not None):
         from precise_lib.estimate import weights
@@ -245,6 +259,9 @@ def remarks(data: Measurement, counts: dict, estimator: str, mri, lam) -> list[s
         notes.append(
             f"The last {data.zero_filled} of {n} time points are zero-filled; they do not count for the noise level."
         )
+    if mri is not None and "mri" in uses:
+        frame = int(data.series.usable.any((1, 2, 3)).argmax())
+        notes += about_mri(data.series[frame])
     if mri is not None and "mri" not in uses:
         notes.append(f"The estimator '{estimator}' does not use the MRI.")
     if lam is not None and lam != "auto" and "lambda" not in uses:

@@ -20,7 +20,7 @@ from precise_lib.estimate.noise_model import Noise
 from precise_lib.estimate.registry import Adapted, single_voxel
 from precise_lib.evaluate.closed_form import ErrorMaps
 from precise_lib.io import atomic
-from precise_lib.quantify import assumed, estimates, lesions, measurement, result
+from precise_lib.quantify import assumed, estimates, lesions, measurement, result, taught
 from precise_lib.quantify.errors import ErrorModel, choose_settings, number
 from precise_lib.quantify.estimates import Estimates, Smoothing
 from precise_lib.quantify.flags import Flag
@@ -41,6 +41,8 @@ def quantify(
     seed=0,
     omega_max=None,
     own=None,
+    calibrate="auto",
+    overwrite=True,
     **scan,
 ) -> dict:
     """Quantify a NIfTI-MRS file; write maps, ``summary.json`` (whose content is returned) and ``result.nc`` into `out`.
@@ -64,15 +66,21 @@ def quantify(
     omega_max : cap of Eq. 5, default `prior.OMEGA_MAX`; gray levels (0 to 1) that differ by more than
         1 / sqrt(omega_max) count as an edge
     own : further options of the estimator by name, for example {"tau": 2} of ``adaptive``
+    calibrate : "auto" (where the residual of all voxels together is no noise, the data set teaches its signal model),
+        "off", or the ``calibrated.yaml`` of an earlier run; see `taught`
+    overwrite : replace the maps of an earlier run in `out`, all of them; False refuses
     scan : how the data were taken, see `scan.Scan`
 
     Raises `InputError` for anything wrong with files or options; then nothing is written.
     """
     started = time.perf_counter()
     request = measurement.checked(estimator, mri, lam, errors, repeats, seed, omega_max, own)
-    taken = Scan(**scan)
-    with atomic.staged(out) as folder:
-        data = measurement.read(dmi, mri, mask, model, request, taken)
+    dead_time = scan.get("dead_time_s") == "auto"
+    taken = Scan(**scan | ({"dead_time_s": None} if dead_time else {}))
+    if not overwrite:
+        result.check_free(out)
+    with atomic.staged(out, instead_of=result.OURS) as folder:
+        data = taught.teach(measurement.read(dmi, mri, mask, model, request, taken), str(calibrate), dead_time)
         request, read = data.request, time.perf_counter()
         given = {"dmi": dmi, "mri": mri, "mask": mask, "out": out}
         settings = {name: None if p is None else str(p) for name, p in given.items()} | {
@@ -81,7 +89,8 @@ def quantify(
             "omega_max": request.omega_max if "cap" in request.uses else None,
             "options": request.own,
             "model": None if model is None else str(model),
-            "scan": taken.set,
+            "scan": taken.set | ({"dead_time_s": "auto"} if dead_time else {}),
+            "calibrate": str(calibrate),
         }
         found = estimated(request, data)
         times = {"read": read - started, "estimate": time.perf_counter() - read}
@@ -159,6 +168,8 @@ def judged_and_written(folder, request: Request, data: Measurement, found: Estim
     flags = found.flags
     dataset = result.assemble(maps, found.errors, error_maps, flags, found.adapted)
     files = result.write(folder, dataset, series.affine)
+    if data.taught is not None:
+        data.taught.write(folder)
     left = [risk["sentence"]] if risk else list(found.adapted.notes if found.adapted else ())
     warnings = [*data.warnings, *warnings, *left, *found.said]
     warnings += measurement.remarks(data, counts, request.estimator, settings["mri"], request.lam)
@@ -173,6 +184,7 @@ def judged_and_written(folder, request: Request, data: Measurement, found: Estim
         "acquisition": assumed.about(data, settings["scan"], found.errors.estimates.amplitudes),
         "units": maps.attrs["units"],
         "files": files["conc"],
+        "calibration": data.taught and data.taught.about,
         "lambda_choice": found.choice,
         "adapted": found.adapted and {**found.adapted.settings, "sentence": found.adapted.about, "files": files["map"]},
         "errors": how
@@ -200,6 +212,7 @@ def judged(request: Request, data: Measurement, found: Estimated) -> tuple[Error
             usable = errors.series.usable if len(errors.series) > 1 else errors.series.usable[0]
             values = np.moveaxis(found.maps.values, 0, -1)
             values = np.moveaxis(values, 3, 0)[usable] if len(errors.series) > 1 else values[usable]
+            maps = maps if data.taught is None else data.taught.on_errors(maps, errors, found.settings)
             maps = data.scale.on_errors(maps, values)
     except InputError as problem:
         if request.forced:
@@ -255,7 +268,7 @@ def flagged(known: Estimates, method) -> tuple[list[Flag], list[str], np.ndarray
         return [], [f"Nothing was checked: {problem}"], known.sound([])
     said = {flag.reason: flag.sentence for flag in flags if flag.worth_saying}
     mirrored = known.mirrored() if {"residual", "negative"} & set(said) else None
-    return flags, [*said.values(), *([mirrored] if mirrored else [])], known.sound(flags)
+    return flags, [*said.values(), *filter(None, (mirrored, known.unmasked(flags)))], known.sound(flags)
 
 
 def peak_memory_mib() -> int | None:

@@ -27,6 +27,8 @@ class Scan:
         file: NIfTI-MRS of water, or a map of its concentration in mM
     b1 : map of the actual over the nominal flip angle
     t1, deuterons : T1 in s and nuclei per molecule by name, see `scale.lines`
+    average : whether transients (DIM_DYN) are aligned and averaged
+    noise : NIfTI-MRS of the same coils without signal
     """
 
     dead_time_s: float | None = None
@@ -37,11 +39,13 @@ class Scan:
     b1: str | None = None
     t1: str | None = None
     deuterons: str | None = None
+    average: bool = False
+    noise: str | None = None
 
     def __post_init__(self):
         if self.reference_frame is not None and self.water is not None:
             raise InputError("Two references were given (a frame, and a file of water): give one of them.")
-        for field in ("water", "b1"):
+        for field in ("water", "b1", "noise"):
             if getattr(self, field) is not None:
                 object.__setattr__(self, field, str(getattr(self, field)))
         names = {"dead_time_s": "dead time", "repetition_time_s": "repetition time", "flip_angle_deg": "flip angle"}

@@ -13,14 +13,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, fields
-from difflib import get_close_matches
+from dataclasses import asdict, dataclass
 from functools import cached_property
 
 import numpy as np
 
-from precise_lib.errors import InputError, reason
+from precise_lib.errors import InputError, filled
 
 DEUTERIUM_MHZ_PER_T = 6.5359
 MOST_SAMPLES = 2**20  # a header or card that claims more is wrong, and would fill the memory
@@ -181,6 +179,11 @@ class SignalModel:
         object.__setattr__(self, "resonances", tuple(self.resonances))
         if self.lineshape not in LINESHAPES:
             raise InputError(f"The lineshape is '{self.lineshape}'; it must be one of {', '.join(LINESHAPES)}.")
+        if not (np.isfinite(self.carrier_ppm) and 0 < self.reference_concentration_mm < np.inf):
+            raise InputError(
+                f"The carrier is at {self.carrier_ppm} ppm and the reference has {self.reference_concentration_mm} mM: "
+                "the one must be a number, the other a positive one."
+            )
         if len(set(self.names)) != len(self.names):
             raise InputError(f"Resonance names must differ, not {', '.join(self.names)}.")
         if self.reference is None:
@@ -300,49 +303,20 @@ class SignalModel:
 
     @classmethod
     def from_dict(cls, values: dict) -> SignalModel:
-        """Inverse of `to_dict`; raises `InputError` on a missing or unknown field, or a value of another kind."""
-        try:
-            parts = {"acquisition": _made(Acquisition, values["acquisition"], "the acquisition")}
-            rows = values["resonances"]
-            if not isinstance(rows, list | tuple):
-                raise InputError("The 'resonances' must be a list, each with its name, ppm and t2star_s.")
-            parts["resonances"] = tuple(_made(Resonance, r, f"resonance {i + 1}") for i, r in enumerate(rows))
-            return _made(cls, dict(values) | parts, "the signal model")
-        except (KeyError, TypeError) as error:
-            raise InputError(f"The signal model is not readable: {reason(error)}.") from error
+        """Inverse of `to_dict`; raises `InputError` on a missing or unknown field."""
+        given = values if isinstance(values, dict) else {}
+        parts, lines = {}, given.get("resonances", ())
+        if "acquisition" in given:
+            parts["acquisition"] = filled(Acquisition, given["acquisition"], "The acquisition of the signal model")
+        if isinstance(lines, list | tuple):
+            lines = tuple(filled(Resonance, r, f"Resonance {k} of the signal model") for k, r in enumerate(lines, 1))
+            parts |= {"resonances": lines} if lines else {}
+        return filled(cls, values | parts if given else values, "The signal model")
 
     @property
     def hash(self) -> str:
         """Twelve hexadecimal digits that name this signal model."""
         return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:12]
-
-
-def _made(kind, values: dict, what: str):
-    """A dataclass from plain values; raises `InputError`, which names field and value, for those of another kind."""
-    if not isinstance(values, Mapping):
-        raise InputError(f"{what[0].upper()}{what[1:]} is {values!r}; it must be a mapping of fields to values.")
-    known, named = {f.name: str(f.type) for f in fields(kind)}, values.get("name")
-    if named is not None and not isinstance(named, str):
-        slip = " (YAML reads no, yes, on and off as truth values)" if isinstance(named, bool) else ""
-        raise InputError(f"The name of {what} is {named!r}, no text{slip}: put it in quotes.")
-    what = named or what
-    for name, value in values.items():
-        if name not in known:
-            near = "".join(f"; did you mean {x}?" for x in get_close_matches(str(name), known, 1))
-            raise InputError(f"There is no field '{name}' of {what}{near or '; remove it'}.")
-        number = known[name].startswith(("float", "int"))
-        if number and not (value is None and known[name].endswith("None")):
-            if isinstance(value, bool) or not isinstance(value, int | float | np.number):
-                raise InputError(f"{name} of {what} is {value!r}: give a number.")
-        elif (
-            known[name].startswith("str")
-            and not isinstance(value, str)
-            and not (value is None and "None" in known[name])
-        ):
-            raise InputError(f"{name} of {what} is {value!r}: give a text, in quotes.")
-    if missing := [f.name for f in fields(kind) if f.default is MISSING and f.name not in values]:
-        raise InputError(f"{what[0].upper()}{what[1:]} lacks {', '.join(missing)}.")
-    return kind(**values)
 
 
 def _without(values: dict, **defaults) -> dict:

@@ -1,0 +1,129 @@
+"""From files to maps under a signal model that the data set taught: what changes, what is said, what is kept."""
+
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+import yaml
+from nifti_mrs.create_nmrs import gen_nifti_mrs
+from typer.testing import CliRunner
+
+from precise_lib import cli
+from precise_lib.quantify.quantify import quantify
+from precise_lib.signal.presets import dmi_11t7
+from precise_lib.simulate.imperfections import simulate
+
+MODEL, TRUTH = dmi_11t7(), np.array([1.0, 0.25, 0.35, 0.2])
+SHAPE = (12, 6, 2)
+
+
+def write(path, *found, snr=60, seed=0):
+    """A measurement under imperfections."""
+    made = simulate(found, MODEL, np.broadcast_to(TRUTH, (*SHAPE, 4)), snr, seed, phase_rad=0.4)
+    gen_nifti_mrs(made.fids, 1 / 2500, 76.7, nucleus="2H", dim_tags=[None] * 3).save(path)
+    return path
+
+
+def bias(folder) -> np.ndarray:
+    """Of the mean over the grid, in %."""
+    mean = [nib.load(folder / f"conc_{name}.nii.gz").get_fdata().mean() for name in MODEL.names[1:]]
+    return 100 * (np.array(mean) / (10 * TRUTH[1:]) - 1)
+
+
+def sd(folder, name="Glc"):
+    return nib.load(folder / f"sd_{name}.nii.gz").get_fdata()
+
+
+def test_ideal_data_are_left_alone(tmp_path):
+    path = write(tmp_path / "d.nii.gz")
+    found = [quantify(path, tmp_path / c, estimator="fit", calibrate=c) for c in ("auto", "off")]
+    assert found[0]["calibration"] is None
+    assert found[0]["signal_model_hash"] == found[1]["signal_model_hash"]
+    assert not (tmp_path / "auto" / "calibrated.yaml").exists()
+    for name in MODEL.names:
+        for kind in ("conc", "sd"):
+            a, b = ((tmp_path / c / f"{kind}_{name}.nii.gz").read_bytes() for c in ("auto", "off"))
+            assert a == b
+
+
+@pytest.mark.parametrize("estimator", ["fit", "sve"])
+def test_a_dead_time_is_learned_from_the_data(tmp_path, estimator):
+    path = write(tmp_path / "d.nii.gz", ("dead time", 0.6))
+    quantify(path, tmp_path / "off", estimator=estimator, calibrate="off")
+    assert np.abs(bias(tmp_path / "off")).max() > 15
+    summary = quantify(path, tmp_path / "auto", estimator=estimator)
+    # 144 voxels at an SNR of 60 tell a mean to half a percent, the dead time to 2 us
+    assert np.abs(bias(tmp_path / "auto")).max() < 2
+    about = summary["calibration"]
+    assert about["changed"]
+    assert about["terms"][0]["term"] == "dead time"
+    assert about["terms"][0]["value"] == pytest.approx(6e-4, abs=2e-5)
+    assert about["maps_moved_by_percent"]["Glc"] > 15
+    assert any("taught the signal model" in w and "dead time 0.6" in w for w in summary["warnings"])
+    assert any("was not made for these lines" in w for w in summary["warnings"]) == (estimator == "sve")
+    assert summary["settings"]["estimator"] == "fit"
+
+
+def test_the_calibrated_model_is_kept_and_used_again(tmp_path):
+    first, second = (write(tmp_path / f"{s}.nii.gz", ("T2* per line", 0.4), seed=s) for s in (1, 2))
+    summary = quantify(first, tmp_path / "a", estimator="fit")
+    kept = tmp_path / "a" / "calibrated.yaml"
+    assert yaml.safe_load(kept.read_text())["signal_model"] == summary["signal_model"]
+    again = quantify(second, tmp_path / "b", estimator="fit", calibrate=kept)
+    assert again["signal_model"] == summary["signal_model"]
+    assert again["calibration"]["why"] == "given"
+    assert np.abs(bias(tmp_path / "b")).max() < 3
+    # the same uncertainty as in the run that learned it
+    assert again["calibration"]["part_in_median_sd_mm"]["Glc"] == pytest.approx(
+        summary["calibration"]["part_in_median_sd_mm"]["Glc"], rel=0.1
+    )
+
+
+def test_the_uncertainty_goes_into_the_sd(tmp_path):
+    path = write(tmp_path / "d.nii.gz", ("T2* per line", 0.4))
+    summary = quantify(path, tmp_path / "o", estimator="fit")
+    part = summary["calibration"]["part_in_median_sd_mm"]["Glc"]
+    model = tmp_path / "m.yaml"
+    model.write_text(json.dumps(summary["signal_model"]))
+    quantify(path, tmp_path / "known", estimator="fit", model=str(model), calibrate="off")
+    added = np.sqrt(np.median(sd(tmp_path / "o") ** 2 - sd(tmp_path / "known") ** 2))
+    assert added == pytest.approx(part, rel=0.05)
+    assert 0.002 < part / np.median(sd(tmp_path / "known")) < 0.5
+
+
+def test_a_dead_time_may_be_asked_for(tmp_path):
+    path = write(tmp_path / "d.nii.gz", ("dead time", 0.3))
+    summary = quantify(path, tmp_path / "o", estimator="fit", calibrate="off", dead_time_s="auto")
+    learned = summary["calibration"]["terms"]
+    assert [each["term"] for each in learned] == ["dead time"]
+    assert learned[0]["value"] == pytest.approx(3e-4, abs=5 * learned[0]["sd"])
+    assert summary["settings"]["scan"] == {"dead_time_s": "auto"}
+
+
+def test_what_cannot_be_taught_is_said(tmp_path):
+    path = write(tmp_path / "d.nii.gz", ("lipid", 0.2))
+    summary = quantify(path, tmp_path / "o", estimator="fit")
+    assert not summary["calibration"]["changed"]
+    assert any("likeliest reason: lipid under or near lactate" in w for w in summary["warnings"])
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "not readable"),
+        ("a: 1", "no calibrated model"),
+        ("calibration: {given: 3, terms: [], covariance: []}", "no calibrated model"),
+        ("[1, 2]", "no calibrated model"),
+    ],
+)
+def test_files_that_are_no_calibration(tmp_path, content, said):
+    path, other = write(tmp_path / "d.nii.gz"), tmp_path / "c.yaml"
+    if content is not None:
+        other.write_text(content)
+    result = CliRunner().invoke(
+        cli.app, ["quantify", str(path), "--out", str(tmp_path / "o"), "--calibrate", str(other)]
+    )
+    assert result.exit_code == 2
+    assert said in result.output.replace("\n", " ")
+    assert not (tmp_path / "o").exists()
