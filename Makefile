@@ -54,8 +54,8 @@ newest: ## run the tests with the newest packages that pyproject.toml allows, in
 	.venv-newest/bin/python -m pip install --disable-pip-version-check --quiet --upgrade --editable ".[dev]"
 	.venv-newest/bin/python -m pytest --deselect tests/test_environment.py::test_this_environment_is_the_locked_one
 
-fuzz: env ## give the readers twenty times as many spoiled files as `make test` does
-	PRECISE_FUZZ=20 $(BIN)/python -m pytest -q tests/io/test_fuzz.py
+fuzz: env ## give the readers ten thousand spoiled files; `make test` takes a tenth
+	PRECISE_FUZZ=5 $(BIN)/python -m pytest -q tests/io/test_fuzz.py
 
 kills: env ## kill train, quantify and sweep at every rename and at 100 random moments each
 	PRECISE_KILLS=100 $(BIN)/python -m pytest -q tests/kills

@@ -1,6 +1,20 @@
-"""The one exception that means "your input, not our code", and reasons in words for it."""
+"""The one exception that means "your input, not our code", reasons in words for it, and dataclasses of plain values."""
 
 import re
+from dataclasses import MISSING, fields
+from difflib import get_close_matches
+
+# annotation of a field -> what a value of a file may be, and one and many of it in words
+KINDS = {
+    "int": (int, "a whole number", "whole numbers"),
+    "float": (int | float, "a number", "numbers"),
+    "str": (str, "text", "texts"),
+    "bool": (bool, "true or false", ""),
+    "dict": (dict, "a mapping", ""),
+    "list": (list, "a list", "lists"),
+}
+LARGEST_INTEGER = 2**63 - 1
+PYTHONS_OWN = re.compile("invalid literal for|could not convert|cannot convert|(too many|not enough) values|setting an")
 
 
 class InputError(ValueError):
@@ -25,7 +39,70 @@ def reason(error: BaseException) -> str:
         return f"{error.problem} in line {mark.line + 1}"
     if isinstance(error, KeyError) and error.args:
         return f"{error.args[0]} is missing"
+    if isinstance(error, UnicodeDecodeError):
+        return "it is not UTF-8 text"
     text = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-    text = re.sub(r"\.? Did you mean '(.+)'\?", r" (did you mean '\1'?)", text)  # Python 3.13 adds it
-    text = re.sub(r"(\w+)\.__init__\(\) missing \d+ required positional arguments?: ", r"\1 lacks ", text)
-    return re.sub(r"(\w+)\.__init__\(\) got an unexpected keyword argument ", r"\1 does not know ", text)
+    if isinstance(error, TypeError | AttributeError | LookupError) or PYTHONS_OWN.match(text):
+        return "a value is missing or of another kind than it must be"
+    return text
+
+
+def filled(cls, values, what: str):
+    """An instance of a dataclass from plain values that somebody wrote, see `check_fields`."""
+    check_fields(cls, values, what)
+    return cls(**values)
+
+
+def check_fields(cls, values, what: str) -> None:
+    """Check plain values for the fields of a dataclass; annotations that `KINDS` lacks are not checked.
+
+    Raises `InputError`, which begins with `what` ("The signal model"): no mapping, a field that is missing, unknown or
+    of another kind than its annotation says.
+    """
+    if not isinstance(values, dict):
+        raise InputError(f"{what} is {_short(values)}; it must be a mapping of settings.")
+    known = {f.name: f for f in fields(cls)}
+    if unknown := sorted(str(name) for name in values if name not in known):
+        hint = "".join(f" (did you mean {name}?)" for name in get_close_matches(unknown[0], known, 1))
+        raise InputError(f"{what} has unknown settings {printable(', '.join(unknown))}{hint}.")
+    missing = [n for n, f in known.items() if n not in values and f.default is f.default_factory is MISSING]
+    if missing:
+        raise InputError(f"{what} lacks {', '.join(missing)}.")
+    for name, value in values.items():
+        kind = known[name].type
+        if not _fits(value, kind):
+            raise InputError(f"{what} has {name} {_short(value)}; it must be {_words(kind)}.")
+
+
+def _short(value) -> str:
+    text = printable(repr(value))
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _fits(value, kind: str) -> bool:
+    kind, _, none = kind.partition(" | ")
+    if value is None:
+        return none == "None"
+    if kind.startswith("tuple["):
+        inner = kind[6:-1]
+        if not isinstance(value, list | tuple):
+            return False
+        if inner.endswith(", ..."):
+            return all(_fits(part, inner[:-5]) for part in value)
+        parts = inner.split(", ")
+        return len(parts) == len(value) and all(map(_fits, value, parts))
+    allowed = KINDS.get(kind, (object,))[0]
+    if isinstance(value, bool):
+        return allowed in (bool, object)
+    return isinstance(value, allowed) and not (isinstance(value, int) and abs(value) > LARGEST_INTEGER)
+
+
+def _words(kind: str) -> str:
+    kind, _, none = kind.partition(" | ")
+    if kind.startswith("tuple["):
+        inner = kind[6:-1].split(", ")
+        many = KINDS.get(inner[0], (0, 0, "lists"))[2]
+        said = f"a list of {many}" if inner[-1] == "..." else f"a list of {len(inner)} {many}"
+    else:
+        said = KINDS[kind][1]
+    return said + (" or nothing" if none else "")

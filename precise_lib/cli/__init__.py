@@ -5,15 +5,18 @@ What is slow to load (torch, nibabel) is imported inside the commands, so help a
 
 from __future__ import annotations
 
+import logging
 import re
 import sys
+import warnings
+from contextlib import contextmanager
 from typing import Annotated
 
 import typer
 
 from precise_lib import __version__
-from precise_lib.cli import maintain, quantify, simulate, sweep, train
-from precise_lib.errors import InputError
+from precise_lib.cli import maintain, model, quantify, simulate, sweep, train
+from precise_lib.errors import InputError, printable
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -22,6 +25,7 @@ app = typer.Typer(
     help="Quantify deuterium metabolic imaging with deep learning and an MRI prior.",
 )
 app.add_typer(simulate.app, name="simulate")
+app.add_typer(model.app, name="model")
 for command in (
     quantify.quantify,
     train.train,
@@ -62,8 +66,11 @@ def main(
 
 def app_main():
     """Console entry: what is wrong with the input or the options is one sentence on stderr and exit code 2."""
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be UTF-8
     try:
-        code = app(prog_name="precise", standalone_mode=False)
+        with _quiet():
+            code = app(prog_name="precise", standalone_mode=False)
     except InputError as error:
         _leave(str(error))
     except Exception as error:
@@ -80,6 +87,19 @@ def app_main():
     sys.exit(code if isinstance(code, int) else 0)
 
 
+@contextmanager
+def _quiet():
+    """What libraries say beside our own sentences is not for the user, unless Python was told so (-W)."""
+    logging.disable(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            if not sys.warnoptions:
+                warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(logging.NOTSET)
+
+
 def _leave(sentence: str):
-    sys.stderr.write(f"precise: {' '.join(sentence.split())}\n")
+    sys.stderr.write(f"precise: {printable(sentence)}\n")
     sys.exit(2)

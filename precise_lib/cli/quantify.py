@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from precise_lib.errors import printable
+
 
 def quantify(
     dmi: Annotated[Path, typer.Argument(help="MRSI as NIfTI-MRS.")],
@@ -71,6 +73,13 @@ def quantify(
     ] = None,
     b1: Annotated[Path | None, typer.Option(help="Map of the actual over the nominal flip angle, as NIfTI.")] = None,
     t1: Annotated[str | None, typer.Option(help="T1 in s by name, with SD: 'water=0.32,Glc=0.064+-0.01'.")] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Remove the maps of an earlier run in the folder first.")
+    ] = False,
+    average: Annotated[
+        bool, typer.Option(help="Align the transients (DIM_DYN) in frequency and phase, and average.")
+    ] = False,
+    noise: Annotated[Path | None, typer.Option(help="Noise scan of the same coils, as NIfTI-MRS.")] = None,
     deuterons: Annotated[str | None, typer.Option(help="Nuclei per molecule by name: 'Glc=2'; default 1.")] = None,
     calibrate: Annotated[
         str,
@@ -87,10 +96,12 @@ def quantify(
     _allow(estimator)
     scan = {"dead_time_s": dead_time, "repetition_time_s": tr, "flip_angle_deg": flip_angle}
     scan |= {"reference_frame": reference_frame, "water": water, "b1": b1, "t1": t1, "deuterons": deuterons}
+    scan |= {"average": average, "noise": noise}
     own = _options(own)
-    summary = run(dmi, out, mri, mask, estimator, lam, model, errors, repeats, seed, omega_max, own, calibrate, **scan)
+    scan |= {"calibrate": calibrate, "overwrite": overwrite}
+    summary = run(dmi, out, mri, mask, estimator, lam, model, errors, repeats, seed, omega_max, own, **scan)
     for warning in summary["warnings"]:
-        typer.echo(f"Note: {warning}", err=True)
+        typer.echo(f"Note: {printable(warning)}", err=True)
     counts, used = summary["counts"], summary["settings"]["estimator"]
     typer.echo(f"Quantified {counts['estimated']} of {counts['voxels']} voxels with '{used}'; wrote {out}")
     typer.echo(NOTICE)

@@ -14,11 +14,11 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
-from safetensors.torch import save_file
+from safetensors.torch import save as save_tensors
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from precise_lib import __version__
-from precise_lib.errors import InputError, reason
+from precise_lib.errors import InputError, filled, printable, reason
 from precise_lib.io import text
 from precise_lib.io.atomic import staged, write_text
 
@@ -70,7 +70,7 @@ class Card:
             values = text.read_json(path)
             config = config_class.from_dict(values["config"])
             known = {f.name: values[f.name] for f in fields(cls) if f.name in values}
-            return cls(**(known | {"name": str(values["name"]), "config": config}))
+            return filled(cls, known | {"name": printable(values["name"]), "config": config}, "It")
         except FileNotFoundError as error:
             raise InputError(f"{weights.name} has no card {path.name} beside it; keep the two together.") from error
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -112,10 +112,10 @@ def save(path: Path, network: torch.nn.Module, card: Card):
     """Weights of a network, and their card with number of parameters and SHA-256; both arrive whole."""
     with staged(path.parent) as folder:
         file = folder / path.name
-        save_file({k: v.detach().contiguous().cpu() for k, v in network.state_dict().items()}, file)
-        file.chmod(0o644)  # safetensors writes private files
+        content = save_tensors({k: v.detach().contiguous().cpu() for k, v in network.state_dict().items()})
+        file.write_bytes(content)
         parameters = sum(p.numel() for p in network.parameters())
-        card = replace(card, parameters=parameters, sha256=hashlib.sha256(file.read_bytes()).hexdigest())
+        card = replace(card, parameters=parameters, sha256=hashlib.sha256(content).hexdigest())
         file.with_suffix(".json").write_text(card.to_json(), encoding="utf-8")
 
 
@@ -171,7 +171,10 @@ def _load(path: Path, config_class, build, _stamps):
     try:
         with torch.random.fork_rng():  # layers draw a start that is thrown away
             network = build(card.config)
-        network.load_state_dict(load_tensors(content))
+        tensors = load_tensors(content)
+        if not all(tensor.isfinite().all() for tensor in tensors.values()):
+            raise InputError(f"{path.name} holds weights that are not finite: train again.")
+        network.load_state_dict(tensors)
     except InputError:
         raise
     # what layers of impossible sizes and files of other tensors raise

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import platformdirs
 
-from precise_lib.errors import InputError, reason
+from precise_lib.errors import InputError, printable, reason
 from precise_lib.estimate.card import Card, stamps
 from precise_lib.estimate.sampling import TrainConfig
 from precise_lib.io.atomic import staged
@@ -61,15 +61,21 @@ class Entry:
         try:
             accuracy = self.card.accuracy
             i = accuracy["snr"].index(snr)
-            return {name: values[i] for name, values in accuracy["sd_over_crlb"].items()}
+            return {name: float(values[i]) for name, values in accuracy["sd_over_crlb"].items()}
         except (KeyError, ValueError, TypeError, IndexError, AttributeError):
             return {}
 
 
 def folder() -> Path:
-    """The user's model folder: ``PRECISE_MODELS`` names it, else ``models`` among the system's data of programs."""
+    """The user's model folder: ``PRECISE_MODELS`` names it, else ``models`` among the system's data of programs.
+
+    Raises `InputError` where the user has no home folder.
+    """
     named = os.environ.get("PRECISE_MODELS")
-    return Path(named) if named else platformdirs.user_data_path("precise", appauthor=False) / "models"
+    try:
+        return Path(named) if named else platformdirs.user_data_path("precise", appauthor=False) / "models"
+    except RuntimeError as error:  # no home folder
+        raise InputError("There is no home for networks of your own: name a folder by PRECISE_MODELS.") from error
 
 
 def shipped() -> list[Entry]:
@@ -79,7 +85,11 @@ def shipped() -> list[Entry]:
 
 def trained() -> list[Entry]:
     """Networks of the user's model folder, newest first; empty where it cannot be read."""
-    return sorted(_entries(folder(), "user"), key=lambda entry: str(entry.card and entry.card.stored), reverse=True)
+    try:
+        entries = _entries(folder(), "user")
+    except InputError:
+        return []
+    return sorted(entries, key=lambda entry: str(entry.card and entry.card.stored), reverse=True)
 
 
 def available() -> list[Entry]:
@@ -111,14 +121,16 @@ def table(snr: float) -> str:
     notes = []
     for entry in available():
         if entry.problem:
-            notes.append(f"Not usable: {entry.path} ({entry.problem}); remove it or train it again.")
+            notes.append(printable(f"Not usable: {entry.path} ({entry.problem}); remove it or train it again."))
             continue
         model, ratios = entry.signal_model, entry.efficiency(snr).values()
         a, t2_ms = model.acquisition, sorted({round(1e3 * t, 1) for t in model.t2star_s})
         t2star = "-".join(f"{t:g}" for t in (t2_ms[0], t2_ms[-1])[: len(t2_ms)])
         ratio = f"{min(ratios):.2f}-{max(ratios):.2f}" if ratios else "?"
         timing = (f"{a.field_t:.2f} T", str(a.n_samples), f"{1e6 * a.dwell_time_s:.4g} us", f"{t2star} ms")
-        rows.append((entry.name, entry.hash, "*" if entry.is_default else "", *timing, ratio, ",".join(model.names)))
+        rows.append(
+            (entry.name, entry.hash, "*" if entry.is_default else "", *timing, ratio, printable(",".join(model.names)))
+        )
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return "\n".join(lines + notes)

@@ -15,8 +15,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from precise_lib.errors import InputError
 from precise_lib.signal.model import SignalModel
 
+LARGEST_LAYER = 10_000
 LARGEST_FRONT = 2e6  # complex numbers in a tenth of the largest table of the matched front; 2e4 at 11.7 T
 NUISANCE = 3e-3  # of the largest baseline or lipid: smaller components may pass
 
@@ -40,10 +42,10 @@ class NetworkConfig:
     def __post_init__(self):
         object.__setattr__(self, "channels", tuple(self.channels))
         if self.front not in ("cnn", "fid", "matched"):
-            raise ValueError(f"front is '{self.front}'; it must be 'cnn', 'fid' or 'matched'")
+            raise InputError(f"The front of the network is '{self.front}'; it must be 'cnn', 'fid' or 'matched'.")
         for size in (*self.channels, self.bank, self.hidden, self.rank, self.aligned_rank):
-            if not isinstance(size, int) or size < 1:
-                raise ValueError(f"a size of the network is {size!r}; it must be a whole number above zero")
+            if not 1 <= size <= LARGEST_LAYER:
+                raise InputError(f"A size of the network is {size}; it must be between 1 and {LARGEST_LAYER}.")
 
 
 class FidFront(nn.Module):
@@ -68,22 +70,26 @@ class FidFront(nn.Module):
 
 
 class EnergyFront(nn.Module):
-    """The FID over the root of its mean energy: its scale can't matter, and the layers see numbers about one."""
+    """The FID over the root of its energy where the signal is: the layers see numbers about one, whatever its scale.
+
+    Samples count by the energy that water has there, so noise hardly moves the unit, which is the amplitude of water
+    where there is water alone.
+    """
 
     def __init__(self, model: SignalModel):
         super().__init__()
         self.length = model.acquisition.n_samples
-        water = model.basis()[:, model.index(model.reference)]
-        self.gain = float(np.mean(np.abs(water) ** 2) ** -0.5)  # amplitude of water alone per unit of that root
+        energy = np.abs(model.basis()[:, model.index(model.reference)]) ** 2
+        self.register_buffer("weights", torch.tensor(energy / np.sum(energy**2)).float(), persistent=False)
 
     def project(self, fids):
         return fids
 
     def forward(self, z):
         """(V, t) complex -> input (V, 2, t), unit (V, 1)."""
-        root = z.abs().square().mean(1, keepdim=True).sqrt().clamp(min=1e-30)
-        z = z / root
-        return torch.stack([z.real, z.imag], 1), root * self.gain
+        unit = (z.abs().square() @ self.weights[:, None]).sqrt().clamp(min=1e-30)
+        z = z / unit
+        return torch.stack([z.real, z.imag], 1), unit
 
 
 class MaxPool2(nn.Module):
@@ -202,6 +208,8 @@ class Network(nn.Module):
                     after = (MaxPool2(), nn.PReLU(channels))
                 layers += [nn.Conv1d(width, channels, 3, padding=1), *after]
                 width, length = channels, length // 2
+            if not length:
+                raise ValueError(f"FIDs of {self.front.length} points cannot be halved {len(config.channels)} times")
             layers, n_features = [*layers, nn.Flatten()], width * length
         self.backbone = nn.Sequential(*layers)
         self.head = nn.Sequential(

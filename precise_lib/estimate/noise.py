@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import fft
 from scipy.stats import norm
 
 from precise_lib.errors import InputError
@@ -14,9 +13,9 @@ from precise_lib.signal.mrsi import Series
 DIED = 6  # T2* after which a line is gone: 0.25 % of it is left
 LATE_ENOUGH = 64  # time points that tell the noise level well
 FEWEST = 8
+MOST_EXACT, LAST = 4096, 1024  # samples of which all directions free of signal are sought; of longer FIDs, the last
 MAD_EFFICIENCY = 0.37  # of the median absolute deviation as an estimate of a variance, under normal noise
 LEAST_SPREAD = 0.05  # relative SD of levels over voxels or frames below which one level serves all
-SIGNAL_P = 1e-4  # chance that a voxel of noise alone is taken for one with signal
 
 
 def free_space(model: SignalModel, n: int, method: str = "auto") -> slice | np.ndarray:
@@ -41,8 +40,14 @@ def _outside(model: SignalModel, n: int) -> np.ndarray:
     family = model.basis()[:, None, None] * np.moveaxis(
         model.envelope(shift, width * np.array([-0.3, 0, 1, 4])), -1, 0
     )[..., None].reshape(model.acquisition.n_samples, -1, 4, 1)
-    u, s, _ = np.linalg.svd(family.reshape(len(family), -1)[:n], full_matrices=True)
-    return u[:, int((s > 1e-3 * s[0]).sum()) :].conj()
+    last = n if n <= MOST_EXACT else LAST
+    u, s, _ = np.linalg.svd(family.reshape(len(family), -1)[n - last : n], full_matrices=True)
+    free = u[:, int((s > 1e-3 * s[0]).sum()) :].conj()
+    if last == n:
+        return free
+    padded = np.zeros((n, min(free.shape[1], LAST // 2)), complex)  # all of a long FID would be a matrix of n x n
+    padded[n - last :] = free[:, : padded.shape[1]]
+    return padded
 
 
 def free_samples(fids, space: slice | np.ndarray) -> np.ndarray:
@@ -105,24 +110,3 @@ def _kept(off, error: float, mean_square) -> np.ndarray:
     spread = mean_square((off - middle) ** 2)
     more, chance = spread - error**2, 4 * error**2 * np.sqrt(2 / (MAD_EFFICIENCY * len(off)))
     return middle + (off - middle) * more / spread if more > max(LEAST_SPREAD**2, chance) else np.zeros(len(off))
-
-
-def with_signal(series: Series, zero_filled: int = 0) -> np.ndarray:
-    """Voxels (x, y, z) bool where a line stands out from noise in some frame: a mask for data that come without one.
-
-    The strongest line of the width of the model's, anywhere in the bandwidth; `flags` has the theory. With the default
-    2H model that is a water SNR of about 2.5. `InputError` where the noise level cannot be estimated.
-    """
-    model, sigma = series.model, levels(series, zero_filled)
-    n = model.acquisition.n_samples - zero_filled
-    decay, time = np.exp(-model.acquisition.time_s[:n] / model.t2star_s.max()), model.acquisition.time_s[:n]
-    share = decay**2 / (decay**2).sum()
-    rate = model.acquisition.bandwidth_hz * np.sqrt(2 * np.pi * ((share * time**2).sum() - (share * time).sum() ** 2))
-    bins, power = fft.next_fast_len(2 * n), []
-    for fids in series.chunks(1024):
-        filtered = fft.fft(fids[:, :n] * decay.astype(np.float32), bins)
-        power.append((np.abs(filtered) ** 2).max(-1) / (decay**2).sum())
-    with np.errstate(divide="ignore", invalid="ignore"):
-        u = np.concatenate(power) / sigma**2
-    found = series.on_grid(np.where(sigma > 0, np.exp(-u / 2) * (1 + rate * np.sqrt(u)) < SIGNAL_P, True), False)
-    return found.any(-1) if len(series) > 1 else found

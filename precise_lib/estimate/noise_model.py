@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import fft
+from scipy.ndimage import maximum_filter1d
 from scipy.stats import chi2
 
 from precise_lib.estimate import noise
@@ -21,6 +22,7 @@ from precise_lib.signal.mrsi import Series
 BANDS = 64  # of the spectral density, at most
 CHANCE = 1e-5  # that white noise is taken for colored
 LEAST_COLOR = 0.1  # RMS deviation of the density from white below which noise counts as white: 5 % of an SD
+LAST = 128  # samples at the end of a FID that tell color and correlation
 LEAST_SHARED = 0.05  # correlation of neighbors below which they count as independent
 REACH = 6  # voxels to which a correlation is followed
 SURE = 5.0  # standard errors
@@ -49,10 +51,12 @@ class Noise:
         n = series.model.acquisition.n_samples - zero_filled
         space = noise.free_space(series.model, n)
         frame = max(range(len(series)), key=lambda i: series.usable[i].sum())
-        kernel = Kernel.of(series[frame].fids, series.usable[frame], space)
+        # of lines narrower than the model's more is left than of others, and would pass for color
+        last = slice(max(space.start, n - LAST), n) if isinstance(space, slice) else space
+        kernel = Kernel.of(series[frame].fids, series.usable[frame], last)
         sample = series.sample()
         seen = len(sample) / (1.0 if kernel is None else kernel.shared)
-        found = cls(np.empty(0), density(sample[:, :n], space, seen), kernel, noise.count(space), zero_filled)
+        found = cls(np.empty(0), density(sample[:, :n], last, seen), kernel, noise.count(space), zero_filled)
         return replace(found, sigma=noise.levels(series, zero_filled, found.efficiency))
 
     @property
@@ -72,11 +76,18 @@ class Noise:
 
     def at(self, cycles) -> np.ndarray:
         """Relative density at frequencies in cycles per sample."""
+        return np.ones(np.shape(cycles)) if self.density is None else _between(self.density, cycles)
+
+    def through(self, decay: np.ndarray, bins: int) -> np.ndarray:
+        """Power (bins,) over that of white noise behind a filter matched to a decay (n,), at each bin's frequency.
+
+        The edge of a passband may lie anywhere in its band: the larger density of next bands counts.
+        """
         if self.density is None:
-            return np.ones(np.shape(cycles))
-        place = np.mod(cycles, 1.0) * len(self.density)
-        centers = np.arange(-1, len(self.density) + 1) + 0.5
-        return np.interp(place, centers, self.density[np.arange(-1, len(self.density) + 1) % len(self.density)])
+            return np.ones(bins)
+        most = _between(maximum_filter1d(self.density, 3, mode="wrap"), fft.fftfreq(bins))
+        window = fft.ifft(np.abs(fft.fft(decay, bins)) ** 2)
+        return fft.fft(fft.ifft(most) * window / window[0]).real
 
     def draw(self, rng: np.random.Generator, usable: np.ndarray, n: int) -> np.ndarray:
         """Complex noise (V, n) of SD one per real channel for the voxels of a grid."""
@@ -139,6 +150,12 @@ def density(fids, space: slice | np.ndarray, seen: float) -> np.ndarray | None:
     square = (off**2).mean()
     colored = square > LEAST_COLOR**2 and square * seen * free.shape[1] / bands > chi2.isf(CHANCE, bands) / bands
     return found / found.mean() if colored else None
+
+
+def _between(density: np.ndarray, cycles) -> np.ndarray:
+    """A density on bands at frequencies in cycles per sample."""
+    bands = np.arange(-1, len(density) + 1)
+    return np.interp(np.mod(cycles, 1.0) * len(density), bands + 0.5, density[bands % len(density)])
 
 
 @dataclass(frozen=True)

@@ -20,13 +20,14 @@ from precise_lib.signal.mrsi import MRSI
 
 # Not printed in the paper; on the ring phantom lambda = 0.01 then has the paper's threefold precision of Fourier.
 OMEGA_MAX = 5.5
+RANGE, FAR_OUTSIDE = (2, 98), 2.0  # percent; extremes this many times as far apart are of a few odd voxels
 DIRECT_UP_TO = 20_000  # voxels: in 3-D, about where factorizing and iterating take the same time
 BLOCK = 4_000_000  # numbers in one block of right-hand sides: 32 MB in double precision
 SINGLE_FROM = 1e-5  # tolerance from which single precision is enough
 
 
 def prepare_mri(data: MRSI, usable: np.ndarray | None = None) -> np.ndarray:
-    """MRI gray levels (x, y, z) on the DMI grid: averaged over each DMI voxel, rescaled to [0, 1] (Fig. 2B).
+    """MRI gray levels (x, y, z) on the DMI grid: averaged over each voxel, `gray_range` brought to [0, 1] (Fig. 2B).
 
     NaN outside the `usable` voxels (x, y, z), by default those of the data. The grids may differ in size, position and
     angle, see `align`. `InputError` where there is no MRI, or it does not cover them or is not finite there.
@@ -49,10 +50,33 @@ def prepare_mri(data: MRSI, usable: np.ndarray | None = None) -> np.ndarray:
         )
     if np.isnan(gray).any():
         raise InputError("The MRI is not finite inside the mask: give one that is, or a mask without those voxels.")
-    low, high = gray.min(), gray.max()
+    low, high = gray_range(gray)
     maps = np.full(data.grid_shape, np.nan)
     maps[usable] = (gray - low) / (high - low) if high > low else 0.0
     return maps
+
+
+def about_mri(data: MRSI) -> list[str]:
+    """What speaks against an MRI as a prior, in sentences."""
+    gray = prepare_mri(data)
+    gray = gray[np.isfinite(gray)]
+    if gray.max() == gray.min():
+        return ["The MRI is constant over the voxels, so it shows no border: the prior smooths across all of them."]
+    if gray.max() > 1 or gray.min() < 0:
+        odd = int(((gray > 1) | (gray < 0)).sum())
+        said = f"{odd} voxel(s) of the MRI lie far outside the gray levels of the others, as a bright vessel does"
+        return [f"{said}: edges are judged by the range from the {RANGE[0]}nd to the {RANGE[1]}th percentile."]
+    return []
+
+
+def gray_range(gray) -> tuple[float, float]:
+    """Gray levels that become 0 and 1: the extremes, or the percentiles `RANGE` where the extremes lie far outside.
+
+    One bright vessel would otherwise press all tissue into a corner of the scale, where no edge counts.
+    """
+    low, high = float(np.min(gray)), float(np.max(gray))
+    inner = np.percentile(gray, RANGE)
+    return (low, high) if high - low <= FAR_OUTSIDE * (inner[1] - inner[0]) or inner[1] == inner[0] else tuple(inner)
 
 
 def edge_weights(gray: np.ndarray, omega_max: float = OMEGA_MAX) -> sparse.csr_matrix:

@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as save_tensors
 from tqdm.auto import tqdm
 
 from precise_lib.errors import InputError, reason
@@ -98,7 +99,7 @@ class Trainer:
         state = {k: v.detach().contiguous().cpu() for k, v in state.items()}
         settings = json.dumps(self.config.to_dict(), sort_keys=True)
         with staged(path.parent) as folder:
-            save_file(state, folder / path.name, metadata={"config": settings})
+            (folder / path.name).write_bytes(save_tensors(state, metadata={"config": settings}))
 
     def load(self, path: Path):
         """Continue from a checkpoint; raises `InputError` when it is damaged or belongs to other settings."""

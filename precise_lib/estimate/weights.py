@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shlex
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -75,8 +76,8 @@ def find_weights(acquisition: Acquisition, like="FILE") -> str:
     delay = f", {1e3 * a.dead_time_s:.3g} ms after the excitation" if a.dead_time_s else ""
     raise InputError(
         f"No network fits {a.n_samples} points at {a.dwell_time_s * 1e6:.4g} us and "
-        f"{a.spectrometer_frequency_mhz:.4g} MHz of {a.nucleus}{delay}: train one with 'precise train --like {like}', "
-        "or use the estimator 'fit'."
+        f"{a.spectrometer_frequency_mhz:.4g} MHz of {a.nucleus}{delay}: train one with "
+        f"'precise train --like {shlex.quote(str(like))}', or use the estimator 'fit'."
     )
 
 

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from precise_lib import __version__
-from precise_lib.errors import InputError
+from precise_lib.errors import InputError, reason
 from precise_lib.evaluate.records import OWN_WORDS, PAPERS, SYMBOLS, Claim, Record, load_claims
 from precise_lib.io.atomic import write_text
 from precise_lib.io.text import read_json
@@ -72,7 +72,7 @@ def read_records(folder: str | Path) -> list[Record]:
             entry = read_json(path)
             records.append(Record(**{f.name: entry[f.name] for f in fields(Record) if f.name in entry}))
         except (ValueError, TypeError) as error:
-            complaint = f"{path} is not a record of a claim ({error}); delete it and run its notebook again."
+            complaint = f"{path} is not a record of a claim ({reason(error)}); delete it and run its notebook again."
             raise InputError(complaint) from error
     order = list(load_claims())
     return sorted(records, key=lambda r: (order.index(r.id), r.notebook, r.part or ""))

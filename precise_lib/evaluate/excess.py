@@ -47,7 +47,7 @@ def excess_of_voxels(
     sound = np.asarray(sound, bool) & (amplitudes[:, model.index(model.reference)] > 0)
     sound = sound if sound.any() else np.ones(len(amplitudes), bool)
     known = {name: np.broadcast_to(x, len(amplitudes)) for name, x in distorted.items()}
-    place = np.log2(np.maximum(water_snr(model, amplitudes, sigma), 1e-3))
+    place = np.log2(np.clip(water_snr(model, amplitudes, sigma), 1e-3, 1e9))  # no noise: no end
     broad = known.get("broadening_hz", np.zeros(len(amplitudes)))
     snrs = nodes(place[sound], OCTAVE, MOST[0])
     widths = nodes(broad[sound], WIDTH / (np.pi * model.t2star_s.min()), MOST[1])

@@ -35,12 +35,13 @@ def write_bytes(path, content: bytes) -> None:
 
 
 @contextmanager
-def staged(folder, last: str = "summary.json") -> Iterator[Path]:
+def staged(folder, last: str = "summary.json", instead_of: tuple[str, ...] = ()) -> Iterator[Path]:
     """A temporary folder whose files move into `folder` when the block ends, and vanish when it fails.
 
     Each file arrives by one rename, replacing what had its name; other files in `folder` are not touched. A file named
     `last` arrives after all others, and an old one of that name leaves before the first: a folder without it is
-    incomplete. Where a rename fails, `folder` is as it was before. Two processes move their files one after the other.
+    incomplete. Files that match the patterns `instead_of` and were not made again are removed: nothing of another run
+    is left. Where a rename fails, `folder` is as it was before. Two processes move their files one after the other.
 
     Raises `InputError` on entering where `folder` cannot be written; later, where the disk is full or a name too long.
     """
@@ -68,7 +69,7 @@ def staged(folder, last: str = "summary.json") -> Iterator[Path]:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with nullcontext() if folder.name.startswith(PREFIX) else _held(folder):  # a `scratch` is held already
-                _publish(work, folder, last)
+                _publish(work, folder, last, instead_of)
         except OSError as error:
             raise InputError(f"The results could not be moved to {folder} ({reason(error)}).") from error
 
@@ -143,26 +144,31 @@ def _held(folder: Path, wait: bool = True) -> Iterator[bool]:
             os.close(handle)
 
 
-def _publish(work: Path, folder: Path, last: str) -> None:
-    """Move all files of `work` into `folder`, or none where one move fails."""
+def _publish(work: Path, folder: Path, last: str, instead_of: tuple[str, ...]) -> None:
+    """Move all files of `work` into `folder`, or none where one move fails; remove what they stand `instead_of`."""
     paths = sorted(work.iterdir(), key=lambda path: (path.name == last, path.name))
+    names = {path.name for path in paths}
+    stale = sorted({old.name for pattern in instead_of for old in folder.glob(pattern) if old.is_file()} - names)
     kept = work / ".kept"
     kept.mkdir()
     for path in paths:
         if path.is_file():
             path.chmod(0o644)  # several libraries write private files
+    for name in [*sorted(names), *stale]:
         with suppress(OSError):  # no such file yet, or a file system without links
-            os.link(folder / path.name, kept / path.name)
+            os.link(folder / name, kept / name)
     try:
         if len(paths) > 1 and paths[-1].name == last:
             (folder / last).unlink(missing_ok=True)
+        for name in stale:
+            (folder / name).unlink()
         for path in paths:
             os.replace(path, folder / path.name)
     except BaseException:
-        for path in paths:
+        for name in [*sorted(names), *stale]:
             with suppress(OSError):
-                if (kept / path.name).exists():
-                    os.replace(kept / path.name, folder / path.name)
-                elif not path.exists():
-                    (folder / path.name).unlink()
+                if (kept / name).exists():
+                    os.replace(kept / name, folder / name)
+                elif not (work / name).exists():
+                    (folder / name).unlink()
         raise

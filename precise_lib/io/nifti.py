@@ -20,6 +20,7 @@ from precise_lib.signal import align
 SMALLEST_VOXEL_MM, LARGEST_VOXEL_MM = 1e-4, 1e5  # sides; the standard stores 10 m for data without a position
 FARTHEST_MM = 1e7
 LONGEST_NIFTI1_AXIS = 32_767
+ROUNDING = 1e-3  # of a whole number that went through an interpolation
 
 
 def load(path, what: str):
@@ -86,17 +87,24 @@ def read_volume(path, what: str) -> tuple[np.ndarray, np.ndarray]:
     return values, affine_of(image, path, what)
 
 
+def without_position(path) -> bool:
+    """Whether an image says nothing of where it lies: both codes zero, or an affine of ones."""
+    image = nib.load(path)
+    codes = [int(image.header[name]) for name in ("qform_code", "sform_code") if name in image.header]
+    return (len(codes) == 2 and not any(codes)) or np.array_equal(image.affine, np.eye(4))
+
+
 def read_mask(path, shape, affine) -> tuple[np.ndarray, list[str]]:
     """Mask on the grid of the MRSI (`shape`, `affine`), and a note where it had to be brought there.
 
     Raises `InputError` where no voxel of the MRSI is left.
     """
     values, mask_affine = read_volume(path, "mask")
-    mask = np.nan_to_num(values) != 0
+    mask, notes = inside(values)
     if not mask.any():
         raise InputError(f"The mask {path} is empty: no voxel is left to quantify.")
     if align.same_grid(shape, affine, mask.shape, mask_affine):
-        return mask, []
+        return mask, notes
     moved = align.mask_on_grid(mask, mask_affine, shape, affine)
     if moved is None:
         raise InputError(f"The mask {path} does not overlap the MRSI in space: check that their affines are right.")
@@ -106,7 +114,25 @@ def read_mask(path, shape, affine) -> tuple[np.ndarray, list[str]]:
         f"The mask {mask.shape} is on another grid than the MRSI {tuple(shape)}; through both affines it holds "
         f"{int(moved.sum())} voxels by half or more."
     )
-    return moved, [note]
+    return moved, [*notes, note]
+
+
+def inside(values) -> tuple[np.ndarray, list[str]]:
+    """Which voxels a mask holds, and a note where its values are not one number and zero.
+
+    Whole numbers are labels: those above zero are inside. Others, such as probabilities or what is left of an
+    interpolation, are inside from half the largest value.
+    """
+    values = np.nan_to_num(np.asarray(values, float), posinf=0.0, neginf=0.0)
+    labels = np.abs(values - np.round(values)).max(initial=0) < ROUNDING
+    threshold = 0.5 if labels else 0.5 * values.max()
+    mask = values >= max(threshold, np.finfo(float).tiny)
+    found = np.unique(values)
+    if len(found) <= 2 and found[0] == 0:
+        return mask, []
+    kind = "labels" if labels else "values"
+    span, count = f"{kind} from {found[0]:.3g} to {found[-1]:.3g}", int(mask.sum())
+    return mask, [f"The mask holds {span}: its {count} voxels from {threshold:.3g} on count as inside."]
 
 
 def overlap(shape, affine, mask, mri_shape, mri_affine) -> bool:

@@ -15,6 +15,7 @@ import numpy as np
 from precise_lib.errors import InputError, reason
 from precise_lib.io import header, nifti
 from precise_lib.io.atomic import staged
+from precise_lib.signal import plausible
 from precise_lib.signal.model import Acquisition, SignalModel
 from precise_lib.signal.mrsi import MRSI, Series
 from precise_lib.signal.presets import default_2h_model
@@ -56,6 +57,7 @@ def open_mrsi(path) -> Stored:
         facts = header.parse(text)
         acquisition = Acquisition(stored.shape[3], dwell_time_s, frequency_mhz, header.nucleus(nucleus))
         acquisition = facts.complete(acquisition)
+        plausible.check_acquisition(acquisition)
     except InputError as error:
         raise InputError(f"The header of {path} cannot be used: {error}") from error
     fids = stored.astype(np.complex64, copy=False)
@@ -205,6 +207,8 @@ def read_series(path, mri=None, mask=None, model: SignalModel | None = None) -> 
             f"The MRI {mri} does not overlap the MRSI {path} in space: check that both are of the same "
             "session and their affines are right."
         )
+    if mri is not None and nifti.without_position(mri):
+        notes = [*notes, f"The MRI {mri} says nothing of its position; its first voxel was taken for the origin."]
     mri_values = None if mri is None else mri_values.astype(np.float32)
     fids = turned(stored.fids.reshape(*stored.fids.shape[:4], -1), stored.header.carrier_ppm, model)
     return Series(fids, model, affine, mask_values, mri_values, mri_affine, tuple(notes))

@@ -18,7 +18,7 @@ from itertools import product
 import numpy as np
 import yaml
 
-from precise_lib.errors import InputError
+from precise_lib.errors import InputError, reason
 from precise_lib.io.shipped import data_path
 
 # delays between the pulses and up to the acquisition, as shares of the echo time
@@ -70,7 +70,7 @@ def load_systems(path=None) -> dict[str, tuple[Moiety, ...]]:
             metabolites = yaml.safe_load(file)["metabolites"]
         return {name: tuple(_moiety(m) for m in entry["moieties"]) for name, entry in metabolites.items()}
     except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"The spin systems in {path} are not readable: {error}.") from error
+        raise InputError(f"The spin systems in {path} are not readable: {reason(error)}.") from error
 
 
 def _moiety(entry: dict) -> Moiety:

@@ -12,14 +12,14 @@ The spectra stay in memory: 20000 take 330 MB for the 1D net and 1.3 GB for the 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
-from precise_lib.errors import InputError
+from precise_lib.errors import InputError, filled
 from precise_lib.estimate import training
 from precise_lib.proton import brain, quantifiers, unets
 
@@ -52,30 +52,25 @@ class DenoiseConfig:
             given = f"The loss is '{self.loss}' and the schedule '{self.schedule}'"
             raise InputError(f"{given}; they can be mse or huber, and constant or one_cycle.")
         counts = ("n_train", "n_validation", "batch_size", "epochs", "patience", "checkpoint_every")
-        if wrong := [n for n in counts if not isinstance(getattr(self, n), int) or getattr(self, n) < 1]:
+        if wrong := [n for n in counts if getattr(self, n) < 1]:
             raise InputError(f"Training needs whole positive numbers for {', '.join(wrong)}.")
         if self.batch_size < 2:
             raise InputError("A batch needs at least two spectra to be normalized by.")
-        if not (isinstance(self.learning_rate, float | int) and self.learning_rate > 0):
+        if not 0 < self.learning_rate < np.inf:
             raise InputError(f"The learning rate is {self.learning_rate}; it must be a positive number.")
-        if not isinstance(self.data, dict) or set(self.data) - set(RANGES):
+        if set(self.data) - set(RANGES):
             raise InputError(f"The settings of the data can be ranges of {', '.join(RANGES)}, each with its values.")
         object.__setattr__(self, "data", json.loads(json.dumps(self.data)))  # tuples or lists: the same settings
 
     @classmethod
     def from_dict(cls, values: dict) -> DenoiseConfig:
         """From plain values (YAML, JSON) or a whole card; raises `InputError` when they are not readable."""
-        values = values.get("config", values)
+        values = values.get("config", values) if isinstance(values, dict) else values
         if not isinstance(values, dict):
             raise InputError("The training configuration must be a mapping of settings.")
-        if unknown := set(values) - {f.name for f in fields(cls)}:
-            raise InputError(f"The training configuration has unknown settings {', '.join(sorted(map(str, unknown)))}.")
         if "network" in values:
             values = values | {"network": unets.config_from_dict(values["network"], cls.kinds, cls.task)}
-        try:
-            return cls(**values)
-        except (TypeError, ValueError) as error:
-            raise InputError(f"The training configuration is not readable: {error}.") from error
+        return filled(cls, values, "The training configuration")
 
     def to_dict(self) -> dict:
         """Plain values, as JSON has them."""

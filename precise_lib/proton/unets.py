@@ -15,13 +15,13 @@ Choices where the paper is silent or contradicts itself (the authors' public cod
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
 from torch import nn
 
-from precise_lib.errors import InputError
+from precise_lib.errors import InputError, filled
 from precise_lib.proton.brain import WINDOW, WINDOW_POINTS, acquisition_3t, spectra_of
 from precise_lib.proton.stft import Spectrogram
 
@@ -226,9 +226,4 @@ def config_from_dict(values: dict, kinds: dict, task: str):
     kind = values.pop("kind", None)
     if not isinstance(kind, str) or kind not in kinds:
         raise InputError(f"A {task} network is of the kind {' or '.join(map(repr, kinds))}, not '{kind}'.")
-    if unknown := {str(name) for name in values} - {f.name for f in fields(kinds[kind])}:
-        raise InputError(f"A {task} network of the kind '{kind}' has no setting {', '.join(sorted(unknown))}.")
-    try:
-        return kinds[kind](**values)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"The settings of the {task} network are not readable: {error}.") from error
+    return filled(kinds[kind], values, f"The {task} network of the kind '{kind}'")

@@ -86,13 +86,13 @@ def _filters(model: SignalModel, n: int) -> np.ndarray:
 def residual(fids, fit: FitResult, model: SignalModel, zero_filled: int = 0, noise: Noise | None = None) -> Residual:
     """The `Residual` of FIDs (V, t) under their fit; the last `zero_filled` points do not count.
 
-    Lines are in units of the density that `noise` has at their place.
+    Lines are in units of what `noise` of its density leaves at their place.
     """
     fids, nuisance = np.asarray(fids), fit.nuisance(model)
     n = fids.shape[-1] - zero_filled
     decays, bins = _filters(model, n).astype(np.float32), fft.next_fast_len(2 * n)
     frequencies = fft.fftfreq(bins, model.acquisition.dwell_time_s)
-    density = 1.0 if noise is None else np.maximum(noise.at(fft.fftfreq(bins)), LEAST_DENSITY).astype(np.float32)
+    seen = [1.0 if noise is None else np.maximum(noise.through(d, bins), LEAST_DENSITY) for d in decays]
     energy, (lines, places) = np.empty(len(fids), np.float32), np.empty((2, len(fids), len(decays)))
     for i in range(0, len(fids), CHUNK):
         part = slice(i, i + CHUNK)
@@ -100,7 +100,7 @@ def residual(fids, fit: FitResult, model: SignalModel, zero_filled: int = 0, noi
         rest = (fids[part, :n] - clean[:, :n]).astype(np.complex64)
         energy[part] = (np.abs(rest) ** 2).sum(-1)
         for k, decay in enumerate(decays):
-            power = np.abs(fft.fft(rest * decay, bins)) ** 2 / density
+            power = np.abs(fft.fft(rest * decay, bins)) ** 2 / seen[k]
             lines[part, k], places[part, k] = power.max(-1), frequencies[power.argmax(-1)]
     return Residual(energy, lines / (decays**2).sum(-1), places)
 
@@ -146,7 +146,7 @@ def residual_flag(rest: Residual, model: SignalModel, *noise) -> Flag:
 def _snr_flag(model, amplitudes, sigma, lowest, why) -> Flag:
     """By the SNR of the undistorted water line as the paper and the training count it."""
     hits = ~(water_snr(model, amplitudes, sigma) >= lowest)
-    said = f"In {hits.sum()} voxel(s) the SNR of {model.reference} is below {lowest:g}: {why}."
+    said = f"In {hits.sum()} voxel(s) the SNR of {model.reference or 'the strongest line'} is below {lowest:g}: {why}."
     return Flag("snr", hits, said, {"lowest": float(lowest)})
 
 
@@ -234,12 +234,12 @@ def overlap_flag(model: SignalModel, method, fit: FitResult, sigma) -> Flag:
         part = slice(i, i + CHUNK)
         clean = model.fids(fit.amplitudes[part], **{name: x[part] for name, x in nuisance.items()})
         bias[part] = model.concentrations(method.amplitudes(clean.astype(np.complex64), model)) - truth[part]
-    water = fit.amplitudes[:, [model.index(model.reference)]]
+    water = np.ones((len(bias), 1)) if model.divisor is None else fit.amplitudes[:, [model.divisor]]
     alone = np.broadcast_to(sigma, len(bias))[:, None] / np.linalg.norm(model.basis(), axis=0)
     noise = model.reference_concentration_mm * alone / np.where(water > 0, water, np.nan)
     far = ~(np.abs(bias) <= np.maximum(BIASED * np.abs(truth), 2 * noise))
     hits, at = far.any(-1), np.nanmedian(np.abs(bias), 0)
-    names = [f"{n} by {x:.2g} mM" for n, any_, x in zip(model.names, far.any(0), at, strict=True) if any_]
+    names = [f"{n} by {x:.2g} {model.units}" for n, any_, x in zip(model.names, far.any(0), at, strict=True) if any_]
     said = (
         f"In {hits.sum()} voxel(s) '{method.name}' errs by more than {100 * BIASED:.0f} % on the very FID that the fit "
         f"describes (median: {', '.join(names)}): lines overlap, or are wider than assumed; 'fit' has no such bias."

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+import shlex
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from precise_lib import estimate
-from precise_lib.errors import InputError, reason
+from precise_lib.errors import InputError
 from precise_lib.estimate import catalog
-from precise_lib.estimate.prior import OMEGA_MAX
-from precise_lib.io import nifti_mrs, text
+from precise_lib.estimate.prior import OMEGA_MAX, about_mri
+from precise_lib.io import nifti_mrs
+from precise_lib.io.lines import read_signal_model
 from precise_lib.io.nifti_mrs import Stored
-from precise_lib.quantify import reference
+from precise_lib.quantify import combined, reference
 from precise_lib.quantify.reference import Reference
 from precise_lib.quantify.scale import Lines, Scale, lines
 from precise_lib.quantify.scan import Scan
 from precise_lib.signal.model import Acquisition, SignalModel
 from precise_lib.signal.mrsi import LARGEST, SMALLEST, Series
+
+LARGEST_LAMBDA = 1e9  # far beyond, neighbors and data no longer fit into one number
 
 
 @dataclass(frozen=True)
@@ -95,8 +99,8 @@ def _parse_lambda(lam, method):
         value = float(lam)
     except ValueError:
         value = np.nan
-    if not (np.isfinite(value) and value >= 0):
-        raise InputError(f"lambda is {lam}: give zero, a positive number, or auto.")
+    if not 0 <= value <= LARGEST_LAMBDA:
+        raise InputError(f"lambda is {lam}: give zero, a positive number up to {LARGEST_LAMBDA:g}, or auto.")
     return value
 
 
@@ -124,22 +128,23 @@ def read(dmi, mri, mask, model: str | None, request: Request, scan: Scan | None 
     """Read a NIfTI-MRS file with its MRI and mask; raises `InputError`, also where no voxel can be quantified."""
     scan = scan or Scan()
     stored = scan.overruled(nifti_mrs.open_mrsi(dmi))
-    if stored.header.water_suppressed and (scan.water is None or reference.is_map(scan.water)):
+    request, warnings = possible(request, stored, model)
+    resolved = resolve_model(model, request.estimator, stored.acquisition, dmi, stored.header.carrier_ppm)
+    signal_model, network, said = resolved
+    no_water = stored.header.water_suppressed and (scan.water is None or reference.is_map(scan.water))
+    if no_water and signal_model.reference is not None:
         raise InputError(
             f"The water of {dmi} was suppressed (key WaterSuppressed of the header), so it is no reference for "
             "concentrations: give a measurement of the water with --water."
         )
-    request, warnings = possible(request, stored, model)
-    resolved = resolve_model(model, request.estimator, stored.acquisition, dmi, stored.header.carrier_ppm)
-    signal_model, network, said = resolved
     carrier = stored.header.carrier_ppm
     if network is None and carrier not in (None, signal_model.carrier_ppm):
         said.append(
             f"The signal model has its carrier at {signal_model.carrier_ppm:g} ppm, the header at {carrier:g} ppm: "
             "that of the signal model was taken."
         )
-        stored = replace(stored, header=replace(stored.header, carrier_ppm=None))
-    series = nifti_mrs.read_series(stored, mri, mask, signal_model)
+    series, done = series_of(stored, mri, mask, signal_model, network is not None, scan)
+    said += done
     counts = count_voxels(series)
     if not counts["estimated"]:
         raise InputError(
@@ -153,6 +158,16 @@ def read(dmi, mri, mask, model: str | None, request: Request, scan: Scan | None 
     return Measurement(request, stored, series, network, filled, counts, said, other, known, factor)
 
 
+def series_of(stored: Stored, mri, mask, model: SignalModel, trained: bool, scan: Scan) -> tuple[Series, list[str]]:
+    """The series of a file with coils and transients combined, and what was done; a model not `trained` has the carrier
+    of the data."""
+    if not trained:
+        stored = replace(stored, header=replace(stored.header, carrier_ppm=None))
+    nifti_mrs.check_model(model, stored.acquisition, str(stored.path))
+    stored, said = combined.combined(stored, model, scan.average, scan.noise)
+    return nifti_mrs.read_series(stored, mri, mask, model), said
+
+
 def possible(request: Request, stored: Stored, model: str | None) -> tuple[Request, list[str]]:
     """The request, by the fit where nobody asked for a network and none fits; and a sentence that says so."""
     acquisition = stored.acquisition
@@ -161,28 +176,9 @@ def possible(request: Request, stored: Stored, model: str | None) -> tuple[Reque
     nifti_mrs.assumed_model(stored.path, acquisition)
     said = (
         f"{why_none_fits(acquisition)}: the model fit ('fit') was used, which needs no training "
-        f"('precise train --like {stored.path}' makes a network)."
+        f"('precise train --like {shlex.quote(str(stored.path))}' makes a network)."
     )
     return replace(request, estimator="fit"), [said]
-
-
-def read_signal_model(path, acquisition: Acquisition, carrier_ppm: float | None = None) -> SignalModel:
-    """A `SignalModel` from a YAML or JSON file; without ``acquisition`` or ``carrier_ppm`` it takes that of the data.
-
-    Example of a file: ``resonances: [{name: water, ppm: 4.7, t2star_s: 0.03}, {name: Glc, ppm: 3.7, t2star_s: 0.03}]``.
-    Raises `InputError` where it is not readable, lacks a field or has an unknown one, or a value is not a number.
-    """
-    values = text.read_yaml(path, "The signal model")
-    if not isinstance(values, dict):
-        raise InputError(f"The signal model {path} must be a mapping with 'resonances'.")
-    try:
-        known = {} if carrier_ppm is None else {"carrier_ppm": carrier_ppm}
-        model = SignalModel.from_dict({"acquisition": asdict(acquisition), **known, **values})
-        if not np.isfinite(model.basis()).all() or not model.reference_concentration_mm > 0:
-            raise ValueError("a number is out of range")
-    except (InputError, TypeError, ValueError) as error:
-        raise InputError(f"The signal model {path} cannot be used: {reason(error)}.") from error
-    return model
 
 
 def resolve_model(choice: str | None, estimator: str, acquisition: Acquisition, dmi="FILE", carrier_ppm=None):
@@ -199,7 +195,7 @@ def resolve_model(choice: str | None, estimator: str, acquisition: Acquisition, 
     if is_file and "network" in uses and "base" not in uses:
         raise InputError(
             f"The estimator '{estimator}' needs trained weights, and {choice} is a signal model: "
-            f"train them with 'precise train --like {dmi}', or use the estimator 'fit'."
+            f"train them with 'precise train --like {shlex.quote(str(dmi))}', or use the estimator 'fit'."
         )
     notes = []
     if "network" in uses and choice is None:
@@ -208,7 +204,7 @@ def resolve_model(choice: str | None, estimator: str, acquisition: Acquisition, 
         why = "A signal model was given" if is_file else why_none_fits(acquisition)
         notes.append(
             f"{why}: '{estimator}' works on the model fit of each voxel, which needs no training "
-            f"('precise train --like {dmi}' makes a network)."
+            f"('precise train --like {shlex.quote(str(dmi))}' makes a network)."
         )
     elif not is_file and ("network" in uses or choice is not None):
         from precise_lib.estimate import weights
@@ -263,6 +259,9 @@ def remarks(data: Measurement, counts: dict, estimator: str, mri, lam) -> list[s
         notes.append(
             f"The last {data.zero_filled} of {n} time points are zero-filled; they do not count for the noise level."
         )
+    if mri is not None and "mri" in uses:
+        frame = int(data.series.usable.any((1, 2, 3)).argmax())
+        notes += about_mri(data.series[frame])
     if mri is not None and "mri" not in uses:
         notes.append(f"The estimator '{estimator}' does not use the MRI.")
     if lam is not None and lam != "auto" and "lambda" not in uses:

@@ -42,6 +42,7 @@ def quantify(
     omega_max=None,
     own=None,
     calibrate="auto",
+    overwrite=True,
     **scan,
 ) -> dict:
     """Quantify a NIfTI-MRS file; write maps, ``summary.json`` (whose content is returned) and ``result.nc`` into `out`.
@@ -67,6 +68,7 @@ def quantify(
     own : further options of the estimator by name, for example {"tau": 2} of ``adaptive``
     calibrate : "auto" (where the residual of all voxels together is no noise, the data set teaches its signal model),
         "off", or the ``calibrated.yaml`` of an earlier run; see `taught`
+    overwrite : replace the maps of an earlier run in `out`, all of them; False refuses
     scan : how the data were taken, see `scan.Scan`
 
     Raises `InputError` for anything wrong with files or options; then nothing is written.
@@ -75,7 +77,9 @@ def quantify(
     request = measurement.checked(estimator, mri, lam, errors, repeats, seed, omega_max, own)
     dead_time = scan.get("dead_time_s") == "auto"
     taken = Scan(**scan | ({"dead_time_s": None} if dead_time else {}))
-    with atomic.staged(out) as folder:
+    if not overwrite:
+        result.check_free(out)
+    with atomic.staged(out, instead_of=result.OURS) as folder:
         data = taught.teach(measurement.read(dmi, mri, mask, model, request, taken), str(calibrate), dead_time)
         request, read = data.request, time.perf_counter()
         given = {"dmi": dmi, "mri": mri, "mask": mask, "out": out}
@@ -234,7 +238,7 @@ def judged(request: Request, data: Measurement, found: Estimated) -> tuple[Error
         "repeats": request.repeats if repeated else None,
         "seed": request.seed if repeated else None,
         "single_voxel_sd_over_bound": {name: number(e) for name, e in excess} if closed else None,
-        **result.medians(maps, model.names, model.index(model.reference)),
+        **result.medians(maps, model.names, model.divisor),
         "seconds": round(time.perf_counter() - started, 3),
     }
     return maps, how, warnings
@@ -264,7 +268,7 @@ def flagged(known: Estimates, method) -> tuple[list[Flag], list[str], np.ndarray
         return [], [f"Nothing was checked: {problem}"], known.sound([])
     said = {flag.reason: flag.sentence for flag in flags if flag.worth_saying}
     mirrored = known.mirrored() if {"residual", "negative"} & set(said) else None
-    return flags, [*said.values(), *([mirrored] if mirrored else [])], known.sound(flags)
+    return flags, [*said.values(), *filter(None, (mirrored, known.unmasked(flags)))], known.sound(flags)
 
 
 def peak_memory_mib() -> int | None:

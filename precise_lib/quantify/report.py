@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -14,8 +14,9 @@ import xarray as xr
 
 from precise_lib.errors import InputError, printable
 from precise_lib.io import nifti, nifti_mrs
-from precise_lib.quantify import result
+from precise_lib.quantify import measurement, result
 from precise_lib.quantify.result import FILE, KINDS
+from precise_lib.quantify.scan import Scan
 from precise_lib.signal.model import DEUTERIUM_MHZ_PER_T, SignalModel
 from precise_lib.signal.mrsi import MRSI, Series
 
@@ -249,5 +250,10 @@ def read(where: Source) -> Report:
     found = result.read(where.out)
     summary = json.loads(found.attrs["summary"])
     model = SignalModel.from_dict(summary["signal_model"])
-    series = nifti_mrs.read_series(where.dmi, where.mri, where.mask, model)
+    scan, trained = Scan(**summary["settings"]["scan"]), summary["weights"] is not None
+    stored = scan.overruled(nifti_mrs.open_mrsi(where.dmi))
+    series, _ = measurement.series_of(stored, where.mri, where.mask, model, trained, scan)
+    counted = np.isfinite(found["snr"].values)  # a reference may lack some voxels
+    counted = counted.any(-1) if counted.ndim > 3 else counted
+    series = replace(series, mask=counted if series.mask is None else series.mask & counted)
     return Report(where, summary, series, found if "frame" in found.dims else found.expand_dims(frame=1, axis=-1))

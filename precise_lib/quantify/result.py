@@ -10,6 +10,7 @@ of ``summary.json``.
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 from pathlib import Path
 
 import netCDF4
@@ -22,11 +23,22 @@ from precise_lib.evaluate.closed_form import ErrorMaps
 from precise_lib.io import nifti
 from precise_lib.quantify.errors import ErrorModel, number
 from precise_lib.quantify.flags import Flag
-from precise_lib.signal.noise import peak_height
+from precise_lib.signal.noise import water_snr
 
 FILE = "result.nc"
 # prefix of the NIfTI maps -> variable
 KINDS = {"conc": "concentration", "sd": "sd", "bias": "bias", "low": "low", "high": "high"}
+OURS = (*(f"{kind}_*.nii.gz" for kind in (*KINDS, "flag", "map")), FILE, "summary.json")  # what a run may leave
+
+
+def check_free(folder) -> None:
+    """Raise `InputError` where a folder holds the maps of an earlier run."""
+    left = sorted({path.name for pattern in OURS for path in Path(folder).glob(pattern)})
+    if left:
+        raise InputError(
+            f"{folder} holds the maps of an earlier run ({left[0]} and {len(left) - 1} more files): give another "
+            "folder, or --overwrite, which removes them."
+        )
 
 
 def assemble(
@@ -40,7 +52,6 @@ def assemble(
     series, known, model = errors.series, errors.estimates, errors.model
     n = model.acquisition.n_samples - known.zero_filled
     dims, sigma = maps.dims[1:], errors.sigma_or_residual
-    height = known.fit.amplitudes[:, model.index(model.reference)] * peak_height(model, known.fit.broadening_hz)
     out = xr.Dataset({"concentration": maps, "amplitude": series.to_maps(known.fit.amplitudes, "amplitude")})
     if found is not None:
         out["sd"] = series.to_maps(found.sd, "sd")
@@ -53,7 +64,8 @@ def assemble(
     for name, (values, description) in own.items():
         out[name] = dims, series.on_grid(values), {"description": description}
     with np.errstate(divide="ignore", invalid="ignore"):
-        snr = height / (sigma * np.sqrt(n))
+        snr = water_snr(model, known.fit.amplitudes, sigma, known.fit.broadening_hz)
+        snr = snr * np.sqrt(model.acquisition.n_samples / n)
     for name, values in {"snr": snr, **known.distortions}.items():
         out[name] = dims, series.on_grid(values)
     if flags:
@@ -80,7 +92,8 @@ def write(folder, result: xr.Dataset, affine) -> dict[str, list[str]]:
         files["map"].append(name)
     packed = {name: {"zlib": True} for name in result.data_vars}
     packed |= {name: {"zlib": True, "dtype": "float32"} for name in KINDS.values() if name in result}
-    result.to_netcdf(Path(folder) / FILE, engine="netcdf4", encoding=packed)
+    with _disk():
+        result.to_netcdf(Path(folder) / FILE, engine="netcdf4", encoding=packed)
     return files
 
 
@@ -88,8 +101,19 @@ def write_summary(folder, summary: dict) -> None:
     """Write ``summary.json``, and the same text into ``result.nc``."""
     said = json.dumps(summary, indent=2, allow_nan=False) + "\n"
     (Path(folder) / "summary.json").write_text(said)
-    with netCDF4.Dataset(Path(folder) / FILE, "a") as stored:
+    with _disk(), netCDF4.Dataset(Path(folder) / FILE, "a") as stored:
         stored.summary = said
+
+
+@contextmanager
+def _disk():
+    """netCDF says neither that the disk is full nor what names it takes."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise InputError(f"{FILE} could not be written, as on a full disk ({reason(error)}): make room.") from error
+    except UnicodeEncodeError as error:
+        raise InputError(f"{FILE} cannot be in a folder whose name is not UTF-8: give another folder.") from error
 
 
 def read(folder) -> xr.Dataset:
@@ -98,7 +122,7 @@ def read(folder) -> xr.Dataset:
         said = (Path(folder) / "summary.json").read_text()
         with xr.open_dataset(Path(folder) / FILE, engine="netcdf4") as stored:
             found = stored.load()
-    except OSError as error:
+    except Exception as error:  # the libraries behind netCDF raise anything on a damaged file
         raise InputError(f"The results in {folder} are not complete ({reason(error)}): quantify again.") from error
     if found.attrs.get("summary") != said:
         raise InputError(f"{FILE} and summary.json in {folder} are not of one run: quantify again.")
@@ -111,7 +135,7 @@ def files(summary: dict) -> list[str]:
     return sorted([*(name for part in parts for name in part), *(f["file"] for f in summary["flags"].values())])
 
 
-def medians(maps: ErrorMaps, names: list[str], skip: int) -> dict:
+def medians(maps: ErrorMaps, names: list[str], skip: int | None) -> dict:
     """Medians of the error maps in mM for the summary, and how much of the bias map noise alone would show."""
 
     def named(values):

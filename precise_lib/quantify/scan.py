@@ -7,13 +7,13 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 
 from precise_lib.errors import InputError
-from precise_lib.io import header
 from precise_lib.io.nifti_mrs import Stored
 from precise_lib.quantify import reference
 from precise_lib.quantify.reference import Reference
 from precise_lib.quantify.scale import Lines, scale
 from precise_lib.signal.model import Acquisition
 from precise_lib.signal.mrsi import Series
+from precise_lib.signal.plausible import plausible
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,8 @@ class Scan:
         file: NIfTI-MRS of water, or a map of its concentration in mM
     b1 : map of the actual over the nominal flip angle
     t1, deuterons : T1 in s and nuclei per molecule by name, see `scale.lines`
+    average : whether transients (DIM_DYN) are aligned and averaged
+    noise : NIfTI-MRS of the same coils without signal
     """
 
     dead_time_s: float | None = None
@@ -37,18 +39,20 @@ class Scan:
     b1: str | None = None
     t1: str | None = None
     deuterons: str | None = None
+    average: bool = False
+    noise: str | None = None
 
     def __post_init__(self):
         if self.reference_frame is not None and self.water is not None:
             raise InputError("Two references were given (a frame, and a file of water): give one of them.")
-        for field in ("water", "b1"):
+        for field in ("water", "b1", "noise"):
             if getattr(self, field) is not None:
                 object.__setattr__(self, field, str(getattr(self, field)))
         names = {"dead_time_s": "dead time", "repetition_time_s": "repetition time", "flip_angle_deg": "flip angle"}
         for field, what in names.items():
             value = getattr(self, field)
             if value is not None:
-                object.__setattr__(self, field, header.plausible(what, _number(value)))
+                object.__setattr__(self, field, plausible(what, _number(value)))
 
     @property
     def set(self) -> dict:
@@ -64,6 +68,8 @@ class Scan:
     def referred(self, series: Series, acquisition: Acquisition, known: Lines):
         """The series where there is a reference, the `Reference` (or None), the `Scale` and sentences."""
         other, mm, b1, said = None, None, None, []
+        if series.model.reference is None and (self.reference_frame is not None or self.water is not None):
+            raise InputError("The signal model has no reference, so no water can be one: name it in the model.")
         if self.reference_frame is not None:
             if not 0 <= self.reference_frame < len(series):
                 raise InputError(

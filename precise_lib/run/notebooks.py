@@ -104,7 +104,10 @@ def execute(
     with scratch(output.parent) as own:
         source, target, values = (own / name for name in ("in.ipynb", "out.ipynb", "parameters.yaml"))
         source.write_bytes(Path(notebook).read_bytes())
-        values.write_text(yaml.safe_dump(parameters, allow_unicode=True), encoding="utf-8")
+        try:
+            values.write_text(yaml.safe_dump(parameters, allow_unicode=True), encoding="utf-8")
+        except UnicodeEncodeError as error:
+            raise InputError("A notebook takes no text that is not UTF-8: rename the file of that name.") from error
         # plain names of files: papermill would fill in what stands in braces
         command = [sys.executable, "-m", "precise_lib.run.papermill", source.name, target.name]
         command += ["--parameters_file", values.name, "--kernel", "python3", "--language", "python"]

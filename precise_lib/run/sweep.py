@@ -23,6 +23,7 @@ from tqdm import tqdm
 from precise_lib import __version__
 from precise_lib.errors import InputError, reason
 from precise_lib.io.atomic import clean, scratch, staged, write_text
+from precise_lib.io.text import read_json
 from precise_lib.run import notebooks, tables
 
 CELL_TIMEOUT_S = 24 * 3600
@@ -45,22 +46,30 @@ class Run:
     @property
     def finished(self) -> dict | None:
         """Content of ``run.json``: parameters, what was recorded, time and version; None before the end."""
-        return None if self.refused else _read(self.folder / "run.json")
+        done = None if self.refused else _read(self.folder / "run.json", "records", "values")
+        return done if done and isinstance(done["values"], dict) and _are_records(done["records"]) else None
 
     @property
     def state(self) -> tuple[str, str]:
         """("finished", ""), ("failed", the reason) or ("not run", "")."""
         if self.finished:
             return "finished", ""
-        failed = {"error": self.refused} if self.refused else _read(self.folder / "failed.json")
-        return ("failed", failed["error"]) if failed else ("not run", "")
+        failed = {"error": self.refused} if self.refused else _read(self.folder / "failed.json", "error")
+        return ("failed", str(failed["error"])) if failed else ("not run", "")
 
 
-def _read(path: Path) -> dict | None:
+def _read(path: Path, *needed: str) -> dict | None:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
+        return content if isinstance(content, dict) and all(name in content for name in needed) else None
     except (OSError, ValueError):  # not there, or damaged: run again
         return None
+
+
+def _are_records(content) -> bool:
+    """Whether this is what `evaluate.claims.record` wrote, as far as a table needs it."""
+    needed = {"id", "part", "value", "spread", "holds"}
+    return isinstance(content, list) and all(isinstance(r, dict) and needed <= r.keys() for r in content)
 
 
 def run_key(notebook: Path, parameters: dict) -> str:

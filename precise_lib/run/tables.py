@@ -34,10 +34,10 @@ def read(path, defaults: dict[str, object]) -> list[dict]:
     or appears twice.
     """
     path = Path(path)
-    if path.suffix.lower() not in (".csv", ".yaml", ".yml"):
-        raise InputError(f"{path} is no table of parameters: give a .csv or .yaml file.")
+    if path.suffix.lower() not in (".csv", ".tsv", ".yaml", ".yml"):
+        raise InputError(f"{path} is no table of parameters: give a .csv, .tsv or .yaml file.")
     try:
-        rows = _csv(path, defaults) if path.suffix.lower() == ".csv" else _yaml(path)
+        rows = _csv(path, defaults) if path.suffix.lower() in (".csv", ".tsv") else _yaml(path)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"The table {path} is not readable: {reason(error)}.") from error
     if not rows:
@@ -53,7 +53,8 @@ def _csv(path: Path, defaults) -> list[dict]:
     text = path.read_text(encoding="utf-8-sig")
     header = text.partition("\n")[0]
     # spreadsheets of some countries write semicolons
-    lines = csv.reader(text.splitlines(keepends=True), delimiter=";" if header.count(";") > header.count(",") else ",")
+    mark = "\t" if path.suffix.lower() == ".tsv" else ";" if header.count(";") > header.count(",") else ","
+    lines = csv.reader(text.splitlines(keepends=True), delimiter=mark)
     names = [name.strip() for name in next(lines, [])]
     if len(set(names)) < len(names) or "" in names:
         raise InputError(f"The first line of {path} must name each column once, not {', '.join(names)!r}.")

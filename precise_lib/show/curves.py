@@ -53,3 +53,20 @@ def plot_curves(ax, curves: Mapping[str, tuple], xlabel: str, ylabel: str, inter
     ax.set_xlabel(xlabel)
     ax.set_ylabel(ylabel)
     return ax
+
+
+def gains(ax, steps: Mapping[str, float], xlabel: str):
+    """A waterfall of factors: bars from what stands above to what each step reaches, times what it was there.
+
+    `steps` name -> factor reached, in the order of the steps; the first is one. Bars are labeled by their own factor.
+    """
+    reached = list(steps.values())
+    for row, (name, low, high) in enumerate(zip(steps, [1.0, *reached], reached, strict=False)):
+        ax.barh(row, high - low, left=low, height=0.62, color=color("precise" if row == len(reached) - 1 else "fit"))
+        if row:
+            ax.plot([low, low], [row - 1, row + 0.31], color="0.5", lw=0.8)
+        ax.text(max(low, high) + 0.04, row, f"{name}: × {high / low:.2f}" if row else name, va="center", fontsize=9)
+    ax.axvline(1, color="black", lw=0.8)
+    ax.set(xlabel=xlabel, yticks=[], ylim=(len(reached) - 0.4, -0.6), xlim=(0.95, None))
+    ax.spines["left"].set_visible(False)
+    return ax

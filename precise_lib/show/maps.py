@@ -7,8 +7,6 @@ from collections.abc import Iterable, Mapping
 import matplotlib.pyplot as plt
 import numpy as np
 
-from precise_lib.show.curves import plot_curves, snr_axes
-
 
 def show_map(ax, values, **settings):
     """One slice, x to the right and y up."""
@@ -41,25 +39,6 @@ def map_rows(rows: Mapping[str, Iterable], columns: Iterable[str], units: str = 
             image = image if values is None else mapped
         line[0].set_ylabel(title, fontsize=9)
         fig.colorbar(image, ax=list(line), label=units, shrink=0.85, pad=0.02)
-    return fig
-
-
-def overview(maps: Mapping[str, np.ndarray], curves: Mapping[str, tuple], units: str = "mM"):
-    """Figure of the main result: maps of one measurement in two rows, and SD over SNR beside them. `maps` has four (x,
-    y) by title, on one color scale that starts at zero; `curves` as in `plot_curves`, x the SNR of water, y the SD in
-    percent.
-    """
-    fig = plt.figure(figsize=(11, 4.4))
-    left, right = fig.subfigures(1, 2, width_ratios=[1.15, 1])
-    axes = left.subplots(2, 2)
-    top = 1.15 * np.nanmax(next(iter(maps.values())))
-    for ax, (title, values) in zip(axes.flat, maps.items(), strict=True):
-        image = show_map(ax, values, vmin=0, vmax=top)
-        ax.set_title(title, fontsize=9)
-    left.colorbar(image, ax=list(axes.flat), label=units, shrink=0.8)
-    ax = plot_curves(right.subplots(), curves, "SNR of water", "SD of Glx / water (%)")
-    snr_axes(ax)
-    ax.legend()
     return fig
 
 

@@ -20,6 +20,8 @@ LOOKS = {  # name in a legend -> color, marker
     "fit": (GREEN, "^"),
     "sve": (BLUE, "o"),
     "sve, paper's recipe": (SKY, "v"),
+    "CNN": (BLUE, "o"),
+    "matched network": (TEAL, "d"),
     "precise": (VERMILION, "P"),
     "precise-finetune": (PINK, "X"),
     "svd-fit": (SKY, "<"),

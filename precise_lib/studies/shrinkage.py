@@ -24,7 +24,7 @@ from precise_lib.signal.model import SignalModel
 from precise_lib.signal.noise import snr_to_sigma
 
 CHUNK = 1000  # FIDs whose Jacobians are in memory together: about 60 MB
-HONEST, MIRAGE = 0.03, 0.9  # largest |slope - 1| of the one, slope that the other stays below
+FAITHFUL, MIRAGE = 0.03, 0.9  # largest |slope - 1| of the one, slope that the other stays below
 FROM_THE_FID = 1.2**0.5  # largest slope over SD / CRLB of anything that sees the FID alone
 
 
@@ -145,17 +145,17 @@ def efficient_errors_1h(data: xr.Dataset, points: slice) -> np.ndarray:
 def verdict(slope: float, slope_low: float, slope_high: float, rmse_ratio: float, noise_kept: float) -> str:
     """One word for a slope with its interval, and for RMSE and noise over those of an efficient estimate.
 
-    "honest": within `HONEST` of one. "open": not, but the interval holds one. "traded": contrast was lost, but more
-    noise than the FID alone allows. "mirage": the slope lies below `MIRAGE`, its interval too, the RMSE is the smaller
-    for it, and nothing was learned: contrast to noise is what the FID alone allows. "biased": the same without a
-    smaller RMSE. "pulled" or "stretched" else.
+    "faithful": within `FAITHFUL` of one. "open": not, but the interval holds one. "smoothed": contrast was lost, but
+    more noise than the FID alone allows. "mirage": the slope lies below `MIRAGE`, its interval too, the RMSE is the
+    smaller for it, and nothing was learned: contrast to noise is what the FID alone allows. "biased": the same without
+    a smaller RMSE. "shrunk" or "expanded" else.
     """
-    if abs(slope - 1) <= HONEST:
-        return "honest"
+    if abs(slope - 1) <= FAITHFUL:
+        return "faithful"
     if slope_low <= 1 <= slope_high:
         return "open"
     if slope < 1 and slope_low > FROM_THE_FID * noise_kept:
-        return "traded"
+        return "smoothed"
     if slope_high < MIRAGE:
         return "mirage" if rmse_ratio < 1 else "biased"
-    return "pulled" if slope < 1 else "stretched"
+    return "shrunk" if slope < 1 else "expanded"

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from precise_lib import show
-from precise_lib.studies.shrinkage import FROM_THE_FID, HONEST, MIRAGE
+from precise_lib.studies.shrinkage import FAITHFUL, FROM_THE_FID, MIRAGE
 
 
 def style(label: str) -> dict:
@@ -26,7 +26,7 @@ def slopes_over_snr(snr, measured: Mapping[str, xr.Dataset], predicted: Mapping[
     names = next(iter(measured.values())).metabolite.values
     fig, axes = plt.subplots(1, len(names), figsize=(4 * len(names), 4.1), sharey=True)
     for k, (ax, name) in enumerate(zip(axes, names, strict=True)):
-        ax.axhspan(1 - HONEST, 1 + HONEST, color="0.92", zorder=0)
+        ax.axhspan(1 - FAITHFUL, 1 + FAITHFUL, color="0.92", zorder=0)
         ax.axhline(MIRAGE, color="0.6", lw=0.8, ls=":")
         for label, values in predicted.items():
             ax.plot(snr, values[:, k], color=show.color(label), lw=1.2, label=f"predicted: {label}")
@@ -60,7 +60,7 @@ def table_of_tests(low: Mapping[str, xr.Dataset], high: Mapping[str, xr.Dataset]
     """The tests of "Miracle or mirage?" as a Markdown table, the same columns for every method and metabolite; `low`
     and `high` have the Dataset of `shrinkage.summary` at low and at high SNR by label.
     """
-    head = ["", "", "slope, low SNR", "slope, high SNR", "intercept, low SNR (mM)", "pulled toward (mM)"]
+    head = ["", "", "slope, low SNR", "slope, high SNR", "intercept, low SNR (mM)", "shrunk toward (mM)"]
     head += ["middle third", "above maximum", "RMSE / bound, low SNR", "RMSE / bound, high SNR"]
     head += ["RMSE low / high", "bound low / high"]
     rows = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
@@ -69,7 +69,7 @@ def table_of_tests(low: Mapping[str, xr.Dataset], high: Mapping[str, xr.Dataset]
             a, b = ({k: float(v) for k, v in x.sel(metabolite=name).items()} for x in (tables, high[label]))
             cells = [f"{x['slope']:.2f} ± {x['slope_high'] - x['slope']:.2f}" for x in (a, b)]
             cells.append(f"{a['intercept']:.2f}")
-            cells.append(f"{a['intercept'] / (1 - a['slope']):.1f}" if a["slope"] < 1 - HONEST else "")
+            cells.append(f"{a['intercept'] / (1 - a['slope']):.1f}" if a["slope"] < 1 - FAITHFUL else "")
             values = [a["middle_third"], a["above_maximum"], a["rmse_ratio"], b["rmse_ratio"]]
             values += [a["rmse"] / b["rmse"], a["efficient"] / b["efficient"]]
             rows.append("| " + " | ".join([label, str(name), *cells, *(f"{v:.2f}" for v in values)]) + " |")

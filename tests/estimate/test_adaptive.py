@@ -144,7 +144,7 @@ def test_tuned_by_itself_it_keeps_a_lesion_that_the_mri_does_not_show(scene):
 
 
 def test_an_mri_of_noise_is_not_followed(scene):
-    """The choice without an MRI is taken, or one as good."""
+    """It costs at most 2 % over the choice without an MRI."""
     gray = np.random.default_rng(5).uniform(size=scene[0].shape)
     errors = {True: [], False: []}
     for seed in range(5):
@@ -154,7 +154,9 @@ def test_an_mri_of_noise_is_not_followed(scene):
             settings = tune(ratios, scene[3], neighbors, noise).settings
             error = (adaptive(ratios, scene[3], neighbors, settings).maps - scene[1]) ** 2 / scene[3]
             errors[blind].append(error.mean())
-    assert np.mean(errors[False]) < np.mean(errors[True]) + 0.03  # of the single-voxel variance
+    # 2 % of the error, 4 % of its square, but for the chance of five pairs
+    gap, allowed = np.subtract(errors[False], errors[True]), 0.04 * np.mean(errors[True])
+    assert gap.mean() < allowed + 3 * gap.std(ddof=1) / np.sqrt(len(gap))
 
 
 def test_slack_buys_a_smaller_step(scene):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from precise_lib.estimate.network import FidFront, MatchedFront, Network
+from precise_lib.estimate.network import FidFront, MatchedFront, MaxPool2, Network
 from precise_lib.estimate.training import (
     SveTrainer,
     TrainConfig,
@@ -144,3 +144,31 @@ def test_network_of_the_papers_recipe_takes_its_scale_from_the_data_set():
     front = FidFront(dmi_11t7())
     fids = dmi_11t7().fids(np.array([[3.0, 0, 0, 0], [5.0, 0, 0, 0], [90.0, 0, 0, 0]]), phase_rad=1.0)
     assert front.dataset_unit(torch.tensor(fids).to(torch.complex64)) == pytest.approx(5.0, rel=1e-5)
+
+
+@pytest.mark.parametrize("length", [2, 7, 512])
+def test_pooling_by_two_is_that_of_torch(length):
+    x = torch.randn(3, 4, length, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(MaxPool2()(x), torch.nn.functional.max_pool1d(x, 2))
+
+
+def test_the_cnn_takes_any_scale():
+    """The unit of its input and output is the amplitude of water where there is water alone, whatever the noise."""
+    net = Network.of(TrainConfig.papers_cnn())
+    fids = torch.tensor(dmi_11t7().fids([[1.0, 0, 0, 0], [3e5, 1e5, 2e5, 1e4]])).to(torch.complex64)
+    x, unit = net.front(net.front.project(fids))
+    assert x.shape == (2, 2, 512)
+    assert float(unit[0]) == pytest.approx(1, rel=1e-5)
+    noisy, _ = noisy_fids(snr=12, n=200, max_shift_hz=0)
+    assert float(net.front(torch.tensor(noisy).to(torch.complex64))[1].std()) < 0.1
+    with torch.no_grad():
+        np.testing.assert_allclose(net(7 * fids), 7 * net(fids), rtol=1e-4)
+
+
+def test_the_cnn_is_one():
+    """Five convolutions of kernel 3, pooling, PReLU, then two fully connected layers, the head that is fine-tuned."""
+    net = Network.of(TrainConfig.papers_cnn())
+    convolutions = [m for m in net.backbone if isinstance(m, torch.nn.Conv1d)]
+    assert [m.kernel_size for m in convolutions] == [(3,)] * 5
+    assert [m.out_channels for m in convolutions] == [16, 32, 64, 128, 128]
+    assert [m.out_features for m in net.head if isinstance(m, torch.nn.Linear)] == [256, 4]

@@ -86,6 +86,17 @@ def test_lambda_is_not_that_of_bad_voxels(name):
     assert found == pytest.approx(masked, rel=0.15)
 
 
+def test_a_mask_is_proposed_where_there_is_none():
+    data, good = damaged("noise only")
+    known = model_of(data, Fit()).estimates
+    flags = known.flags(Fit())
+    snr = next(flag.hits for flag in flags if flag.reason == "snr")
+    np.testing.assert_array_equal(snr, ~good.ravel())
+    assert f"{(~good).sum()} of 196 voxel(s) hold hardly any water" in known.unmasked(flags)
+    masked = model_of(data, Fit(), good).estimates
+    assert masked.unmasked(masked.flags(Fit())) is None
+
+
 def test_a_flagged_voxel_is_no_neighbor():
     """It keeps its value, and the others have what they would have without it."""
     data, good = damaged("spike")

@@ -10,17 +10,19 @@ from scipy.optimize import brentq
 from scipy.stats import binom, chi2, ncx2
 
 from precise_lib.estimate import noise
-from precise_lib.estimate.fit import fit_fids
+from precise_lib.estimate.fit import Fit, fit_fids
 from precise_lib.estimate.fourier import Fourier
+from precise_lib.estimate.noise_model import Noise
 from precise_lib.estimate.precise import Precise
 from precise_lib.estimate.prior import ExactSolver, edge_weights
 from precise_lib.estimate.sampling import TrainConfig
 from precise_lib.estimate.weights import load_weights, training_limits
 from precise_lib.io import nifti, nifti_mrs
 from precise_lib.quantify import flags, lesions
+from precise_lib.quantify.estimates import estimate
 from precise_lib.quantify.quantify import quantify
 from precise_lib.signal.model import Acquisition
-from precise_lib.signal.mrsi import MRSI
+from precise_lib.signal.mrsi import MRSI, Series
 from precise_lib.signal.noise import add_noise, snr_to_sigma
 from precise_lib.signal.presets import default_2h_model, dmi_3t, dmi_11t7
 from precise_lib.simulate.phantoms import rings
@@ -101,6 +103,22 @@ def test_a_noise_level_from_one_voxel_is_allowed_for():
     )
     assert fair < binom.ppf(0.9999, len(fids), 0.01) / len(fids)
     assert naive > 2 * fair
+
+
+@pytest.mark.parametrize("share", [0.6, 0.3])
+def test_noise_behind_a_digital_filter_alarms_no_more_often(share):
+    """Against the level in time alone ten times as many voxels would be flagged as chance allows, or half of them."""
+    rng, inside = np.random.default_rng(8), np.abs(np.fft.fftfreq(512)) < share / 2
+    white = rng.standard_normal((12, 12, 8, 512, 2)).view(complex)[..., 0]
+    colored = np.fft.ifft(np.fft.fft(white) * inside) / np.sqrt(inside.mean())
+    fids = MODEL.fids(AMPLITUDES, 4.0) + snr_to_sigma(MODEL, 12) * colored
+    series = Series.of(MRSI(fids.astype(np.complex64), MODEL))
+    known = estimate(series, Fit(), noise=Noise.of(series))
+    found = known.flags(Fit())
+    assert found[0].reason == "residual"
+    assert found[0].hits.sum() <= binom.ppf(0.9999, len(found[0].hits), flags.FALSE_ALARM)
+    plain = estimate(series, Fit())
+    assert flags.residual_flag(plain.residual, MODEL, known.noise.level, KNOWN).hits.mean() > 10 * flags.FALSE_ALARM
 
 
 def powers(extra, sigma):

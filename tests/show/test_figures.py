@@ -54,13 +54,11 @@ def test_maps_of_a_row_share_a_scale_with_a_unit():
     assert [ax.get_ylabel() for ax in figure.axes if ax.get_ylabel()] == ["Glc", "SD", "mM", "mM"]
 
 
-def test_overview_has_one_scale_from_zero():
-    maps = {name: np.full((3, 3), value) for name, value in zip("abcd", (2.0, 1.0, 3.0, 2.0), strict=True)}
-    figure = show.overview(maps, {"bound": ([5, 10], [20, 10]), "sve": ([5, 10], [21, 10])})
-    axes = [ax for part in figure.subfigs for ax in part.axes]
-    assert {image.get_clim() for ax in axes for image in ax.images} == {(0.0, 2.3)}
-    assert "mM" in [ax.get_ylabel() for ax in axes]
-    assert axes[-1].get_xlabel() == "SNR of water"
+def test_bars_of_gains_join_and_say_their_factor():
+    ax = show.gains(plt.subplots()[1], {"Fourier": 1.0, "window": 1.5, "fit": 1.8}, "gain")
+    spans = [(bar.get_x(), bar.get_x() + bar.get_width()) for bar in ax.patches]
+    np.testing.assert_allclose(spans, [(1, 1), (1, 1.5), (1.5, 1.8)])
+    assert [text.get_text() for text in ax.texts] == ["Fourier", "window: × 1.50", "fit: × 1.20"]
 
 
 def test_the_phantom_is_drawn_with_its_sites():

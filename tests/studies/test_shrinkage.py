@@ -125,7 +125,7 @@ def test_table_has_the_same_columns_for_every_method():
     half = named["half", "a"]
     assert half["slope, low SNR"].startswith("0.50")
     assert half["intercept, low SNR (mM)"] == "0.50"
-    assert half["pulled toward (mM)"] == "1.0"
+    assert half["shrunk toward (mM)"] == "1.0"
     assert float(named["fit", "b"]["RMSE low / high"]) == pytest.approx(10, abs=0.5)
     assert named["fit", "b"]["bound low / high"] == "10.00"
 
@@ -135,13 +135,13 @@ def test_table_has_the_same_columns_for_every_method():
     [
         ((0.7, 0.6, 0.8, 0.6, 0.7), "mirage"),
         ((0.7, 0.6, 0.8, 1.1, 0.7), "biased"),
-        ((0.7, 0.65, 0.75, 0.6, 0.5), "traded"),
+        ((0.7, 0.65, 0.75, 0.6, 0.5), "smoothed"),
         ((0.7, 0.5, 0.89, 0.6, 0.5), "mirage"),  # more contrast than noise, perhaps
-        ((0.85, 0.75, 0.95, 0.6, 0.8), "pulled"),
-        ((0.95, 0.94, 0.96, 0.9, 0.95), "pulled"),
-        ((0.99, 0.97, 1.01, 1.0, 1.0), "honest"),
+        ((0.85, 0.75, 0.95, 0.6, 0.8), "shrunk"),
+        ((0.95, 0.94, 0.96, 0.9, 0.95), "shrunk"),
+        ((0.99, 0.97, 1.01, 1.0, 1.0), "faithful"),
         ((0.94, 0.85, 1.01, 0.9, 0.5), "open"),
-        ((1.1, 1.05, 1.2, 1.0, 1.0), "stretched"),
+        ((1.1, 1.05, 1.2, 1.0, 1.0), "expanded"),
     ],
 )
 def test_words(numbers, word):
@@ -158,7 +158,7 @@ def test_errors_of_an_efficient_fit_of_proton_spectra():
     np.testing.assert_allclose(found.std(0), error.std(0), rtol=0.15)
 
 
-def test_shipped_network_is_honest_and_squared_error_is_not():
+def test_shipped_network_is_faithful_and_squared_error_is_not():
     """The page's verdict at reduced size: slopes at SNR 5 to 10 of the shipped network and of a narrow range."""
     model = dmi_11t7()
     data = shrinkage.draw(model, RANGES, 800, 8, (5, 10), (-15, 15), (-4, 12))
