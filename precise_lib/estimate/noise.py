@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import fft
 from scipy.stats import norm
 
 from precise_lib.errors import InputError
@@ -16,7 +15,6 @@ LATE_ENOUGH = 64  # time points that tell the noise level well
 FEWEST = 8
 MAD_EFFICIENCY = 0.37  # of the median absolute deviation as an estimate of a variance, under normal noise
 LEAST_SPREAD = 0.05  # relative SD of levels over voxels or frames below which one level serves all
-SIGNAL_P = 1e-4  # chance that a voxel of noise alone is taken for one with signal
 
 
 def free_space(model: SignalModel, n: int, method: str = "auto") -> slice | np.ndarray:
@@ -105,24 +103,3 @@ def _kept(off, error: float, mean_square) -> np.ndarray:
     spread = mean_square((off - middle) ** 2)
     more, chance = spread - error**2, 4 * error**2 * np.sqrt(2 / (MAD_EFFICIENCY * len(off)))
     return middle + (off - middle) * more / spread if more > max(LEAST_SPREAD**2, chance) else np.zeros(len(off))
-
-
-def with_signal(series: Series, zero_filled: int = 0) -> np.ndarray:
-    """Voxels (x, y, z) bool where a line stands out from noise in some frame: a mask for data that come without one.
-
-    The strongest line of the width of the model's, anywhere in the bandwidth; `flags` has the theory. With the default
-    2H model that is a water SNR of about 2.5. `InputError` where the noise level cannot be estimated.
-    """
-    model, sigma = series.model, levels(series, zero_filled)
-    n = model.acquisition.n_samples - zero_filled
-    decay, time = np.exp(-model.acquisition.time_s[:n] / model.t2star_s.max()), model.acquisition.time_s[:n]
-    share = decay**2 / (decay**2).sum()
-    rate = model.acquisition.bandwidth_hz * np.sqrt(2 * np.pi * ((share * time**2).sum() - (share * time).sum() ** 2))
-    bins, power = fft.next_fast_len(2 * n), []
-    for fids in series.chunks(1024):
-        filtered = fft.fft(fids[:, :n] * decay.astype(np.float32), bins)
-        power.append((np.abs(filtered) ** 2).max(-1) / (decay**2).sum())
-    with np.errstate(divide="ignore", invalid="ignore"):
-        u = np.concatenate(power) / sigma**2
-    found = series.on_grid(np.where(sigma > 0, np.exp(-u / 2) * (1 + rate * np.sqrt(u)) < SIGNAL_P, True), False)
-    return found.any(-1) if len(series) > 1 else found

@@ -22,6 +22,7 @@ from precise_lib.signal.mrsi import Series
 BANDS = 64  # of the spectral density, at most
 CHANCE = 1e-5  # that white noise is taken for colored
 LEAST_COLOR = 0.1  # RMS deviation of the density from white below which noise counts as white: 5 % of an SD
+LAST = 128  # samples at the end of a FID that tell color and correlation
 LEAST_SHARED = 0.05  # correlation of neighbors below which they count as independent
 REACH = 6  # voxels to which a correlation is followed
 SURE = 5.0  # standard errors
@@ -50,10 +51,12 @@ class Noise:
         n = series.model.acquisition.n_samples - zero_filled
         space = noise.free_space(series.model, n)
         frame = max(range(len(series)), key=lambda i: series.usable[i].sum())
-        kernel = Kernel.of(series[frame].fids, series.usable[frame], space)
+        # of lines narrower than the model's more is left than of others, and would pass for color
+        last = slice(max(space.start, n - LAST), n) if isinstance(space, slice) else space
+        kernel = Kernel.of(series[frame].fids, series.usable[frame], last)
         sample = series.sample()
         seen = len(sample) / (1.0 if kernel is None else kernel.shared)
-        found = cls(np.empty(0), density(sample[:, :n], space, seen), kernel, noise.count(space), zero_filled)
+        found = cls(np.empty(0), density(sample[:, :n], last, seen), kernel, noise.count(space), zero_filled)
         return replace(found, sigma=noise.levels(series, zero_filled, found.efficiency))
 
     @property

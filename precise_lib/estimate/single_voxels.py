@@ -7,6 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
+from precise_lib.errors import InputError
 from precise_lib.estimate import noise, stein
 from precise_lib.estimate.fit import fit_fids
 from precise_lib.signal.information import covariance
@@ -39,7 +40,9 @@ class SingleVoxels:
 
     @classmethod
     def of(cls, series: Series, single) -> SingleVoxels:
-        """By a single-voxel estimator that counts as efficient under white noise, and a fit."""
+        """By an estimator that counts as efficient, and a fit, under white noise; `InputError` without any."""
+        if not series.usable.any():
+            raise InputError("No usable voxel is left: every FID is masked, not finite or zero.")
         model, fids = series.model, np.concatenate(list(series.chunks()))
         fit = single.fit(fids, model) if hasattr(single, "fit") else fit_fids(fids, model)
         amplitudes = fit.amplitudes if hasattr(single, "fit") else single.amplitudes(fids, model)

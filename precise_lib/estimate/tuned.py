@@ -156,7 +156,7 @@ class Adaptive:
 
     def __call__(self, data: MRSI):
         base, series = self.single_voxel(data.model), Series.of(data)
-        if data.mri is None or not data.usable.any():
+        if data.mri is None:
             prepare_mri(data)  # says what is missing
         found = self.adapted(SingleVoxels.of(series, base), errors=False)
         settings = {f"setting_{name}": str(value) for name, value in found.settings.items()}

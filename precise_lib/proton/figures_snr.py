@@ -87,3 +87,21 @@ def third_grid(bias: xr.Dataset, metabolites, expected: Mapping[str, np.ndarray]
     axes[0, 0].set_ylabel("bias / largest concentration")
     axes[0, -1].legend(fontsize=8)
     return fig
+
+
+def plot_ratios(ax, ratio: Mapping[str, xr.DataArray], interval: Mapping[str, xr.DataArray], order):
+    """RMSE at low over that at high SNR (metabolite) by label, the metabolites in `order`, logarithmic: sources with
+    their `interval` (end, metabolite), the "Cramér-Rao bound" and the "best linear estimate".
+    """
+    at = {"metabolite": list(order)}
+    for k, s in enumerate(interval):
+        ends, x = np.abs(interval[s] - ratio[s]).sel(at), np.arange(len(order)) + 0.15 * (k - 1.5)
+        style = {"fmt": STYLES[s]["marker"], "color": STYLES[s]["color"], "ms": 4}
+        ax.errorbar(x, ratio[s].sel(at), ends.transpose("end", "metabolite"), label=s, **style)
+    ax.plot(ratio["Cramér-Rao bound"].sel(at), ls="--", color="#E69F00", label="Cramér-Rao bound")
+    ax.plot(ratio["best linear estimate"].sel(at), "k_", ms=20, label="best linear (least error)")
+    ax.set(yscale="log")
+    ax.set_yticks([1, 1.5, 2, 3, 4], ["1", "1.5", "2", "3", "4"])
+    ax.minorticks_off()
+    ax.set_xticks(range(len(order)), order, rotation=60)
+    return ax

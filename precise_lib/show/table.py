@@ -20,9 +20,14 @@ def table(head: Sequence[str], rows: Iterable[Sequence], form: str = ".2f") -> M
     """Table with the titles `head` over `rows` of cells: texts and counts as they are, other numbers in the format
     `form`; what a row lacks at its end stays empty.
     """
-    cells = [[str(c) if isinstance(c, str | int | np.integer) else f"{float(c):{form}}" for c in row] for row in rows]
+    cells = [[_text(c, form) for c in row] for row in rows]
     lines = [list(head), ["---"] * len(head), *(row + [""] * (len(head) - len(row)) for row in cells)]
     return Markdown("\n".join("| " + " | ".join(line) + " |" for line in lines))
+
+
+def _text(cell, form: str) -> str:
+    value = np.asarray(cell).item()
+    return f"{value:{form}}" if isinstance(value, float) else str(value)
 
 
 def records(measured: Iterable) -> Markdown:

@@ -33,11 +33,14 @@ def example(networks: Mapping[str, Denoiser], snr: float, seed: int, number: int
     return spectra | {n: denoised.denoised_spectra(net, one.noisy.values)[0] for n, net in networks.items()}
 
 
-def examples(cases: Mapping[str, Mapping[str, np.ndarray]], shown_ppm):
-    """Figure of `figures.denoising_examples` with one legend for all of it."""
-    fig = figures.denoising_examples(window_ppm(), cases, shown_ppm)
+def examples(cases: Mapping[str, Mapping[str, np.ndarray]], shown_ppm, ppm=None, truth: str = "truth"):
+    """Figure of `figures.denoising_examples` with one legend for all of it; `ppm` (1024,) unless that of simulated
+    spectra, and `truth` is what stands in for it.
+    """
+    fig = figures.denoising_examples(window_ppm() if ppm is None else ppm, cases, shown_ppm)
     drawn = {line.get_label(): line for ax in fig.axes for line in ax.lines if not line.get_label().startswith("_")}
-    drawn["what is wrong"] = drawn.pop("difference")
+    drawn[truth] = drawn.pop("truth")
+    drawn["what is wrong" if truth == "truth" else "difference"] = drawn.pop("difference")
     fig.legend(drawn.values(), drawn.keys(), loc="outside lower center", ncols=len(drawn))
     return fig
 

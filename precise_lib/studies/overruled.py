@@ -6,12 +6,15 @@ All from one data set each, settings included. `new_case` builds objects that th
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import xarray as xr
 from scipy import ndimage
 
 from precise_lib import __version__
+from precise_lib.estimate import stein
+from precise_lib.estimate.adaptive import Settings, adaptive
 from precise_lib.estimate.intervals import REPEATS, intervals
 from precise_lib.estimate.overruled import islands
 from precise_lib.estimate.single_voxels import SingleVoxels
@@ -106,3 +109,47 @@ def _border(truth, variance, pairs) -> np.ndarray:
     border = np.zeros(len(truth), bool)
     border[pairs[(apart > BORDER).any(1)]] = True
     return border
+
+
+class Oracle(stein.Tuner):
+    """The search for settings by the true error, in units of the noise, instead of the estimated one."""
+
+    def __init__(self, ratios, variance, neighbors, truth):
+        super().__init__(ratios, variance, neighbors, np.empty((0, *ratios.shape)))
+        self.truth = truth
+
+    def loss(self, maps) -> float:
+        return float(((maps - self.truth) ** 2 / self.variance).mean())
+
+    def risk(self, s) -> float:
+        if s not in self.tried:
+            self.tried[s] = self.loss(self.problem(s).solve(s.lam, s.tau)[0][:, 0])
+        return self.tried[s]
+
+
+def choices(case: Case, n_repeats: int, seed: int = 0, fixed: Settings | None = None) -> xr.Dataset:
+    """Settings of the adaptive prior by the true error ("oracle"), and by Stein: "least" risk, and the "kept" ones.
+
+    Returns
+    -------
+    Dataset over `repeat` and `rule`: `rmse` in units of the noise, `lam`, `tau`, `neighbors`. The rule "fixed" has the
+    settings given, by default those of the first data set's oracle.
+    """
+    rows = []
+    for repeat in range(n_repeats):
+        data = case.measure(np.random.default_rng([seed, repeat]))
+        method = Adaptive(weights=case.weights)
+        voxels = SingleVoxels.of(Series.of(data), method.single_voxel(data.model))
+        neighbors, inside = method.couple(voxels), np.zeros(data.grid_shape, bool)
+        inside[data.usable] = voxels.usable
+        ratios, variance = (x[voxels.usable] for x in (voxels.ratios, voxels.variance))
+        tuned = stein.tune(ratios, variance, neighbors, voxels.noise(stein.PROBES))
+        oracle = Oracle(ratios, variance, neighbors, case.truth[voxels.others][:, inside].T)
+        starts = (oracle.start(), tuned.least, replace(tuned.least, mri=not tuned.least.mri))
+        best = min((oracle.least(start) for start in starts), key=oracle.risk)
+        fixed = fixed or best
+        picks = {"oracle": best, "least": tuned.least, "kept": tuned.settings, "fixed": fixed}
+        loss = [oracle.loss(adaptive(ratios, variance, neighbors, s).maps) for s in picks.values()]
+        values = {name: ("rule", [float(getattr(s, name)) for s in picks.values()]) for name in SETTINGS}
+        rows.append(xr.Dataset(values | {"rmse": ("rule", np.sqrt(loss))}, {"rule": list(picks)}))
+    return xr.concat(rows, "repeat").assign_attrs(fixed=fixed)

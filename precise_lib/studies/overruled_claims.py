@@ -45,13 +45,15 @@ def lesions(name: str, run: xr.Dataset) -> list[Record]:
     return [lesion(name, run, tumor) for tumor in (HIDDEN, SHOWN)]
 
 
-def pure_noise(name: str, table: xr.Dataset, peers: xr.Dataset) -> Record:
-    """RMSE under an MRI of pure noise over the least that is known without MRI."""
+def pure_noise(name: str, table: xr.Dataset, peers: xr.Dataset) -> list[Record]:
+    """RMSE under an MRI of pure noise over the least that is known without MRI; nothing where that is not stored."""
     noise, none = (of(table, name, mri=kind) for kind in ("pure noise", "none"))
+    if noise is None or none is None:
+        return []
     errors, picks = total_rmse(peers), oracle(peers)
     least = min(rmse(none), *(float(errors.sel(setting=picks[p])) for p in BLIND))
     note = "over the least of this prior, total variation and diffusion without MRI"
-    return record("B7", rmse(noise) / least, part=f"pure-noise MRI, {name}", parameters=facts(none), note=note)
+    return [record("B7", rmse(noise) / least, part=f"pure-noise MRI, {name}", parameters=facts(none), note=note)]
 
 
 def intervals(name: str, run: xr.Dataset) -> list[Record]:

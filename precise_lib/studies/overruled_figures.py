@@ -85,7 +85,7 @@ def plot_trade(results: Mapping[str, xr.Dataset], table: xr.Dataset, metabolite:
             if group != "adaptive":
                 point = float(errors.sel(setting=setting)) / single, float(hidden.sel(setting=setting))
                 ax.plot(*point, show.marker(group), color=show.color(group), mfc="white", ms=6.5, label=group)
-        runs = [of(table, name, slack=slack) for slack in SLACKS]
+        runs = [run for slack in SLACKS if (run := of(table, name, slack=slack)) is not None]
         curve = [(rmse(run) / rmse(run, "rmse_single"), 100 * kept(run)[0]) for run in runs]
         ax.plot(*zip(*curve, strict=True), "-", color=show.color("adaptive"), lw=1.4)
         own = of(table, name)
@@ -106,8 +106,9 @@ def plot_reach(table: xr.Dataset, sizes=(1, 2, 3, 4)):
     for tumor, name, style in ((SHOWN, "shown by the MRI", "s--"), (HIDDEN, "hidden", "o-")):
         values = 100 * np.array([kept(run, tumor) for run in levels.values()])
         axes[0].errorbar(SNRS, values[:, 0], values[:, 1], fmt=style, label=name, capsize=2)
-    values = 100 * np.array([kept(of(table, "rings", size=size)) for size in sizes])
-    axes[1].errorbar(sizes, values[:, 0], values[:, 1], fmt="o-", color="C1", capsize=2)
+    sized = {size: run for size in sizes if (run := of(table, "rings", size=size)) is not None}
+    values = 100 * np.array([kept(run) for run in sized.values()])
+    axes[1].errorbar(list(sized), values[:, 0], values[:, 1], fmt="o-", color="C1", capsize=2)
     axes[2].plot(SNRS, [rmse(run) / rmse(run, "rmse_single") for run in levels.values()], "o-", color="black")
     axes[0].set(xlabel="SNR of water", ylabel="contrast of Lac / that of SVE (%)", title="tumors of 2 × 2 voxels")
     axes[0].set_ylim(0, 110)
@@ -149,6 +150,9 @@ def wrong_mris(table: xr.Dataset, names=("rings", "rat", "human")) -> str:
         cells = []
         for name in names:
             runs = [of(table, name, mri=m) for m in (kind, "none")]
+            if any(run is None for run in runs):
+                cells.append(" |")
+                continue
             n = min(run.sizes["repeat"] for run in runs)
             own, blind = (run.isel(repeat=slice(n)) for run in runs)  # on the same noise
             cells.append(f" {rmse(own) / rmse(blind):.2f}, {100 * kept(own)[0]:.0f} |")

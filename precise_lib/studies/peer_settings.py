@@ -201,7 +201,7 @@ def markdown(tables: dict[str, xr.Dataset], metabolite: str = "Lac") -> str:
     lines = [f"| estimator |{head}", "|---|" + "---|---|---|" * len(tables)]
     picks = {case: (shipped(t), oracle(t)) for case, t in tables.items()}
     for name in dict.fromkeys(name for own, _ in picks.values() for name in own):
-        tried = any((t["peer"] == name).sum() > 1 for t in tables.values())
+        tried = any(sum(str(peer).split(",")[0] == name for peer in t["peer"].values) > 1 for t in tables.values())
         for which, title in enumerate([name, f"{name}, best"][: 1 + tried]):
             cells = []
             for case, t in tables.items():

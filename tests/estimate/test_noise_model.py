@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from precise_lib.estimate import noise
 from precise_lib.estimate.fit import fit_fids
 from precise_lib.estimate.noise_model import Kernel, Noise
 from precise_lib.estimate.prior import ExactSolver, edge_weights
@@ -60,13 +59,24 @@ def test_white_noise_is_white_however_short_the_fids(shape, acquisition):
     assert found.said(model) == []
 
 
+@pytest.mark.parametrize("broadening_hz", [-6.0, 15.0])
+def test_lines_narrower_than_the_model_do_not_color_the_noise(broadening_hz):
+    """A T2* of 31 ms for 20: 2 % of water where signal is taken to end, .5 % where color is looked for."""
+    clean = MODEL.fids(AMPLITUDES, 5.0, broadening_hz, 0.4)
+    fids = (clean + 0.4 * SIGMA * white((12, 12, 4))).astype(np.complex64)
+    found = Noise.of(Series.of(MRSI(fids, MODEL)))
+    assert found.density is None
+    assert found.kernel is None
+
+
 @pytest.mark.parametrize("shape", [(12, 12, 4), (4, 4, 1), (1, 1, 1)])
 @pytest.mark.parametrize("share", [0.6, 0.3])
 def test_a_digital_filter_is_found(shape, share):
     found = Noise.of(series(digital_filter(white(shape), share)))
-    assert found.efficiency == pytest.approx(share, rel=0.25 if shape == (1, 1, 1) else 0.05)
+    # 128 samples of each FID in 64, 20 and 8 bands: 3, 10 and 25 % standard error of one
+    efficiency, tolerance = {576: (0.05, 0.15), 16: (0.1, 0.3), 1: (0.35, 0.6)}[np.prod(shape)]
+    assert found.efficiency == pytest.approx(share, rel=efficiency)
     lines = found.at(MODEL.frequencies_hz * MODEL.acquisition.dwell_time_s)
-    tolerance = 0.5 if shape == (1, 1, 1) else 0.15
     np.testing.assert_allclose(lines, 1 / share, rtol=tolerance)
     assert found.at(0.5) < 0.2
     assert "digital filter" in found.said(MODEL)[0]
@@ -144,9 +154,3 @@ def test_a_level_of_each_frame_where_the_gain_changed():
     found = Noise.of(data)
     levels = [found.sigma[part].mean() / SIGMA for part in data.parts]
     assert levels == pytest.approx([1, 1, 1, 2], rel=0.03)
-
-
-def test_voxels_with_signal_are_the_mask():
-    inside = (np.indices((14, 14)) - 6.5).__pow__(2).sum(0)[..., None] < 25
-    fids = SIGMA * white(inside.shape) + inside[..., None] * MODEL.fids(AMPLITUDES, 8.0)
-    np.testing.assert_array_equal(noise.with_signal(Series.of(MRSI(fids.astype(np.complex64), MODEL))), inside)

@@ -87,10 +87,10 @@ def test_settings_survive_yaml_and_say_what_they_do_not_know():
 @pytest.mark.parametrize(("values", "words"), [
     ({"epochs": 3}, "unknown settings epochs"),
     ({"recipe": "secret"}, "unknown recipe 'secret'"),
-    ({"network": {"front": "magic"}}, "front is 'magic'"),
+    ({"network": {"front": "magic"}}, "front of the network is 'magic'"),
     ({"network": {"depth": 3}}, "depth"),
-    ({"shift_range_hz": [1]}, "not readable"),
-    ({"signal_model": {"acquisition": {}}}, "not readable"),
+    ({"shift_range_hz": [1]}, "it must be a list of 2 numbers"),
+    ({"signal_model": {"acquisition": {}}}, "lacks n_samples, dwell_time_s"),
 ])  # fmt: skip
 def test_bad_settings_get_one_sentence(values, words):
     with pytest.raises(InputError, match=words):

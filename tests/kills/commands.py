@@ -44,8 +44,8 @@ class Train:
         """The weights, and the card without its times."""
         name = self.config.signal_model.hash
         card = json.loads((out / f"{name}.json").read_text())
-        times = [card.pop(key) for key in ("wall_time_s", "stored")]
-        assert all(times)
+        for time in ("wall_time_s", "stored"):
+            del card[time]
         return (out / f"{name}.safetensors").read_bytes(), card
 
     def check(self, out):

@@ -28,3 +28,36 @@ def test_quantification_networks(kind):
     better = VALUES["M11", "fit better for strong metabolites"].split(": ", 1)[1].split("; ")
     assert all(m in names for names in better for m in ("NAA", "tCr", "tCho"))
     assert not all("mI" in names for names in better)
+
+
+@pytest.mark.parametrize("kind", ["1D", "2D"])
+def test_quantification_after_denoising(kind):
+    assert VALUES["M5", f"metabolites with lower slope, {kind}"] > 0.8 * METABOLITES  # nearly all
+    assert VALUES["M5", f"slope of sI, {kind}"] < 0.5 < 0.9 < VALUES["M5", f"slope of NAA, {kind}"]
+    assert VALUES["M6", "2D"] < VALUES["M6", kind] + 1e-9 < 0.5  # far fewer overestimates, least with the 2D network
+    assert VALUES["M7", kind] > 0.5  # most lie in the middle third
+    assert VALUES["M8", f"{kind}, lowest"] < 1
+
+
+def test_dependence_on_the_snr():
+    bound, noisy, first, second, ideal = (
+        VALUES["M10", part] for part in ("Cramér-Rao bound", "noisy", "1D", "2D", "best linear estimate")
+    )
+    assert bound > noisy > first > second > ideal * 0.9
+    assert second <= 1.5  # the 2D network agrees with the paper's
+
+
+def test_fits_attain_the_bound():
+    (fitted,) = (r for r in read_results() if r.id == "M9")
+    (slope,) = (r for r in read_results() if r.id == "M4" and r.part == "strong metabolites")
+    assert all(r.interval[0] <= 1 <= r.interval[1] for r in (fitted, slope))
+
+
+def test_proton_terms():
+    lipids, baseline, lineshape = (
+        VALUES["P17", f"blind to {term}, bias in %"] for term in ("lipids", "the baseline", "the lineshape")
+    )
+    assert lipids > baseline > lineshape > VALUES["P17", "with the terms, bias in % of the amplitude"]
+    assert VALUES["P17", "with the terms, SD / CRLB"] > 1.15  # not for all
+    assert VALUES["P17", "RMSE near the rim, without the terms over with"] > 2
+    assert VALUES["P17", "RMSE in the brain, PRECISE over SVE with the terms"] < 1

@@ -203,7 +203,7 @@ def test_settings_survive_their_card(trained):
         ({"epoch": 3}, "unknown settings epoch"),
         ({"network": {"kind": "3d"}}, "kind '1d' or '2d'"),
         ({"network": "1d"}, "kind '1d' or '2d'"),
-        ({"network": {"kind": "1d", "depth": 2}}, "no setting depth"),
+        ({"network": {"kind": "1d", "depth": 2}}, "unknown settings depth"),
         ({"network": {"kind": "1d", "kernel": 4}}, "odd kernel"),
         ({"network": {"kind": "2d", "frames": 100}}, "frames"),
         ({"loss": "l1"}, "mse or huber"),
@@ -211,7 +211,7 @@ def test_settings_survive_their_card(trained):
         ({"epochs": 0}, "epochs"),
         ({"n_train": 2.5}, "n_train"),
         ({"learning_rate": -1}, "learning rate"),
-        ({"data": [1]}, "ranges"),
+        ({"data": [1]}, "it must be a mapping"),
         ({"config": []}, "mapping"),
     ],
 )

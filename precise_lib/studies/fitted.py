@@ -1,0 +1,80 @@
+"""Fits of simulated 1H spectra against the truth and the Cramer-Rao bound: page 17."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import xarray as xr
+
+from precise_lib import show
+from precise_lib.evaluate.montecarlo import sd_interval
+from precise_lib.proton import brain, figures
+from precise_lib.proton.brain import LARGEST_MM, METABOLITES, WINDOW
+from precise_lib.proton.fit import fit_spectra
+from precise_lib.proton.spectrum_model import crlb
+
+SOURCES = {"fit": False, "fit, not negative": True}
+
+
+def fitted(data: xr.Dataset) -> xr.Dataset:
+    """Spectra of `brain.draw` fitted in the window of the 1D networks, with amplitudes of any sign and not negative.
+
+    Returns `truth` (spectrum, metabolite) and `estimate` (source, spectrum, metabolite) in mM, `converged` (source,
+    spectrum), and the Cramer-Rao bounds `bound` of the window and `whole` of the whole spectrum (spectrum, metabolite);
+    attribute `spectra_per_s`: how many were fitted in a second, the sign left free.
+    """
+    basis, n = brain.brain_basis(), len(METABOLITES)
+    known = (basis, brain.true_amplitudes(data), data.shim_hz.values, data.sigma.values)
+    seen, fits, seconds = brain.spectra_of(data.noisy.values), [], []
+    for non_negative in SOURCES.values():
+        start = time.perf_counter()
+        fits.append(fit_spectra(seen, basis, WINDOW, non_negative=non_negative))
+        seconds.append(time.perf_counter() - start)
+    each = ("source", "spectrum", "metabolite")
+    variables = {
+        "truth": (each[1:], data.concentration.values),
+        "estimate": (each, np.stack([f.amplitudes[:, :n] for f in fits])),
+        "converged": (each[:2], np.stack([f.converged for f in fits])),
+        "bound": (each[1:], crlb(*known, WINDOW)[:, :n]),
+        "whole": (each[1:], crlb(*known, slice(None))[:, :n]),
+    }
+    coords = {"source": list(SOURCES), "metabolite": list(METABOLITES)}
+    return xr.Dataset(variables, coords, {"spectra_per_s": len(seen) / seconds[0]})
+
+
+def bound_figure(sd_over_bound: xr.DataArray, n_spectra: int, lines, predicted: xr.DataArray, order: Sequence[str]):
+    """Figure of SD over bound (metabolite) with its interval, and of the slopes of both fits beside one, with twice
+    their `predicted` standard error; the metabolites in `order`.
+    """
+    at, places = {"metabolite": list(order)}, np.arange(len(order))
+    ratio, twice = sd_over_bound.sel(at).values, 2 * predicted.sel(at).values
+    fig, (left, right) = plt.subplots(1, 2, figsize=(11, 3.4))
+    low, high = sd_interval(ratio, n_spectra)
+    left.errorbar(places, ratio, [ratio - low, high - ratio], fmt="o", color=show.color("fit"))
+    slopes = {name: line.slope.sel(at).values for name, line in lines.items()}
+    right.errorbar(places - 0.12, slopes["fit"], twice, fmt="o", color=show.color("fit"), label="fit")
+    bounded = "fit, not negative"
+    right.plot(places + 0.12, slopes[bounded], "s", color=show.color(bounded), label=bounded)
+    for ax, label in ((left, "SD / CRLB"), (right, "slope")):
+        ax.axhline(1, color="black", lw=0.8)
+        ax.set_xticks(places, order, rotation=60)
+        ax.set_ylabel(label)
+    right.legend(loc="upper left")
+    return fig
+
+
+def truth_figure(found: xr.Dataset, lines, names: Sequence[str]):
+    """Figure of estimates over truth, a row per fit and a column per metabolite."""
+    fig, axes = plt.subplots(len(lines), len(names), figsize=(3.5 * len(names), 3.4 * len(lines)))
+    for row, (label, of_all) in zip(axes, lines.items(), strict=True):
+        for ax, name in zip(row, names, strict=True):
+            line, estimate = of_all.sel(metabolite=name), found.estimate.sel(source=label, metabolite=name).values
+            drawn = float(line.slope), float(line.intercept)
+            truth, top = found.truth.sel(metabolite=name).values, float(LARGEST_MM.sel(metabolite=name))
+            figures.plot_over_truth(ax, truth, estimate, top, drawn, show.color(label))
+            ax.text(0.03, 0.97, f"{name}: slope {line.slope:.2f}", transform=ax.transAxes, va="top", fontsize=9)
+        row[0].set_ylabel(f"{label} (mM)")
+    return fig
