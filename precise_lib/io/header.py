@@ -15,16 +15,10 @@ import numpy as np
 
 from precise_lib.errors import InputError
 from precise_lib.signal.model import Acquisition
+from precise_lib.signal.plausible import plausible
 
 SHORTEST_ECHO_S = 3e-3  # no spin echo of an imaging sequence is shorter: below it is the delay of a FID sequence
 ASSUMED_CARRIER_PPM = 4.7  # for a file that knows an offset from it but not where it is
-# least and largest plausible value, unit, and what else the number may have been meant in
-LIMITS = {
-    "dead time": (0.0, 0.02, "s", "give it in seconds, not in ms or us"),
-    "repetition time": (1e-3, 60.0, "s", "give it in seconds, not in ms"),
-    "flip angle": (0.1, 180.0, "degrees", "give it in degrees"),
-    "carrier": (-1000.0, 1000.0, "ppm", "give it in ppm, not in Hz"),
-}
 
 
 @dataclass(frozen=True)
@@ -46,18 +40,6 @@ class Header:
         """An acquisition with the times and the angle that are known here."""
         known = {name: getattr(self, name) for name in ("dead_time_s", "repetition_time_s", "flip_angle_deg")}
         return replace(acquisition, **{name: value for name, value in known.items() if value is not None})
-
-
-def plausible(what: str, value, remedy: str = "") -> float:
-    """A number within `LIMITS`; raises `InputError` for any other, with `remedy` ("--tr sets it") as the way out."""
-    low, high, unit, meant = LIMITS[what]
-    number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else np.nan
-    if not low <= number <= high:
-        raise InputError(
-            f"The {what} is {value} {unit}, outside {low:g} to {high:g} {unit}: {meant}"
-            + (f" ({remedy})." if remedy else ".")
-        )
-    return number
 
 
 def parse(text: str) -> Header:
