@@ -86,7 +86,7 @@ def documented(call, *args, **options):
 
 # what a sentence for a user does not hold
 PYTHONS_WORDS = re.compile(
-    r"not supported between|could not convert|unhashable|positional argument|keyword argument|__init__"
+    r"not supported between|could not convert|unhashable type|positional argument|keyword argument|__init__"
     r"|invalid literal for|has no attribute|must be real number|argument after|ufunc|object is not|not iterable|unpack"
     r"|string indices|list indices|inhomogeneous|Traceback|size of tensor"
 )
