@@ -44,7 +44,7 @@ class Header:
 
 def parse(text: str) -> Header:
     """The `Header` of a header extension (JSON); raises `InputError` for values that cannot be, or k-space data."""
-    keys = json.loads(text)
+    keys = json.loads(text, parse_int=lambda digits: int(digits) if len(digits) < 300 else float(digits))  # inf
     if any(np.ravel(keys.get("kSpace", False))):
         raise InputError("the data are still in k-space (kSpace is true): reconstruct them in space first.")
     read = {}

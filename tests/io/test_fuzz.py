@@ -271,6 +271,7 @@ def with_extension(path, text: bytes, fids):
 @example(header={"SpectrometerFrequency": ["76.7"], "ResonantNucleus": ["2H"]}, frames=())
 @example(header={"SpectrometerFrequency": [76.7], "ResonantNucleus": [["2H"]]}, frames=())
 @example(header={"SpectrometerFrequency": 76.7, "ResonantNucleus": "2H"}, frames=())
+@example(header={"SpectrometerFrequency": [76.7], "ResonantNucleus": ["2H"], "EchoTime": 10**400}, frames=())
 def test_header_extension(place, header, frames):
     fids = np.ones((2, 1, 1, 16, *frames), np.complex64)
     path = with_extension(place / "e.nii", json.dumps(header).encode(), fids)
