@@ -104,5 +104,5 @@ def _words(kind: str) -> str:
         many = KINDS.get(inner[0], (0, 0, "lists"))[2]
         said = f"a list of {many}" if inner[-1] == "..." else f"a list of {len(inner)} {many}"
     else:
-        said = KINDS[kind][1]
+        said = KINDS.get(kind, (0, "a mapping of settings"))[1]
     return said + (" or nothing" if none else "")

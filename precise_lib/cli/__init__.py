@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from precise_lib import __version__
-from precise_lib.cli import maintain, quantify, simulate, sweep, train
+from precise_lib.cli import maintain, model, quantify, simulate, sweep, train
 from precise_lib.errors import InputError, printable
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app = typer.Typer(
     help="Quantify deuterium metabolic imaging with deep learning and an MRI prior.",
 )
 app.add_typer(simulate.app, name="simulate")
+app.add_typer(model.app, name="model")
 for command in (
     quantify.quantify,
     train.train,

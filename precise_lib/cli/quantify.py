@@ -77,7 +77,7 @@ def quantify(
         bool, typer.Option("--overwrite", help="Remove the maps of an earlier run in the folder first.")
     ] = False,
     average: Annotated[
-        bool, typer.Option(help="Align the transients (DIM_DYN) in frequency and phase, and average.")
+        bool, typer.Option("--average", help="Align the transients (DIM_DYN) in frequency and phase, and average.")
     ] = False,
     noise: Annotated[Path | None, typer.Option(help="Noise scan of the same coils, as NIfTI-MRS.")] = None,
     deuterons: Annotated[str | None, typer.Option(help="Nuclei per molecule by name: 'Glc=2'; default 1.")] = None,

@@ -28,6 +28,12 @@ Metabolites = Annotated[
 T2star = Annotated[
     float | None, typer.Option(help="With --like: T2* of the lines in seconds; default: measured in the data.")
 ]
+Model = Annotated[
+    Path | None,
+    typer.Option(
+        help="With --like: a YAML signal model instead of --metabolites and --t2star, see 'precise model init'."
+    ),
+]
 FieldCheck = Annotated[
     bool,
     typer.Option(
@@ -58,6 +64,7 @@ def train(
     like: Like = None,
     metabolites: Metabolites = None,
     t2star: T2star = None,
+    model: Model = None,
     field_check: FieldCheck = False,
     iterations: Iterations = None,
     config: Config = None,
@@ -70,8 +77,10 @@ def train(
     An example: precise train --like dmi.nii.gz --metabolites water,Glc,Glx,Lac,acetate,alanine:1.48
     """
     if like is None:
-        if metabolites is not None or t2star is not None or field_check:
-            raise InputError("--metabolites, --t2star and --field-check belong to --like: name a data file by it.")
+        if metabolites is not None or t2star is not None or model is not None or field_check:
+            raise InputError(
+                "--metabolites, --t2star, --model and --field-check belong to --like: name a data file by it."
+            )
         if out is None:
             raise InputError("There is nowhere to write to: give --out, or a data file by --like.")
     elif config is not None:
@@ -84,8 +93,10 @@ def train(
     else:
         from precise_lib.quantify import train_like
 
+        if model is not None and (metabolites is not None or t2star is not None):
+            raise InputError("--model says what --metabolites and --t2star do: give one or the others.")
         wanted = METABOLITES if metabolites is None else metabolites
-        settings, said = train_like.plan(like, wanted, t2star, iterations, field_check)
+        settings, said = train_like.plan(like, wanted, t2star, iterations, field_check, model)
         if out is None and not field_check:
             train_like.check_storable(settings, name)
         for sentence in said:

@@ -85,7 +85,7 @@ def least(lams: np.ndarray, curve: np.ndarray) -> np.ndarray:
     return np.where(inner == best, vertex, lams[best])
 
 
-def curves(prior, sve, water: int, ratio_sd, lams=None, lattice=None, truth=None, correlate=None) -> Curves:
+def curves(prior, sve, water: int | None, ratio_sd, lams=None, lattice=None, truth=None, correlate=None) -> Curves:
     """Risk, cross-validation and bias over lambda, for one or many noise realizations.
 
     `prior`: (V, V) weights of Eq. 5, or setting -> linear map. `sve` (..., V, M) amplitudes and `ratio_sd`, the SD of
@@ -98,7 +98,7 @@ def curves(prior, sve, water: int, ratio_sd, lams=None, lattice=None, truth=None
     if len(lams) < 4 or lams[0] != 0 or (np.diff(lams) <= 0).any():
         raise InputError("The grid of lambda must ascend from zero over at least four values.")
     sve, ratio_sd = np.asarray(sve, float), np.asarray(ratio_sd, float)
-    w = sve[..., [water]]
+    w = _reference(sve, water)
     good = (w > 0) & np.isfinite(ratio_sd).all(-1, keepdims=True)
     if not good.any(-2).all():
         raise InputError("Lambda cannot be chosen: no voxel has positive water and a known noise level.")
@@ -116,7 +116,7 @@ def curves(prior, sve, water: int, ratio_sd, lams=None, lattice=None, truth=None
     for lam in lams:
         solver = make(float(lam))
         smooth = np.moveaxis(solver(flat.reshape(len(flat), -1)).reshape(flat.shape), 0, -2)
-        total = smooth[..., [water]]
+        total = _reference(smooth, water)
         good_total = np.where(good & (total > 0), total, 1.0)
         q = np.where(good & (total > 0), smooth / good_total, 0.0)
         # G_vv t_v^2 and sum_u G_vu^2 t_u^2
@@ -139,13 +139,21 @@ def curves(prior, sve, water: int, ratio_sd, lams=None, lattice=None, truth=None
     return Curves(lams, **stacked)
 
 
-def ratios(solvers, sve, water: int) -> np.ndarray:
-    """Amplitude over water (V, M); `solvers` holds one linear map for each metabolite and the water under it."""
+def ratios(solvers, sve, water: int | None) -> np.ndarray:
+    """Amplitude over water (V, M); `solvers` holds one linear map for each metabolite and the water under it.
+
+    `water` None: the amplitudes.
+    """
     sve = np.asarray(sve, float)
     out = np.empty_like(sve)
     for solver in {id(s): s for s in solvers}.values():
         mine = [k for k, s in enumerate(solvers) if s is solver]
         smooth = solver(sve)
-        total = np.where(smooth[:, [water]] > 0, smooth[:, [water]], np.nan)
-        out[:, mine] = smooth[:, mine] / total
+        total = _reference(smooth, water)
+        out[:, mine] = smooth[:, mine] / np.where(total > 0, total, np.nan)
     return out
+
+
+def _reference(amplitudes, water: int | None) -> np.ndarray:
+    """What amplitudes (..., M) are divided by, (..., 1)."""
+    return np.ones_like(amplitudes[..., :1]) if water is None else amplitudes[..., [water]]

@@ -67,7 +67,7 @@ class _Problem:
 
     def __init__(self, model: SignalModel, max_shift_hz: float | None, tolerance: float):
         self.t, self.model, self.tolerance = model.acquisition.time_s, model, tolerance
-        self.moments, self.water = LineMoments(model), model.index(model.reference)
+        self.moments, self.water = LineMoments(model), model.divisor
         self.conj_basis = model.basis().conj()
         self.conj_basis_t = np.hstack([self.conj_basis, self.t[:, None] * self.conj_basis])
         fwhm = 1 / (np.pi * model.t2star_s)
@@ -133,38 +133,41 @@ class _Problem:
         # every FID in units of its own norm: data may come in any unit, single precision and guards may not care
         unit = np.linalg.norm(x, axis=-1)
         unit[unit == 0] = 1.0
-        x = x / unit[:, None]
+        x, start, m = x / unit[:, None], self.start(x), self.moments.m
+        if len(self.model.common) > 3:
+            theta, left, converged = self.with_terms(x, start)
+        else:
+            theta, left, converged = self.of_eq2(x, start, max_iterations)
+        amplitudes, phase = theta[:, :m], theta[:, m + 2]
+        main = np.abs(amplitudes).argmax(1) if self.water is None else self.water
+        flip = amplitudes[np.arange(len(x)), main] < 0
+        amplitudes[flip] *= -1
+        phase = np.angle(np.exp(1j * (phase + np.pi * flip)))
+        sigma = np.sqrt(np.maximum(left, 0) / max(2 * x.shape[1] - theta.shape[1], 1))
+        more = theta[:, m + 3 :]
+        more = np.where(np.array(self.model.common[3:]) == "gaussian_hz", np.sqrt(np.maximum(more, 0)), more)
+        return FitResult(amplitudes * unit[:, None], theta[:, m], theta[:, m + 1], phase, sigma * unit, converged, more)
+
+    def of_eq2(self, x, start, max_iterations):
+        """Parameters (V, M + 3) of Eq. 2, energy left (V,), converged (V,)."""
         theta, state, converged = least_squares.levenberg_marquardt(
-            self.start(x),
+            start,
             lambda rows, theta: self.evaluate(x[rows], theta),
             lambda rows, *where: self.propose(*where),
             max_iterations,
         )
         # a solution on the edge of the search range is the range's answer, not the data's
         converged &= ((theta > self.low) & (theta < self.high)).all(1)
-        amplitudes, left = state.amplitudes, (np.abs(x) ** 2).sum(-1) + state.cost
-        flip = amplitudes[:, self.water] < 0
-        amplitudes[flip] *= -1
-        phase = np.angle(np.exp(1j * (state.phase + np.pi * flip)))
-        freedom = 2 * x.shape[1] - amplitudes.shape[1] - 3
-        sigma = np.sqrt(np.maximum(left, 0) / max(freedom, 1))
-        result = FitResult(amplitudes * unit[:, None], *theta.T, phase, sigma * unit, converged, np.empty((len(x), 0)))
-        return self.with_terms(x * unit[:, None], result) if len(self.model.common) > 3 else result
+        return np.column_stack([state.amplitudes, theta, state.phase]), (np.abs(x) ** 2).sum(-1) + state.cost, converged
 
-    def with_terms(self, x, first: FitResult) -> FitResult:
-        """The fit of all parameters of the model, from that of Eq. 2."""
-        unit, m, more = np.linalg.norm(x, axis=-1), first.amplitudes.shape[1], len(self.model.common) - 3
-        unit[unit == 0] = 1.0
-        common = np.stack([first.shift_hz, first.broadening_hz, first.phase_rad, *np.zeros((more, len(x)))], 1)
-        start = np.concatenate([first.amplitudes / unit[:, None], common], 1)
+    def with_terms(self, x, start):
+        """The same of all parameters of the model, (V, M + P)."""
+        state, more = self.evaluate(x, start), np.zeros((len(x), len(self.model.common) - 3))
+        start = np.column_stack([state.amplitudes, start, state.phase, more])
         limits = {"shift_hz": (self.low[0], self.high[0]), "broadening_hz": (self.low[1], self.high[1])}
-        parts = [slice(i, i + least_squares.CHUNK) for i in range(0, len(x), least_squares.CHUNK)]
-        fits = [least_squares.refine(x[p] / unit[p, None], self.model, start[p], limits) for p in parts]
-        theta, left, converged = (np.concatenate(values) for values in zip(*fits, strict=True))
-        sigma = np.sqrt(left / (2 * x.shape[1] - theta.shape[1])) * unit
-        more = theta[:, m + 3 :]
-        more = np.where(np.array(self.model.common[3:]) == "gaussian_hz", np.sqrt(np.maximum(more, 0)), more)
-        return FitResult(theta[:, :m] * unit[:, None], *theta[:, m : m + 3].T, sigma, converged, more)
+        parts = [slice(i, i + least_squares.CHUNK) for i in range(0, len(x), least_squares.CHUNK)] or [slice(0)]
+        fits = [least_squares.refine(x[p], self.model, start[p], limits) for p in parts]
+        return (np.concatenate(values) for values in zip(*fits, strict=True))
 
 
 def fit_fids(fids, model: SignalModel, max_shift_hz=None, max_iterations=30, tolerance=1e-4, n_jobs=-1) -> FitResult:

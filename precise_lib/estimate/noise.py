@@ -13,6 +13,7 @@ from precise_lib.signal.mrsi import Series
 DIED = 6  # T2* after which a line is gone: 0.25 % of it is left
 LATE_ENOUGH = 64  # time points that tell the noise level well
 FEWEST = 8
+MOST_EXACT, LAST = 4096, 1024  # samples of which all directions free of signal are sought; of longer FIDs, the last
 MAD_EFFICIENCY = 0.37  # of the median absolute deviation as an estimate of a variance, under normal noise
 LEAST_SPREAD = 0.05  # relative SD of levels over voxels or frames below which one level serves all
 
@@ -39,8 +40,14 @@ def _outside(model: SignalModel, n: int) -> np.ndarray:
     family = model.basis()[:, None, None] * np.moveaxis(
         model.envelope(shift, width * np.array([-0.3, 0, 1, 4])), -1, 0
     )[..., None].reshape(model.acquisition.n_samples, -1, 4, 1)
-    u, s, _ = np.linalg.svd(family.reshape(len(family), -1)[:n], full_matrices=True)
-    return u[:, int((s > 1e-3 * s[0]).sum()) :].conj()
+    last = n if n <= MOST_EXACT else LAST
+    u, s, _ = np.linalg.svd(family.reshape(len(family), -1)[n - last : n], full_matrices=True)
+    free = u[:, int((s > 1e-3 * s[0]).sum()) :].conj()
+    if last == n:
+        return free
+    padded = np.zeros((n, min(free.shape[1], LAST // 2)), complex)  # all of a long FID would be a matrix of n x n
+    padded[n - last :] = free[:, : padded.shape[1]]
+    return padded
 
 
 def free_samples(fids, space: slice | np.ndarray) -> np.ndarray:

@@ -65,7 +65,7 @@ class Precise:
     def __call__(self, data: MRSI):
         base, model = self.single_voxel(data.model), data.model
         maps = self.smoother(data).at([self.lam] * len(model.names))
-        water = model.index(model.reference)
+        water = model.divisor
         found = data.map_usable(lambda fids: choose.ratios(maps, base.amplitudes(fids, model), water), self.name)
         return found.assign_attrs(base=base.name)
 

@@ -10,11 +10,13 @@ import torch
 
 from precise_lib.errors import InputError, check_fields, filled, printable, reason
 from precise_lib.estimate.network import NetworkConfig
+from precise_lib.signal import plausible
 from precise_lib.signal.model import GAUSSIAN, SignalModel
 from precise_lib.signal.noise import snr_to_sigma
 from precise_lib.signal.presets import dmi_11t7
 
 _RANGES = ("shift_range_hz", "broadening_range_hz", "gaussian_range_hz", "offset_range_hz", "snr_range")
+OFFSET_HZ = 20.0  # of lipids, as far as a fit lets them move
 _CHOICES = {
     "noise": ("uniform_sigma", "log_snr"),
     "loss": ("mse", "bound", "efficient"),
@@ -107,7 +109,11 @@ class TrainConfig:
         width = 1 / (np.pi * float(model.t2star_s.max()))
         widest = max(17.0, 1.07 * width)  # Hz; magnets differ less in their shim than in their lines
         broadening = (round(-0.364 * width, 1), round(widest, 1))
-        return replace(cls(model, shift_range_hz=(-shift, shift), broadening_range_hz=broadening), **changes)
+        more = {"shift_range_hz": (-shift, shift), "broadening_range_hz": broadening}
+        more |= {"amplitude_range": {model.reference or "none": (1.0, 1.0), "default": (-0.3, 1.2)}}
+        more |= {"gaussian_range_hz": (0.0, round(widest, 1))} if model.lineshape == "voigt" else {}
+        more |= {"offset_range_hz": (-OFFSET_HZ, OFFSET_HZ)} if model.of_role("lipid").any() else {}
+        return replace(cls(model), **(more | changes))
 
     @classmethod
     def from_dict(cls, values: dict) -> TrainConfig:
@@ -157,6 +163,9 @@ class TrainConfig:
         low, high = np.array([*(getattr(self, name) for name in _RANGES), *self.ranges()], float).T
         if not (np.isfinite([low, high]).all() and (low <= high).all() and self.snr_range[0] > 0):
             raise ValueError("a range does not go from a lower to a higher number")
+        plausible.check_model(self.signal_model)
+        if self.signal_model.reference is None:
+            raise ValueError("a network needs a reference, the line that it measures the others by")
         n, lines = self.signal_model.acquisition.n_samples, len(self.signal_model.names)
         if n > MOST_SAMPLES or self.batch_size * n * lines > LARGEST_BATCH:
             raise ValueError(f"{self.batch_size} FIDs of {n} points and {lines} lines at a time fill the memory")
@@ -193,6 +202,7 @@ class Sampler:
         self.time = torch.tensor(model.acquisition.time_s, dtype=torch.float32, device=device)
         self.ranges = torch.tensor(config.ranges(), dtype=torch.float32, device=device)
         self.lipid = torch.tensor(model.of_role("lipid"), device=device)
+        self.own = [(k, rate, sd) for k, rate, sd in model.own.values()]
         self.voigt = model.lineshape == "voigt"
         self.sigma_at_snr_1 = float(snr_to_sigma(model, 1.0))
 
@@ -200,7 +210,10 @@ class Sampler:
         return low + (high - low) * torch.rand(shape, generator=generator, device=self.device)
 
     def parameters(self, n, groups, generator):
-        """Amplitudes (n, M), phase (n, 1), noise SD (n,); shift, broadening, Gaussian width, offset (groups, 1)."""
+        """Amplitudes (n, M), phase (n, 1), noise SD (n,); shift, broadening, Gaussian width, offset (groups, 1).
+
+        And last the rates (groups, O), rad/s, by which single lines turn and decay of their own, where there are any.
+        """
         c = self.config
         amplitudes = self.uniform(generator, (n, len(self.ranges)), *self.ranges.T)
         shift = self.uniform(generator, (groups, 1), *c.shift_range_hz)
@@ -213,7 +226,11 @@ class Sampler:
         noiseless = torch.rand(n, generator=generator, device=self.device) < c.noiseless_share
         gaussian = self.uniform(generator, (groups, 1), *c.gaussian_range_hz) if self.voigt else None
         offset = self.uniform(generator, (groups, 1), *c.offset_range_hz) if self.lipid.any() else None
-        return amplitudes, phase, torch.where(noiseless, 0.0, sigma), (shift, broadening, gaussian, offset)
+        own = None
+        if self.own:
+            normal = torch.randn((groups, len(self.own)), generator=generator, device=self.device)
+            own = normal * torch.tensor([abs(rate) * sd for _, rate, sd in self.own], device=self.device)
+        return amplitudes, phase, torch.where(noiseless, 0.0, sigma), (shift, broadening, gaussian, offset, own)
 
     def envelope(self, shift, broadening, gaussian=None, phase=0.0):
         exponent = -torch.pi * broadening * self.time
@@ -221,13 +238,23 @@ class Sampler:
             exponent = exponent - GAUSSIAN * (gaussian * self.time) ** 2
         return torch.polar(torch.exp(exponent), 2 * torch.pi * shift * self.time + phase)
 
+    def turns(self, offset, own):
+        """Factors (groups, M, t) of single lines; None where there are none."""
+        if offset is None and own is None:
+            return None
+        rates = torch.zeros((len(own if offset is None else offset), len(self.ranges), 1), dtype=torch.complex64)
+        rates = rates.to(self.device)
+        if offset is not None:
+            rates[:, self.lipid] += (2j * torch.pi * offset)[:, :, None]
+        for q, (k, rate, _) in enumerate(self.own):
+            rates[:, k, 0] += rate / abs(rate) * own[:, q]
+        return torch.exp(rates * self.time)
+
     def draw(self, n: int, generator: torch.Generator):
         """Noiseless FIDs (n, t) complex64, amplitudes (n, M), noise SD (n,)."""
-        amplitudes, phase, sigma, (*common, offset) = self.parameters(n, n, generator)
-        weights = amplitudes.to(torch.complex64)
-        fids = weights @ self.basis
-        if offset is not None:
-            fids = fids + (weights * self.lipid) @ self.basis * (self.envelope(offset, 0 * offset) - 1)
+        amplitudes, phase, sigma, (*common, offset, own) = self.parameters(n, n, generator)
+        weights, turns = amplitudes.to(torch.complex64), self.turns(offset, own)
+        fids = weights @ self.basis if turns is None else (weights[:, None] @ (self.basis * turns))[:, 0]
         return fids * self.envelope(*common, phase), amplitudes, sigma
 
     def white(self, shape, generator):
@@ -242,12 +269,13 @@ class Sampler:
         """Noisy projected FIDs (n, K), the amplitudes an efficient estimator finds in them (n, M), noise SD (n,).
 
         These are the truth plus ``F^-1 Re(J^H noise)``, see `book/theory.md`; `project` is a front's, (V, t) -> (V, K).
+        Where lines have priors, what those say of what the data do not tell is part of the error.
         """
         groups, m = n // self.SHARED, len(self.ranges)
-        amplitudes, phase, sigma, (*common, offset) = self.parameters(groups * self.SHARED, groups, generator)
-        powers = [self.envelope(*common)[:, None] * self.basis]
-        if offset is not None:
-            powers[0][:, self.lipid] *= self.envelope(offset, 0 * offset)[:, None]
+        amplitudes, phase, sigma, (*common, offset, own) = self.parameters(groups * self.SHARED, groups, generator)
+        powers, turns = [self.envelope(*common)[:, None] * self.basis], self.turns(offset, own)
+        if turns is not None:
+            powers[0] = powers[0] * turns
         for _ in range(2 if self.voigt else 1):
             powers.append(self.time * powers[-1])
         moments = project(torch.cat(powers, 1).flatten(0, 1)).view(groups, len(powers) * m, -1)
@@ -261,11 +289,20 @@ class Sampler:
             columns.append(-(scale**2) * (weights @ moments[:, 2 * m :]))
         if offset is not None:
             columns.append(1j * scale * ((weights * self.lipid) @ moments[:, m : 2 * m]))
+        for k, rate, _ in self.own:
+            columns.append(rate / abs(rate) * scale * weights[:, :, k, None] * moments[:, m + k, None])
         jacobian = torch.view_as_real(torch.cat(columns, 1)).flatten(2)
         jacobian = jacobian if len(columns) == 4 else jacobian.double()  # two widths are nearly parallel
         white = self.white(signal[:, 0].shape, generator)
         projected = (jacobian @ torch.view_as_real(white).flatten(1)[..., None].to(jacobian.dtype))[..., 0]
-        error = torch.linalg.solve(jacobian @ jacobian.mT, projected)[:, :m].float() * sigma[:, None]
+        fisher = jacobian @ jacobian.mT
+        if own is not None:
+            last = slice(fisher.shape[-1] - len(self.own), None)
+            precision = sigma[:, None].double() * scale / fisher.new_tensor([abs(r) * sd for _, r, sd in self.own])
+            fisher[:, last, last] += torch.diag_embed(precision**2)
+            known = own.repeat_interleave(self.SHARED, 0) / scale  # in units of their columns
+            projected[:, last] -= precision**2 * known / sigma[:, None].clamp(min=1e-30)
+        error = torch.linalg.solve(fisher, projected)[:, :m].float() * sigma[:, None]
         return signal[:, 0] + sigma[:, None] * white, amplitudes + error, sigma
 
 
@@ -279,5 +316,7 @@ def signal_families(config: TrainConfig, n: int = 6000) -> tuple[np.ndarray, np.
     # what the search of the front end leaves: an error of the size of its bound at low SNR
     residual = rng.normal(0, 0.15 / (np.pi * model.t2star_s.max()), len(amplitudes))
     shift = rng.uniform(*config.shift_range_hz, len(amplitudes))
-    more = {name: rng.uniform(*getattr(config, f"{name[:-3]}_range_hz"), len(amplitudes)) for name in model.common[3:]}
+    ranged = [name for name in model.common[3:] if name not in model.own]
+    more = {name: rng.uniform(*getattr(config, f"{name[:-3]}_range_hz"), len(amplitudes)) for name in ranged}
+    more |= {name: rng.normal(0, sd, len(amplitudes)) for name, (_, _, sd) in model.own.items()}
     return model.fids(amplitudes, shift, broadening, **more), model.fids(amplitudes, residual, broadening, **more)

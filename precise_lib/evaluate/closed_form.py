@@ -23,7 +23,7 @@ from precise_lib.errors import InputError
 from precise_lib.estimate.noise_model import Noise
 from precise_lib.estimate.smoother import leverage_and_variance, probing_error
 from precise_lib.evaluate.montecarlo import RunningMoments
-from precise_lib.signal.information import LineMoments, fisher, inverse, jacobian
+from precise_lib.signal.information import LineMoments, fisher, inverse, jacobian, prior
 from precise_lib.signal.model import SignalModel
 from precise_lib.signal.noise import add_noise
 
@@ -79,11 +79,12 @@ def _sandwich(model: SignalModel, amplitudes, sigma, noise: Noise | None, **nuis
     for i in range(0, n, CHUNK):
         part = slice(i, i + CHUNK)
         slopes = jacobian(model, amplitudes[part], **{name: x[part] for name, x in nuisance.items()})
-        covariance = inverse(fisher(slopes))
+        known = prior(model, sigma[part])
+        covariance = inverse(fisher(slopes) + known)
         if noise is not None:
             slopes[..., samples - noise.zero_filled :] = 0
             spectra = fft.fft(slopes, bins) * np.sqrt(noise.at(fft.fftfreq(bins)) / bins)
-            covariance = covariance @ fisher(spectra) @ covariance
+            covariance = covariance @ (fisher(spectra) + known) @ covariance
         out[part] = covariance[:, :m, :m] * sigma[part, None, None] ** 2
     return out
 
@@ -114,7 +115,7 @@ def excess_over_bound(
     return moments.sd
 
 
-def _ratio_variance(variances, ratio, water: int):
+def _ratio_variance(variances, ratio):
     """S_kk - 2 r S_kw + r^2 S_ww for (..., V, M, 3) holding S_kk, S_kw, S_ww; ratio (..., V, M)."""
     return np.maximum(variances[..., 0] - 2 * ratio * variances[..., 1] + ratio**2 * variances[..., 2], 0)
 
@@ -131,13 +132,20 @@ def closed_form(model: SignalModel, amplitudes, covariance, solvers=None, lattic
     correlate : R of voxels that share their noise, see `smoother.leverage_and_variance`; then
         ``Var r_v = sum_uu' H_vu R_uu' H_vu' (S_u + S_u') / 2``, S of the direction above; None for independent ones
     """
-    s, cov, w = np.asarray(amplitudes, float), np.asarray(covariance, float), model.index(model.reference)
-    m = s.shape[-1]
-    own = np.stack([np.einsum("...kk->...k", cov), cov[..., w], np.repeat(cov[..., w, w, None], m, -1)], -1)
-    water = s[..., [w]]
+    s, cov, w = np.asarray(amplitudes, float), np.asarray(covariance, float), model.divisor
+    m, own = s.shape[-1], np.zeros((*s.shape, 3))
+    own[..., 0] = np.einsum("...kk->...k", cov)
+    if w is not None:
+        own[..., 1], own[..., 2] = cov[..., w], cov[..., w, w, None]
+
+    def reference(x):
+        """(..., V, 1) of amplitudes; ones where there is no reference."""
+        return np.ones_like(x[..., :1]) if w is None else x[..., [w]]
+
+    water = reference(s)
     single = model.concentrations(s) / model.reference_concentration_mm
     scale = model.reference_concentration_mm / np.where(water > 0, water, np.nan)
-    alone = _ratio_variance(own, single, w)
+    alone = _ratio_variance(own, single)
     if solvers is None:
         return ErrorMaps(scale * np.sqrt(alone))
     variance, moved, bias, probed = np.empty_like(s), np.empty_like(s), np.empty_like(s), 0.0
@@ -154,7 +162,7 @@ def closed_form(model: SignalModel, amplitudes, covariance, solvers=None, lattic
     for solver in {id(x): x for x in each}.values():
         which = [k for k in range(m) if each[k] is solver]
         smooth = back(solver(voxels_first(s)), s.shape)
-        total = np.where(smooth[..., [w]] > 0, smooth[..., [w]], np.nan)
+        total = np.where(reference(smooth) > 0, reference(smooth), np.nan)
         ratio = smooth[..., which] / total
         mine = own[..., which, :]
         flat = mine.reshape(*mine.shape[:-2], -1)
@@ -163,7 +171,7 @@ def closed_form(model: SignalModel, amplitudes, covariance, solvers=None, lattic
         if lattice is not None:
             # the variances alone: covariances may be negative, and have no root
             probed = max(probed, probing_error(solver, values[:, ::3], mixed[:, ::3], correlate=correlate))
-        variance[..., which] = _ratio_variance(back(mixed, flat.shape).reshape(mine.shape), ratio, w) / total**2
+        variance[..., which] = _ratio_variance(back(mixed, flat.shape).reshape(mine.shape), ratio) / total**2
         kk, kw, ww = np.moveaxis(mine, -1, 0)
         # of the noise in c, what s has too: its own (and what it shares)
         common = leverage[:, None] * (kk - (ratio + single[..., which]) * kw + ratio * single[..., which] * ww)

@@ -20,9 +20,12 @@ from precise_lib.signal.model import SignalModel
 BATCH = 2048  # FIDs together: bounds the memory, and small arrays are not handed back to the system every time
 
 
-def efficient_map(model: SignalModel, amplitudes, **nuisance) -> np.ndarray:
-    """``J F^-1`` (V, t, M) complex64 at (V, M): ``Re(noise @ it)`` is an efficient estimator's first-order error."""
-    covariance = information.covariance(model, amplitudes, 1.0, **nuisance)
+def efficient_map(model: SignalModel, amplitudes, sigma=1.0, **nuisance) -> np.ndarray:
+    """``J F^-1`` (V, t, M) complex64 at (V, M): ``Re(noise @ it)`` is an efficient estimator's first-order error.
+
+    The noise SD `sigma` matters where lines have priors.
+    """
+    covariance = information.covariance(model, amplitudes, sigma, **nuisance) / sigma**2
     jacobian = information.jacobian(model, amplitudes, **nuisance)
     m = np.shape(amplitudes)[-1]
     return (np.swapaxes(jacobian.conj(), -1, -2) @ covariance[..., :m]).astype(np.complex64)
@@ -39,10 +42,10 @@ def efficiency(
     """
     amplitudes = np.atleast_2d(np.asarray(amplitudes, float))
     (v, m), clean = amplitudes.shape, model.fids(amplitudes, **nuisance)
-    covariance = information.covariance(model, amplitudes, 1.0, **nuisance)
-    to_error = efficient_map(model, amplitudes, **nuisance)
+    covariance = information.covariance(model, amplitudes, sigma, **nuisance)
+    to_error = efficient_map(model, amplitudes, sigma, **nuisance)
     to_error = np.broadcast_to(to_error, (v, *to_error.shape[-2:]))
-    bound = sigma * np.sqrt(np.einsum("...aa->...a", covariance)[..., :m])
+    bound = np.sqrt(np.einsum("...aa->...a", covariance)[..., :m])
     clean = np.broadcast_to(clean, (v, clean.shape[-1])).astype(np.complex64)
     rng, estimates, differences, products = np.random.default_rng(seed), *(RunningMoments() for _ in range(3))
     batch = max(1, BATCH // v)

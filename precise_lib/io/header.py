@@ -15,16 +15,10 @@ import numpy as np
 
 from precise_lib.errors import InputError
 from precise_lib.signal.model import Acquisition
+from precise_lib.signal.plausible import plausible
 
 SHORTEST_ECHO_S = 3e-3  # no spin echo of an imaging sequence is shorter: below it is the delay of a FID sequence
 ASSUMED_CARRIER_PPM = 4.7  # for a file that knows an offset from it but not where it is
-# least and largest plausible value, unit, and what else the number may have been meant in
-LIMITS = {
-    "dead time": (0.0, 0.02, "s", "give it in seconds, not in ms or us"),
-    "repetition time": (1e-3, 60.0, "s", "give it in seconds, not in ms"),
-    "flip angle": (0.1, 180.0, "degrees", "give it in degrees"),
-    "carrier": (-1000.0, 1000.0, "ppm", "give it in ppm, not in Hz"),
-}
 
 
 @dataclass(frozen=True)
@@ -48,21 +42,9 @@ class Header:
         return replace(acquisition, **{name: value for name, value in known.items() if value is not None})
 
 
-def plausible(what: str, value, remedy: str = "") -> float:
-    """A number within `LIMITS`; raises `InputError` for any other, with `remedy` ("--tr sets it") as the way out."""
-    low, high, unit, meant = LIMITS[what]
-    number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else np.nan
-    if not low <= number <= high:
-        raise InputError(
-            f"The {what} is {value} {unit}, outside {low:g} to {high:g} {unit}: {meant}"
-            + (f" ({remedy})." if remedy else ".")
-        )
-    return number
-
-
 def parse(text: str) -> Header:
     """The `Header` of a header extension (JSON); raises `InputError` for values that cannot be, or k-space data."""
-    keys = json.loads(text)
+    keys = json.loads(text, parse_int=lambda digits: int(digits) if len(digits) < 300 else float(digits))  # inf
     if any(np.ravel(keys.get("kSpace", False))):
         raise InputError("the data are still in k-space (kSpace is true): reconstruct them in space first.")
     read = {}

@@ -128,7 +128,7 @@ def inside(values) -> tuple[np.ndarray, list[str]]:
     threshold = 0.5 if labels else 0.5 * values.max()
     mask = values >= max(threshold, np.finfo(float).tiny)
     found = np.unique(values)
-    if len(found) <= 2 and found[0] == 0:
+    if found[0] >= 0 and (found > 0).sum() <= 1:
         return mask, []
     kind = "labels" if labels else "values"
     span, count = f"{kind} from {found[0]:.3g} to {found[-1]:.3g}", int(mask.sum())

@@ -15,6 +15,7 @@ import numpy as np
 from precise_lib.errors import InputError, reason
 from precise_lib.io import header, nifti
 from precise_lib.io.atomic import staged
+from precise_lib.signal import plausible
 from precise_lib.signal.model import Acquisition, SignalModel
 from precise_lib.signal.mrsi import MRSI, Series
 from precise_lib.signal.presets import default_2h_model
@@ -56,6 +57,7 @@ def open_mrsi(path) -> Stored:
         facts = header.parse(text)
         acquisition = Acquisition(stored.shape[3], dwell_time_s, frequency_mhz, header.nucleus(nucleus))
         acquisition = facts.complete(acquisition)
+        plausible.check_acquisition(acquisition)
     except InputError as error:
         raise InputError(f"The header of {path} cannot be used: {error}") from error
     fids = stored.astype(np.complex64, copy=False)

@@ -34,6 +34,9 @@ def about(data: Measurement, given: dict, amplitudes) -> dict:
 def _reference(data: Measurement, given: dict) -> list[dict]:
     """The concentration of water, whose water it is, and what a molecule carries."""
     model, listed = data.series.model, []
+    if model.reference is None:
+        said = "amplitudes are those of the data, in their own units, for the signal model has no reference"
+        return [_entry("reference", said, {})]
     mm, name, ones = model.reference_concentration_mm, model.reference, dict.fromkeys(_others(data.series.model), 1.0)
     if "water" not in given or data.reference is not None:
         said = f"{name} is {mm:g} mM where it is the reference; for each percent of it the maps move"

@@ -203,7 +203,7 @@ class ErrorModel:
         def chain(noisy):
             noisy[:, noisy.shape[1] - self.estimates.zero_filled :] = 0
             if maps is not None:
-                ratio = choose.ratios(maps, single.amplitudes(noisy, model), model.index(model.reference))
+                ratio = choose.ratios(maps, single.amplitudes(noisy, model), model.divisor)
                 return ratio * model.reference_concentration_mm
             fids[usable] = noisy
             return self.estimates.of_frame(method, frame, self.sound if mixes else None, fids)[0]
@@ -236,7 +236,7 @@ def choose_settings(errors: ErrorModel, values=None) -> tuple[np.ndarray, dict]:
     risk are averaged over frames, those of the `GROUPS` largest sets that share their voxels.
     """
     smoothing, model, found = errors.smoothing, errors.model, []
-    water, unit = model.index(model.reference), model.reference_concentration_mm
+    water, unit = model.divisor, model.reference_concentration_mm
     largest = sorted(smoothing.groups, key=lambda group: -len(group[1]) * group[0].within.sum())[:GROUPS]
     for prior, frames in largest:
         amplitudes = smoothing.of_frames(frames, errors.amplitudes)

@@ -189,7 +189,7 @@ class Smoothing:
     def concentrations(self, amplitudes, settings) -> np.ndarray:
         """Concentrations (N, M) in mM from single-voxel amplitudes, a setting (lambda) for each metabolite."""
         model = self.series.model
-        water = model.index(model.reference)
+        water = model.divisor
 
         def smooth(smoother, frames):
             maps = smoother.at(settings)

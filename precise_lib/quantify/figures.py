@@ -130,7 +130,7 @@ def quality(report: Report):
         return _place(report)
     zs = report.slices
     maps = {
-        f"{report.model.reference} SNR": (report.on_grid(report.snr), "viridis", False),
+        f"{report.model.reference or 'best'} SNR": (report.on_grid(report.snr), "viridis", False),
         "shift (Hz)": (report.on_grid(report.fitted("shift_hz")), "RdBu_r", True),
     }
     mris = [mri_under(report, z) for z in zs]

@@ -146,7 +146,7 @@ def residual_flag(rest: Residual, model: SignalModel, *noise) -> Flag:
 def _snr_flag(model, amplitudes, sigma, lowest, why) -> Flag:
     """By the SNR of the undistorted water line as the paper and the training count it."""
     hits = ~(water_snr(model, amplitudes, sigma) >= lowest)
-    said = f"In {hits.sum()} voxel(s) the SNR of {model.reference} is below {lowest:g}: {why}."
+    said = f"In {hits.sum()} voxel(s) the SNR of {model.reference or 'the strongest line'} is below {lowest:g}: {why}."
     return Flag("snr", hits, said, {"lowest": float(lowest)})
 
 
@@ -234,12 +234,12 @@ def overlap_flag(model: SignalModel, method, fit: FitResult, sigma) -> Flag:
         part = slice(i, i + CHUNK)
         clean = model.fids(fit.amplitudes[part], **{name: x[part] for name, x in nuisance.items()})
         bias[part] = model.concentrations(method.amplitudes(clean.astype(np.complex64), model)) - truth[part]
-    water = fit.amplitudes[:, [model.index(model.reference)]]
+    water = np.ones((len(bias), 1)) if model.divisor is None else fit.amplitudes[:, [model.divisor]]
     alone = np.broadcast_to(sigma, len(bias))[:, None] / np.linalg.norm(model.basis(), axis=0)
     noise = model.reference_concentration_mm * alone / np.where(water > 0, water, np.nan)
     far = ~(np.abs(bias) <= np.maximum(BIASED * np.abs(truth), 2 * noise))
     hits, at = far.any(-1), np.nanmedian(np.abs(bias), 0)
-    names = [f"{n} by {x:.2g} mM" for n, any_, x in zip(model.names, far.any(0), at, strict=True) if any_]
+    names = [f"{n} by {x:.2g} {model.units}" for n, any_, x in zip(model.names, far.any(0), at, strict=True) if any_]
     said = (
         f"In {hits.sum()} voxel(s) '{method.name}' errs by more than {100 * BIASED:.0f} % on the very FID that the fit "
         f"describes (median: {', '.join(names)}): lines overlap, or are wider than assumed; 'fit' has no such bias."

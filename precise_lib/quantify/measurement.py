@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from precise_lib import estimate
-from precise_lib.errors import InputError, reason
+from precise_lib.errors import InputError
 from precise_lib.estimate import catalog
 from precise_lib.estimate.prior import OMEGA_MAX, about_mri
-from precise_lib.io import nifti_mrs, text
+from precise_lib.io import nifti_mrs
+from precise_lib.io.lines import read_signal_model
 from precise_lib.io.nifti_mrs import Stored
 from precise_lib.quantify import combined, reference
 from precise_lib.quantify.reference import Reference
@@ -127,14 +128,15 @@ def read(dmi, mri, mask, model: str | None, request: Request, scan: Scan | None 
     """Read a NIfTI-MRS file with its MRI and mask; raises `InputError`, also where no voxel can be quantified."""
     scan = scan or Scan()
     stored = scan.overruled(nifti_mrs.open_mrsi(dmi))
-    if stored.header.water_suppressed and (scan.water is None or reference.is_map(scan.water)):
+    request, warnings = possible(request, stored, model)
+    resolved = resolve_model(model, request.estimator, stored.acquisition, dmi, stored.header.carrier_ppm)
+    signal_model, network, said = resolved
+    no_water = stored.header.water_suppressed and (scan.water is None or reference.is_map(scan.water))
+    if no_water and signal_model.reference is not None:
         raise InputError(
             f"The water of {dmi} was suppressed (key WaterSuppressed of the header), so it is no reference for "
             "concentrations: give a measurement of the water with --water."
         )
-    request, warnings = possible(request, stored, model)
-    resolved = resolve_model(model, request.estimator, stored.acquisition, dmi, stored.header.carrier_ppm)
-    signal_model, network, said = resolved
     carrier = stored.header.carrier_ppm
     if network is None and carrier not in (None, signal_model.carrier_ppm):
         said.append(
@@ -177,25 +179,6 @@ def possible(request: Request, stored: Stored, model: str | None) -> tuple[Reque
         f"('precise train --like {shlex.quote(str(stored.path))}' makes a network)."
     )
     return replace(request, estimator="fit"), [said]
-
-
-def read_signal_model(path, acquisition: Acquisition, carrier_ppm: float | None = None) -> SignalModel:
-    """A `SignalModel` from a YAML or JSON file; without ``acquisition`` or ``carrier_ppm`` it takes that of the data.
-
-    Example of a file: ``resonances: [{name: water, ppm: 4.7, t2star_s: 0.03}, {name: Glc, ppm: 3.7, t2star_s: 0.03}]``.
-    Raises `InputError` where it is not readable, lacks a field or has an unknown one, or a value is not a number.
-    """
-    values = text.read_yaml(path, "The signal model")
-    if not isinstance(values, dict):
-        raise InputError(f"The signal model {path} must be a mapping with 'resonances'.")
-    try:
-        known = {} if carrier_ppm is None else {"carrier_ppm": carrier_ppm}
-        model = SignalModel.from_dict({"acquisition": asdict(acquisition), **known, **values})
-        if not np.isfinite(model.basis()).all():
-            raise ValueError("a number is out of range")
-    except (InputError, TypeError, ValueError) as error:
-        raise InputError(f"The signal model {path} cannot be used: {reason(error)}.") from error
-    return model
 
 
 def resolve_model(choice: str | None, estimator: str, acquisition: Acquisition, dmi="FILE", carrier_ppm=None):

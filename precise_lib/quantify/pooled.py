@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.stats import chi2
+from scipy.stats import f as f_distribution
 
 from precise_lib.errors import InputError
 from precise_lib.estimate import noise
@@ -24,6 +24,7 @@ from precise_lib.signal.noise import water_snr
 ALARM = 1e-3  # chance that noise alone makes the pooled residual significant
 FEWEST = 8  # voxels; of fewer the average tells little that they do not tell themselves
 NOISE = 26.0  # power of the strongest line in noise alone, 99.9 %
+NEARBY = 8  # frequencies on each side of zero that tell the noise there
 FAR = 4.0  # times the median of the strongest line in a residual: an artifact of that voxel
 MOST = 512  # voxels that are pooled: enough to see what moves a map by a percent, and a bounded time
 
@@ -59,12 +60,18 @@ def turned_back(fids, fit: FitResult, model: SignalModel) -> np.ndarray:
     return _rest(fids, fit, model) * model.envelope(-fit.shift_hz, 0.0, -fit.phase_rad)
 
 
-def has_offset(fids, fit: FitResult, model: SignalModel, sigma: float, zero_filled: int = 0) -> bool:
-    """Whether the late samples, averaged over voxels as they are, have a mean; `sigma`: noise SD of that average."""
+def has_offset(fids, fit: FitResult, model: SignalModel, zero_filled: int = 0) -> bool:
+    """Whether the late samples, averaged over voxels as they are, hold more at zero frequency than near it.
+
+    Against its neighbors, whose noise it has whatever filters did: F-distributed without an offset.
+    """
     late = model.acquisition.time_s >= noise.DIED * model.t2star_s.max()
     late[len(late) - zero_filled :] = False
-    mean = _rest(fids[:, late], fit, model, late).mean(0)
-    return bool(late.any() and np.abs(mean.sum()) ** 2 / late.sum() / sigma**2 > chi2.isf(ALARM, 2))
+    if late.sum() < 4 * NEARBY:
+        return False
+    power = np.abs(np.fft.fft(_rest(fids[:, late], fit, model, late).mean(0))) ** 2
+    near = np.concatenate([power[2 : NEARBY + 2], power[-NEARBY - 1 : -1]])
+    return bool(power[0] / near.mean() > f_distribution.isf(ALARM, 2, 2 * len(near)))
 
 
 def pool(fids, fit: FitResult, model: SignalModel, zero_filled: int = 0, color: Noise | None = None) -> Pooled:
@@ -79,7 +86,7 @@ def pool(fids, fit: FitResult, model: SignalModel, zero_filled: int = 0, color: 
     p = flags.residual_p(rest, model, np.array([sigma]), known, zero_filled, efficiency)
     k = int(rest.line[0].argmax())
     ppm = model.carrier_ppm + rest.frequency_hz[0, k] / model.acquisition.spectrometer_frequency_mhz
-    offset = has_offset(fids, fit, model, sigma, zero_filled)
+    offset = has_offset(fids, fit, model, zero_filled)
     return Pooled(mean, sigma, len(fids), float(p[0]), float(rest.line[0, k] / sigma**2), float(ppm), offset)
 
 

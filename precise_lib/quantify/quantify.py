@@ -238,7 +238,7 @@ def judged(request: Request, data: Measurement, found: Estimated) -> tuple[Error
         "repeats": request.repeats if repeated else None,
         "seed": request.seed if repeated else None,
         "single_voxel_sd_over_bound": {name: number(e) for name, e in excess} if closed else None,
-        **result.medians(maps, model.names, model.index(model.reference)),
+        **result.medians(maps, model.names, model.divisor),
         "seconds": round(time.perf_counter() - started, 3),
     }
     return maps, how, warnings

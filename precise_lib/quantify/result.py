@@ -23,7 +23,7 @@ from precise_lib.evaluate.closed_form import ErrorMaps
 from precise_lib.io import nifti
 from precise_lib.quantify.errors import ErrorModel, number
 from precise_lib.quantify.flags import Flag
-from precise_lib.signal.noise import peak_height
+from precise_lib.signal.noise import water_snr
 
 FILE = "result.nc"
 # prefix of the NIfTI maps -> variable
@@ -52,7 +52,6 @@ def assemble(
     series, known, model = errors.series, errors.estimates, errors.model
     n = model.acquisition.n_samples - known.zero_filled
     dims, sigma = maps.dims[1:], errors.sigma_or_residual
-    height = known.fit.amplitudes[:, model.index(model.reference)] * peak_height(model, known.fit.broadening_hz)
     out = xr.Dataset({"concentration": maps, "amplitude": series.to_maps(known.fit.amplitudes, "amplitude")})
     if found is not None:
         out["sd"] = series.to_maps(found.sd, "sd")
@@ -65,7 +64,8 @@ def assemble(
     for name, (values, description) in own.items():
         out[name] = dims, series.on_grid(values), {"description": description}
     with np.errstate(divide="ignore", invalid="ignore"):
-        snr = height / (sigma * np.sqrt(n))
+        snr = water_snr(model, known.fit.amplitudes, sigma, known.fit.broadening_hz)
+        snr = snr * np.sqrt(model.acquisition.n_samples / n)
     for name, values in {"snr": snr, **known.distortions}.items():
         out[name] = dims, series.on_grid(values)
     if flags:
@@ -135,7 +135,7 @@ def files(summary: dict) -> list[str]:
     return sorted([*(name for part in parts for name in part), *(f["file"] for f in summary["flags"].values())])
 
 
-def medians(maps: ErrorMaps, names: list[str], skip: int) -> dict:
+def medians(maps: ErrorMaps, names: list[str], skip: int | None) -> dict:
     """Medians of the error maps in mM for the summary, and how much of the bias map noise alone would show."""
 
     def named(values):

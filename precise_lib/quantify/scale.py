@@ -102,6 +102,9 @@ def scale(model: SignalModel, known: Lines, own: Acquisition, other: Acquisition
     other = own if other is None else other
     signal, water = steady(own, saturation, 1.0), steady(other, saturation, 1.0)[:, [w]]
     slope, of_water = steady(own, sensitivity, 0.0), steady(other, sensitivity, 0.0)[:, [w]]
+    if model.reference is None:  # each line over what it would be if it were relaxed
+        spread = np.nan_to_num(slope * known.t1_sd_s / known.t1_s)
+        return Scale(1 / signal / known.nuclei, np.broadcast_to(np.abs(spread), signal.shape))
     unknown = np.isnan(known.t1_s) | np.isnan(known.t1_s[w])
     share = np.where(unknown, 0.0, known.t1_sd_s / np.where(unknown, 1, known.t1_s))
     factor = np.where(unknown, 1.0, water / signal) * known.nuclei[w] / known.nuclei

@@ -7,13 +7,13 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 
 from precise_lib.errors import InputError
-from precise_lib.io import header
 from precise_lib.io.nifti_mrs import Stored
 from precise_lib.quantify import reference
 from precise_lib.quantify.reference import Reference
 from precise_lib.quantify.scale import Lines, scale
 from precise_lib.signal.model import Acquisition
 from precise_lib.signal.mrsi import Series
+from precise_lib.signal.plausible import plausible
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Scan:
         for field, what in names.items():
             value = getattr(self, field)
             if value is not None:
-                object.__setattr__(self, field, header.plausible(what, _number(value)))
+                object.__setattr__(self, field, plausible(what, _number(value)))
 
     @property
     def set(self) -> dict:
@@ -68,6 +68,8 @@ class Scan:
     def referred(self, series: Series, acquisition: Acquisition, known: Lines):
         """The series where there is a reference, the `Reference` (or None), the `Scale` and sentences."""
         other, mm, b1, said = None, None, None, []
+        if series.model.reference is None and (self.reference_frame is not None or self.water is not None):
+            raise InputError("The signal model has no reference, so no water can be one: name it in the model.")
         if self.reference_frame is not None:
             if not 0 <= self.reference_frame < len(series):
                 raise InputError(

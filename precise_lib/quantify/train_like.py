@@ -23,13 +23,14 @@ from precise_lib.estimate.training import train
 from precise_lib.evaluate.accuracy import certify, train_and_certify
 from precise_lib.io import nifti_mrs
 from precise_lib.io.atomic import alone
+from precise_lib.io.lines import read_signal_model
 from precise_lib.signal.model import Acquisition, Resonance, SignalModel
 from precise_lib.signal.mrsi import MRSI
 from precise_lib.signal.noise import peak_height
+from precise_lib.signal.plausible import plausible
 from precise_lib.signal.presets import parse_metabolites
 
 PROVISIONAL_T2STAR_S = 0.030  # where the fit starts; it goes from nearly undamped to ten times this width
-T2STAR_RANGE_S = (1e-3, 1.0)  # outside, a number was given in other units
 MOST_VOXELS, LOWEST_SNR = 1000, 5.0  # of a measurement of line widths
 
 
@@ -51,9 +52,7 @@ def signal_model(acquisition: Acquisition, metabolites: str, t2star_s: float) ->
 
     Raises `InputError`: no water, a T2* not in seconds, lines beyond the bandwidth or at (nearly) the same place.
     """
-    low, high = T2STAR_RANGE_S
-    if not low <= t2star_s <= high:
-        raise InputError(f"T2* is {t2star_s:g} s: give --t2star in seconds, between {low:g} and {high:g}.")
+    plausible("T2*", t2star_s, "--t2star sets it")
     shifts = parse_metabolites(metabolites)
     if "water" not in shifts:
         raise InputError(f"The metabolites '{metabolites}' lack water, which concentrations refer to: add it.")
@@ -121,19 +120,25 @@ def settings_for(model: SignalModel, iterations: int | None = None) -> TrainConf
     return replace(config, network=replace(size, rank=ranks[0], aligned_rank=ranks[1]), iterations=iterations)
 
 
-def plan(like, metabolites: str, t2star_s: float | None = None, iterations=None, look=False):
+def plan(like, metabolites: str, t2star_s: float | None = None, iterations=None, look=False, given=None):
     """Training settings for the acquisition of a file: a `TrainConfig`, and sentences on what was found in it.
 
     Those are what the header says, what was measured, and warnings that begin with "Note:". `metabolites` are as in
     `parse_metabolites`; T2* (s) of all lines is measured in the first frame where it is None, the lines also with
-    `look`; `iterations` None are those of `settings_for`.
+    `look`; `iterations` None are those of `settings_for`. A signal model `given` as a file replaces names and T2*.
     """
     stored = nifti_mrs.open_mrsi(like)
     # a network does not care how strongly the lines were saturated
     acquisition = replace(stored.acquisition, repetition_time_s=None, flip_angle_deg=None)
-    if acquisition.nucleus != "2H":
-        raise InputError(f"{like} holds data of {acquisition.nucleus}: give deuterium (2H) data.")
-    model = signal_model(acquisition, metabolites, PROVISIONAL_T2STAR_S if t2star_s is None else t2star_s)
+    if given is None and acquisition.nucleus != "2H":
+        raise InputError(f"{like} holds data of {acquisition.nucleus}: give deuterium (2H) data, or a --model.")
+    if given is None:
+        model = signal_model(acquisition, metabolites, PROVISIONAL_T2STAR_S if t2star_s is None else t2star_s)
+    else:
+        model = read_signal_model(given, acquisition, stored.header.carrier_ppm)
+        t2star_s = float(model.t2star_s.max())
+        if model.reference is None:
+            raise InputError(f"The signal model {given} has no reference, which a network measures all lines by.")
     header = (
         f"{like}: {acquisition.nucleus} at {acquisition.spectrometer_frequency_mhz:.6g} MHz "
         f"({acquisition.field_t:.4g} T), {acquisition.n_samples} points of {1e6 * acquisition.dwell_time_s:.4g} us."

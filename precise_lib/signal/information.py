@@ -11,27 +11,36 @@ from precise_lib.signal.model import GAUSSIAN, SignalModel
 
 
 def jacobian(
-    model: SignalModel, amplitudes, shift_hz=0.0, broadening_hz=0.0, phase_rad=0.0, gaussian_hz=0.0, offset_hz=0.0
+    model: SignalModel,
+    amplitudes,
+    shift_hz=0.0,
+    broadening_hz=0.0,
+    phase_rad=0.0,
+    gaussian_hz=0.0,
+    offset_hz=0.0,
+    **own,
 ) -> np.ndarray:
-    """Derivatives (..., M + 3, n_samples) of the FID by amplitudes, shift (Hz), broadening (Hz), phase (rad).
+    """Derivatives (..., M + P, n_samples) of the FID by amplitudes, then by the P parameters of `SignalModel.common`.
 
-    Then, where the model has them, by the square of the Gaussian width (Hz^2: the width itself has no slope at zero)
-    and by the offset of the lipids (Hz).
+    Those are shift (Hz), broadening (Hz), phase (rad), and where the model has them the square of the Gaussian width
+    (Hz^2: the width itself has no slope at zero), the offset of the lipids (Hz), what single lines have of their own.
     """
     envelope, t = model.envelope(shift_hz, broadening_hz, phase_rad, gaussian_hz), model.acquisition.time_s
-    lines, lipid = envelope[..., None, :] * model.basis().T, model.of_role("lipid")
-    if np.any(offset_hz):
-        lines = lines * np.exp(2j * np.pi * (np.asarray(offset_hz, float)[..., None, None] * lipid[:, None]) * t)
-    amplitudes = np.asarray(amplitudes, float)
+    turns, amplitudes = model.turns(offset_hz, **own), np.asarray(amplitudes, float)
+    shape = np.broadcast_shapes(
+        envelope.shape[:-1], amplitudes.shape[:-1], *(turn.shape[:-1] for turn in turns.values())
+    )
+    lines = np.broadcast_to(envelope[..., None, :] * model.basis().T, (*shape, amplitudes.shape[-1], len(t))).copy()
+    for k, turn in turns.items():
+        lines[..., k, :] *= turn
     signal = np.einsum("...m,...mt->...t", amplitudes, lines)
     nuisance = [2j * np.pi * t * signal, -np.pi * t * signal, 1j * signal]
     if model.lineshape == "voigt":
         nuisance.append(-GAUSSIAN * t**2 * signal)
-    if lipid.any():
+    if (lipid := model.of_role("lipid")).any():
         nuisance.append(2j * np.pi * t * np.einsum("...m,...mt->...t", amplitudes * lipid, lines))
-    nuisance = np.stack(nuisance, axis=-2)
-    shape = np.broadcast_shapes(lines.shape[:-2], nuisance.shape[:-2])
-    return np.concatenate([np.broadcast_to(v, shape + v.shape[-2:]) for v in (lines, nuisance)], axis=-2)
+    nuisance += [rate * t * amplitudes[..., k, None] * lines[..., k, :] for k, rate, _ in model.own.values()]
+    return np.concatenate([lines, np.stack(nuisance, axis=-2)], axis=-2)
 
 
 def fisher(jacobian) -> np.ndarray:
@@ -52,9 +61,20 @@ def inverse(fisher) -> np.ndarray:
     return np.linalg.inv(fisher / product) / product
 
 
+def prior(model: SignalModel, sigma=1.0) -> np.ndarray:
+    """What priors add to the Fisher matrix for unit noise, (..., M + P, M + P), where the noise is `sigma` (...)."""
+    precision = np.zeros(len(model.names) + len(model.common))
+    if model.own:
+        precision[-len(model.own) :] = [1 / sd**2 for _, _, sd in model.own.values()]
+    return np.asarray(sigma, float)[..., None, None] ** 2 * np.diag(precision)
+
+
 def covariance(model: SignalModel, amplitudes, sigma, *args, **nuisance) -> np.ndarray:
-    """Inverse Fisher matrix (..., M + 3, M + 3) per noise `sigma` (...); order and further arguments of `jacobian`."""
-    bound = inverse(fisher(jacobian(model, amplitudes, *args, **nuisance)))
+    """Inverse Fisher matrix (..., M + P, M + P) per noise `sigma` (...); order and further arguments of `jacobian`.
+
+    Where lines have priors it is the Bayesian bound (Van Trees): the precision of the priors counts as data.
+    """
+    bound = inverse(fisher(jacobian(model, amplitudes, *args, **nuisance)) + prior(model, sigma))
     return bound * np.asarray(sigma, float)[..., None, None] ** 2
 
 

@@ -1,11 +1,12 @@
 """The signal model of Eqs 1 and 2 of PRECISE-DMI: acquisition, resonances and noiseless FIDs.
 
-``S(t) = exp(i phi + (2 pi i shift - pi broadening) t - GAUSSIAN (g t)^2) sum_m a_m B_m(t) exp(2 pi i o_m t)``
+``S(t) = exp(i phi + (2 pi i shift - pi broadening) t - GAUSSIAN (g t)^2) sum_m a_m B_m(t) exp((2 pi i o_m - pi w_m)t)``
 
 Time counts from the excitation, so amplitudes and phase are those there; the first sample is one dead time later.
 Higher ppm is a positive frequency under a plain ``numpy.fft.fft``; broadening is an extra Lorentzian full width common
 to all lines. For proton spectra: role "baseline" (macromolecules, fitted but not of interest), role "lipid" (scalp, one
-offset o of their own) and lineshape "voigt" (an unknown common Gaussian width g).
+offset o of their own) and lineshape "voigt" (an unknown common Gaussian width g). A resonance may have a shift o and a
+width w of its own, near zero by a Gaussian prior.
 """
 
 from __future__ import annotations
@@ -21,12 +22,14 @@ from precise_lib.errors import InputError, filled
 
 DEUTERIUM_MHZ_PER_T = 6.5359
 MOST_SAMPLES = 2**20  # a header or card that claims more is wrong, and would fill the memory
-_MHZ_PER_T = {"2H": DEUTERIUM_MHZ_PER_T, "1H": 42.577}
+MHZ_PER_T = {"2H": DEUTERIUM_MHZ_PER_T, "1H": 42.577, "31P": 17.2515, "13C": 10.7084, "129Xe": 11.777, "23Na": 11.262}
+MHZ_PER_T |= {"19F": 40.078, "3He": 32.434, "7Li": 16.548, "17O": 5.772, "15N": 4.316}  # magnitudes
 # rad^2: the Gaussian of full width g at half maximum decays as exp(-GAUSSIAN (g t)^2)
 GAUSSIAN = np.pi**2 / (4 * np.log(2))
 # what `SignalModel.to_dict` leaves out
 _ACQUISITION = {"dead_time_s": 0.0, "repetition_time_s": None, "flip_angle_deg": None}
 _RESONANCE = {"role": "metabolite", "lines": [], "t1_s": None, "t1_sd_s": None, "nuclei": None}
+_RESONANCE |= {"shift_sd_hz": 0.0, "width_sd_hz": 0.0}
 ROLES = ("metabolite", "baseline", "lipid")
 LINESHAPES = ("lorentzian", "voigt")
 
@@ -75,8 +78,8 @@ class Acquisition:
 
     @property
     def field_t(self) -> float:
-        """Field of the magnet, T; NaN for a nucleus that is neither 2H nor 1H."""
-        return self.spectrometer_frequency_mhz / _MHZ_PER_T.get(self.nucleus, np.nan)
+        """Field of the magnet, T; NaN for a nucleus that is not among `MHZ_PER_T`."""
+        return self.spectrometer_frequency_mhz / MHZ_PER_T.get(self.nucleus, np.nan)
 
     @cached_property
     def frequency_axis_hz(self) -> np.ndarray:
@@ -95,13 +98,15 @@ class Resonance:
     ppm : of the main line
     role : "metabolite", "baseline" or "lipid"
     lines : rows (ppm, Re c_l, Im c_l, g_l in Hz); none for a single line of weight one at `ppm`
+    shift_sd_hz, width_sd_hz : SD of Gaussian priors, around zero, on a shift and an extra Lorentzian full width of its
+        own (temperature, pH, susceptibility); 0 where it moves and widens with all others
     t1_s, t1_sd_s, nuclei : longitudinal relaxation time and its SD, nuclei per molecule that give the signal; what
         turns an amplitude into a concentration, None where not known
 
     Raises
     ------
-    InputError : a T2*, T1 or number of nuclei that is not positive, an unknown role, a line that is not four finite
-        numbers
+    InputError : a T2*, T1 or number of nuclei that is not positive, an SD that is negative, an unknown role, a line
+        that is not four finite numbers
     """
 
     name: str
@@ -112,8 +117,14 @@ class Resonance:
     t1_s: float | None = None
     t1_sd_s: float | None = None
     nuclei: float | None = None
+    shift_sd_hz: float = 0.0
+    width_sd_hz: float = 0.0
 
     def __post_init__(self):
+        for field in ("shift_sd_hz", "width_sd_hz"):
+            value = getattr(self, field)
+            if not (np.isfinite(value) and value >= 0):
+                raise InputError(f"{field} of {self.name} is {value}; it must be zero or a positive number.")
         for field in ("t1_s", "t1_sd_s", "nuclei"):
             value = getattr(self, field)
             if value is not None and not (np.isfinite(value) and value > 0):
@@ -122,6 +133,10 @@ class Resonance:
             raise InputError(f"T2* of {self.name} is {self.t2star_s} s; it must be a positive number.")
         if self.role not in ROLES:
             raise InputError(f"The role of {self.name} is '{self.role}'; it must be one of {', '.join(ROLES)}.")
+        if not isinstance(self.lines, list | tuple) or not all(isinstance(line, list | tuple) for line in self.lines):
+            raise InputError(
+                f"The lines of {self.name} are {self.lines!r}; they must be a list of lists of four numbers."
+            )
         object.__setattr__(self, "lines", tuple(tuple(line) for line in self.lines))
         if any(len(line) != 4 or not np.isfinite(line).all() for line in self.lines):
             raise InputError(f"A line of {self.name} is not four numbers (ppm, real, imaginary, Gaussian width).")
@@ -142,7 +157,8 @@ class SignalModel:
     ----------
     resonances : their order is the order of every metabolite axis
     carrier_ppm : chemical shift at zero frequency
-    reference, reference_concentration_mm : the resonance whose concentration is known (natural-abundance HDO: 10 mM)
+    reference, reference_concentration_mm : the resonance whose concentration is known (natural-abundance HDO: 10 mM);
+        None for amplitudes in units of the data
     lineshape : "lorentzian", or "voigt" where estimators must reckon with a Gaussian width too
 
     Example
@@ -155,7 +171,7 @@ class SignalModel:
     acquisition: Acquisition
     resonances: tuple[Resonance, ...]
     carrier_ppm: float = 4.7
-    reference: str = "water"
+    reference: str | None = "water"
     reference_concentration_mm: float = 10.0
     lineshape: str = "lorentzian"
 
@@ -170,7 +186,9 @@ class SignalModel:
             )
         if len(set(self.names)) != len(self.names):
             raise InputError(f"Resonance names must differ, not {', '.join(self.names)}.")
-        if self.reference not in self.names:
+        if self.reference is None:
+            object.__setattr__(self, "reference_concentration_mm", 1.0)
+        elif self.reference not in self.names:
             names = ", ".join(self.names) or "none"
             raise InputError(f"The reference '{self.reference}' is not one of the resonances: {names}.")
 
@@ -178,8 +196,20 @@ class SignalModel:
     def names(self) -> list[str]:
         return [r.name for r in self.resonances]
 
-    def index(self, name: str) -> int:
-        """Position of a resonance; raises `InputError` for a name the model lacks."""
+    @property
+    def units(self) -> str:
+        """Of what estimators make of amplitudes."""
+        return "a.u." if self.reference is None else "mM"
+
+    @property
+    def divisor(self) -> int | None:
+        """Position of the resonance that amplitudes are divided by; None without a reference."""
+        return None if self.reference is None else self.index(self.reference)
+
+    def index(self, name: str | None) -> int:
+        """Position of a resonance; raises `InputError` for a name the model lacks. None: of the first metabolite."""
+        if name is None:
+            return int(self.of_role("metabolite").argmax())
         if name not in self.names:
             raise InputError(f"The signal model has no '{name}', only {', '.join(self.names)}.")
         return self.names.index(name)
@@ -190,10 +220,22 @@ class SignalModel:
 
     @property
     def common(self) -> tuple[str, ...]:
-        """Names of what a FID depends on besides amplitudes, in the order of `information.jacobian`."""
-        names = ("shift_hz", "broadening_hz", "phase_rad")
-        names += ("gaussian_hz",) if self.lineshape == "voigt" else ()
-        return names + (("offset_hz",) if self.of_role("lipid").any() else ())
+        """Names of what a FID depends on besides amplitudes, in the order of `information.jacobian`; `own` last."""
+        more = ("gaussian_hz",) * (self.lineshape == "voigt") + ("offset_hz",) * bool(self.of_role("lipid").any())
+        return ("shift_hz", "broadening_hz", "phase_rad", *more, *self.own)
+
+    @cached_property
+    def own(self) -> dict[str, tuple[int, complex, float]]:
+        """What single resonances have of their own, ``shift_hz_NAME`` and ``width_hz_NAME``.
+
+        Values: which resonance, change of its rate per Hz (rad/s), SD of the prior in Hz.
+        """
+        found = {}
+        for kind, rate in (("shift", 2j * np.pi), ("width", -np.pi)):
+            for k, r in enumerate(self.resonances):
+                if sd := getattr(r, f"{kind}_sd_hz"):
+                    found[f"{kind}_hz_{r.name}"] = k, rate, sd
+        return found
 
     @property
     def frequencies_hz(self) -> np.ndarray:
@@ -220,21 +262,34 @@ class SignalModel:
         envelope = np.exp((2j * np.pi * shift - np.pi * broad) * self.acquisition.time_s + 1j * phase)
         return envelope * gaussian_decay(gaussian_hz, self.acquisition.time_s) if np.any(gaussian_hz) else envelope
 
+    def turns(self, offset_hz=0.0, **own) -> dict[int, np.ndarray]:
+        """Factors (..., n_samples) of single resonances by their index: offset of lipids, shifts and widths `own`."""
+        if unknown := sorted(set(own) - set(self.own)):
+            raise TypeError(f"the signal model has no {', '.join(unknown)}")
+        rates = {}
+        if np.any(offset_hz):
+            rates = {int(k): 2j * np.pi * np.asarray(offset_hz, float) for k in np.flatnonzero(self.of_role("lipid"))}
+        for name, value in own.items():
+            if np.any(value):
+                k, rate, _ = self.own[name]
+                rates[k] = rates.get(k, 0) + rate * np.asarray(value, float)
+        return {k: np.exp(rate[..., None] * self.acquisition.time_s) for k, rate in rates.items()}
+
     def fids(
-        self, amplitudes, shift_hz=0.0, broadening_hz=0.0, phase_rad=0.0, gaussian_hz=0.0, offset_hz=0.0
+        self, amplitudes, shift_hz=0.0, broadening_hz=0.0, phase_rad=0.0, gaussian_hz=0.0, offset_hz=0.0, **own
     ) -> np.ndarray:
         """Noiseless FIDs (..., n_samples) complex128 of amplitudes (..., M); all else broadcasts to (...)."""
-        amplitudes = np.asarray(amplitudes, float)
-        clean = amplitudes @ self.basis().T
-        if np.any(offset_hz):
-            lipid = self.of_role("lipid")
-            turn = np.exp(2j * np.pi * np.asarray(offset_hz, float)[..., None] * self.acquisition.time_s)
-            clean = clean + amplitudes[..., lipid] @ self.basis()[:, lipid].T * (turn - 1)
+        amplitudes, basis = np.asarray(amplitudes, float), self.basis()
+        clean = amplitudes @ basis.T
+        for k, turn in self.turns(offset_hz, **own).items():
+            clean = clean + amplitudes[..., k, None] * basis[:, k] * (turn - 1)
         return clean * self.envelope(shift_hz, broadening_hz, phase_rad, gaussian_hz)
 
     def concentrations(self, amplitudes) -> np.ndarray:
-        """Amplitudes (..., M) to mM by the reference; NaN where the reference is not positive."""
+        """Amplitudes (..., M) to mM by the reference; NaN where it is not positive. Without one: the amplitudes."""
         amplitudes = np.asarray(amplitudes, float)
+        if self.reference is None:
+            return amplitudes.copy()
         water = amplitudes[..., [self.index(self.reference)]]
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.where(water > 0, amplitudes / water, np.nan) * self.reference_concentration_mm

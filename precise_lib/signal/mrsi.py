@@ -13,7 +13,7 @@ from precise_lib.errors import InputError
 from precise_lib.signal.model import SignalModel
 
 # Magnitudes of a FID's largest sample that single precision can square and sum; beyond them is zero, or not finite.
-SMALLEST, LARGEST = 1e-15, 1e12
+SMALLEST, LARGEST = 1e-15, 1e15
 
 
 def to_maps(values, names, name: str, units: str = "mM") -> xr.DataArray:
@@ -82,9 +82,9 @@ class MRSI:
             amplitudes[usable] = estimate(self.fids[usable])
         return self.to_maps(self.model.concentrations(amplitudes), name)
 
-    def to_maps(self, values, name: str, units: str = "mM") -> xr.DataArray:
-        """Values (x, y, z, M) as a DataArray (metabolite, x, y, z)."""
-        return to_maps(values, self.model.names, name, units)
+    def to_maps(self, values, name: str, units: str | None = None) -> xr.DataArray:
+        """Values (x, y, z, M) as a DataArray (metabolite, x, y, z), by default in units of the model's reference."""
+        return to_maps(values, self.model.names, name, units or self.model.units)
 
 
 @dataclass(frozen=True)
@@ -155,6 +155,6 @@ class Series:
         out[self.usable] = values
         return np.moveaxis(out, 0, 3) if len(self) > 1 else out[0]
 
-    def to_maps(self, values, name: str, units: str = "mM") -> xr.DataArray:
+    def to_maps(self, values, name: str, units: str | None = None) -> xr.DataArray:
         """Values (N, M) of the voxel-frames as a DataArray (metabolite, x, y, z) or (metabolite, x, y, z, frame)."""
-        return to_maps(self.on_grid(np.asarray(values, float)), self.model.names, name, units)
+        return to_maps(self.on_grid(np.asarray(values, float)), self.model.names, name, units or self.model.units)

@@ -27,7 +27,14 @@ def snr_to_sigma(model: SignalModel, snr, amplitude=1.0, broadening_hz=0.0):
     return amplitude * peak_height(model, broadening_hz) / (snr * np.sqrt(model.acquisition.n_samples))
 
 
-def water_snr(model: SignalModel, amplitudes, sigma) -> np.ndarray:
-    """SNR (...) of the undistorted reference line of amplitudes (..., M), as the paper and the training count it."""
-    water = np.asarray(amplitudes, float)[..., model.index(model.reference)]
-    return water * peak_height(model) / (np.asarray(sigma) * np.sqrt(model.acquisition.n_samples))
+def water_snr(model: SignalModel, amplitudes, sigma, broadening_hz=0.0) -> np.ndarray:
+    """SNR (...) of the reference line of amplitudes (..., M), as the paper and the training count it.
+
+    Of the strongest metabolite where there is no reference.
+    """
+    amplitudes, noise = np.asarray(amplitudes, float), np.asarray(sigma) * np.sqrt(model.acquisition.n_samples)
+    if model.reference is not None:
+        return amplitudes[..., model.index(model.reference)] * peak_height(model, broadening_hz) / noise
+    rate = 1 / model.t2star_s + np.pi * np.asarray(broadening_hz, float)[..., None]
+    height = np.exp(-rate[..., None] * model.acquisition.time_s).sum(-1)
+    return (np.abs(amplitudes) * height)[..., model.of_role("metabolite")].max(-1) / noise

@@ -86,7 +86,7 @@ def documented(call, *args, **options):
 
 # what a sentence for a user does not hold
 PYTHONS_WORDS = re.compile(
-    r"not supported between|could not convert|unhashable|positional argument|keyword argument|__init__"
+    r"not supported between|could not convert|unhashable type|positional argument|keyword argument|__init__"
     r"|invalid literal for|has no attribute|must be real number|argument after|ufunc|object is not|not iterable|unpack"
     r"|string indices|list indices|inhomogeneous|Traceback|size of tensor"
 )
@@ -271,6 +271,7 @@ def with_extension(path, text: bytes, fids):
 @example(header={"SpectrometerFrequency": ["76.7"], "ResonantNucleus": ["2H"]}, frames=())
 @example(header={"SpectrometerFrequency": [76.7], "ResonantNucleus": [["2H"]]}, frames=())
 @example(header={"SpectrometerFrequency": 76.7, "ResonantNucleus": "2H"}, frames=())
+@example(header={"SpectrometerFrequency": [76.7], "ResonantNucleus": ["2H"], "EchoTime": 10**400}, frames=())
 def test_header_extension(place, header, frames):
     fids = np.ones((2, 1, 1, 16, *frames), np.complex64)
     path = with_extension(place / "e.nii", json.dumps(header).encode(), fids)
@@ -364,7 +365,7 @@ def test_scale_of_the_numbers(place, factor):
     maps = [nifti.read_map(place / "out" / name)[0] for name in summary["files"]]
     for values in maps:
         np.testing.assert_allclose(values[1:], values[1, 1, 0], rtol=1e-4)
-        if 1e-15 < factor < 1e12:
+        if 1e-15 < factor < 1e14:
             np.testing.assert_allclose(values[0, 0, 0], values[1, 1, 0], rtol=1e-3)
         else:
             assert np.isnan(values[0, 0, 0])

@@ -73,9 +73,9 @@ def test_dead_time(keys, dead_time_s):
     [
         ({"kSpace": [True, True, False]}, "k-space"),
         ({"AcquisitionStartTime": -2e-4}, "dead time is -0.0002 s"),
-        ({"AcquisitionStartTime": 0.6}, "not in ms"),
+        ({"AcquisitionStartTime": 0.6}, "given in ms"),
         ({"RepetitionTime": 0}, "repetition time is 0 s"),
-        ({"RepetitionTime": 400}, "not in ms"),
+        ({"RepetitionTime": 400}, "given in ms"),
         ({"ExcitationFlipAngle": 400}, "flip angle is 400 degrees"),
         ({"ExcitationFlipAngle": 0.0}, "flip angle is 0.0"),
         ({"SpecFreqChemShift": 7.67e7}, "carrier"),

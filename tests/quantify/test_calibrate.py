@@ -131,7 +131,9 @@ def test_noise_that_is_not_independent_is_no_signal(name, size):
     grid = np.broadcast_to(TRUTH, (12, 12, 4, 4))
     for seed in range(2):
         made = simulate([(name, size)], MODEL, grid, 12, seed)
-        assert calibrate(made.fids.reshape(-1, 512), MODEL).model is MODEL
+        found = calibrate(made.fids.reshape(-1, 512), MODEL)
+        assert found.model is MODEL
+        assert found.reason is None
 
 
 def test_slopes_are_those_of_the_model():

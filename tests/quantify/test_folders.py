@@ -65,6 +65,7 @@ def test_a_run_that_fails_leaves_the_earlier_one(tmp_path):
     [
         ([0, 1, 1, 0], [0, 1, 1, 0], None),
         ([0, 7, 7, 0], [0, 1, 1, 0], None),
+        ([1, 1, 1, 1], [1, 1, 1, 1], None),
         ([1e-7, 1 + 1e-7, 1, -1e-7], [0, 1, 1, 0], "labels"),  # ringing of an interpolation
         ([0.1, 0.5, 0.9, 0.4], [0, 1, 1, 0], "from 0.45 on"),  # probabilities
         ([10, 50.5, 100, 20], [0, 1, 1, 0], "from 50 on"),  # in percent

@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 import yaml
 from nifti_mrs.create_nmrs import gen_nifti_mrs
-from typer.testing import CliRunner
 
-from precise_lib import cli
+from precise_lib.errors import InputError
 from precise_lib.quantify.quantify import quantify
 from precise_lib.signal.presets import dmi_11t7
 from precise_lib.simulate.imperfections import simulate
@@ -121,9 +120,6 @@ def test_files_that_are_no_calibration(tmp_path, content, said):
     path, other = write(tmp_path / "d.nii.gz"), tmp_path / "c.yaml"
     if content is not None:
         other.write_text(content)
-    result = CliRunner().invoke(
-        cli.app, ["quantify", str(path), "--out", str(tmp_path / "o"), "--calibrate", str(other)]
-    )
-    assert result.exit_code == 2
-    assert said in result.output.replace("\n", " ")
+    with pytest.raises(InputError, match=said):
+        quantify(path, tmp_path / "o", estimator="fit", calibrate=other)
     assert not (tmp_path / "o").exists()

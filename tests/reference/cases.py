@@ -42,6 +42,8 @@ LATER = {
     "dead_time_s": 0.0,
     "repetition_time_s": None,
     "flip_angle_deg": None,
+    "shift_sd_hz": 0.0,
+    "width_sd_hz": 0.0,
     "t1_s": None,
     "t1_sd_s": None,
     "nuclei": None,
