@@ -171,45 +171,6 @@ class ErrorModel:
             raise InputError("the estimator states none")
         return ErrorMaps(found.sd, found.concentrations - self.concentrations(), found.moved)
 
-    def repeated(self, method, n_repeats: int, seed: int, settings=None, biased: bool = True) -> ErrorMaps:
-        """Errors of the whole chain by repetition: `method` is any callable `MRSI` -> maps, `settings` replace it."""
-        if self.reference is not None:
-            raise InputError("Errors by repetition know the water of each frame alone: choose closed, or none.")
-        known, found = self.estimates, []
-        smoothers = {} if settings is None else {i: s for s, frames in self.smoothing.groups for i in frames}
-        for i, part in enumerate(self.series.parts):
-            if part.start == part.stop:
-                continue
-            clean = self.model.fids(known.amplitudes[part], **{name: x[part] for name, x in known.distortions.items()})
-            maps = smoothers[i].at(settings) if smoothers else None
-            chain, sigma = self._chain(i, method, maps, biased), self.noise.sigma[part]
-            moments = closed_form.repeated(clean, sigma, chain, n_repeats, seed + i, self._drawn(i))
-            found.append((moments.sd, moments.mean - self.model.concentrations(known.amplitudes[part])))
-        sd, bias = (np.concatenate(x) for x in zip(*found, strict=True))
-        return ErrorMaps(sd, bias) if biased else ErrorMaps(sd)
-
-    def _drawn(self, frame: int) -> Callable | None:
-        """Noise like that of a frame, see `closed_form.realizations`; None for white noise that nobody shares."""
-        noise, usable = self.noise, self.series.usable[frame]
-        if noise.density is None and noise.kernel is None:
-            return None
-        return lambda rng: noise.draw(rng, usable, self.model.acquisition.n_samples)
-
-    def _chain(self, frame: int, method, maps, mixes: bool):
-        """FIDs (V, t) of one frame -> its concentrations (V, M)."""
-        model, single, usable = self.model, self.estimates.single, self.series.usable[frame]
-        fids = np.zeros_like(self.series.fids[..., frame])
-
-        def chain(noisy):
-            noisy[:, noisy.shape[1] - self.estimates.zero_filled :] = 0
-            if maps is not None:
-                ratio = choose.ratios(maps, single.amplitudes(noisy, model), model.divisor)
-                return ratio * model.reference_concentration_mm
-            fids[usable] = noisy
-            return self.estimates.of_frame(method, frame, self.sound if mixes else None, fids)[0]
-
-        return chain
-
     def warnings(self) -> list[str]:
         """What the noise is, and what speaks against it, in sentences."""
         notes = self.noise.said(self.model)

@@ -20,7 +20,7 @@ from precise_lib.estimate.noise_model import Noise
 from precise_lib.estimate.registry import Adapted, single_voxel
 from precise_lib.evaluate.closed_form import ErrorMaps
 from precise_lib.io import atomic
-from precise_lib.quantify import assumed, estimates, lesions, measurement, result, taught
+from precise_lib.quantify import assumed, estimates, lesions, measurement, repetition, result, taught
 from precise_lib.quantify.errors import ErrorModel, choose_settings, number
 from precise_lib.quantify.estimates import Estimates, Smoothing
 from precise_lib.quantify.flags import Flag
@@ -206,7 +206,7 @@ def judged(request: Request, data: Measurement, found: Estimated) -> tuple[Error
         elif closed:
             maps = errors.closed_form(found.settings)
         elif repeated:
-            maps = errors.repeated(found.method, request.repeats, request.seed, found.settings, biased)
+            maps = repetition.repeated(errors, found.method, request.repeats, request.seed, found.settings, biased)
         warnings = errors.warnings() if maps is not None or found.choice else []
         if maps is not None:
             usable = errors.series.usable if len(errors.series) > 1 else errors.series.usable[0]

@@ -230,12 +230,12 @@ class SignalModel:
 
         Values: which resonance, change of its rate per Hz (rad/s), SD of the prior in Hz.
         """
-        found = {}
-        for kind, rate in (("shift", 2j * np.pi), ("width", -np.pi)):
-            for k, r in enumerate(self.resonances):
-                if sd := getattr(r, f"{kind}_sd_hz"):
-                    found[f"{kind}_hz_{r.name}"] = k, rate, sd
-        return found
+        return {
+            f"{kind}_hz_{r.name}": (k, rate, sd)
+            for kind, rate in (("shift", 2j * np.pi), ("width", -np.pi))
+            for k, r in enumerate(self.resonances)
+            if (sd := getattr(r, f"{kind}_sd_hz"))
+        }
 
     @property
     def frequencies_hz(self) -> np.ndarray:
@@ -304,19 +304,23 @@ class SignalModel:
     @classmethod
     def from_dict(cls, values: dict) -> SignalModel:
         """Inverse of `to_dict`; raises `InputError` on a missing or unknown field."""
-        given = values if isinstance(values, dict) else {}
-        parts, lines = {}, given.get("resonances", ())
-        if "acquisition" in given:
-            parts["acquisition"] = filled(Acquisition, given["acquisition"], "The acquisition of the signal model")
-        if isinstance(lines, list | tuple):
-            lines = tuple(filled(Resonance, r, f"Resonance {k} of the signal model") for k, r in enumerate(lines, 1))
-            parts |= {"resonances": lines} if lines else {}
-        return filled(cls, values | parts if given else values, "The signal model")
+        return filled(cls, _with_parts(values) if isinstance(values, dict) else values, "The signal model")
 
     @property
     def hash(self) -> str:
         """Twelve hexadecimal digits that name this signal model."""
         return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _with_parts(values: dict) -> dict:
+    """Plain values of a signal model with its `Acquisition` and `Resonance` objects made from theirs."""
+    parts, lines = {}, values.get("resonances", ())
+    if "acquisition" in values:
+        parts["acquisition"] = filled(Acquisition, values["acquisition"], "The acquisition of the signal model")
+    if isinstance(lines, list | tuple):
+        lines = tuple(filled(Resonance, r, f"Resonance {k} of the signal model") for k, r in enumerate(lines, 1))
+        parts |= {"resonances": lines} if lines else {}
+    return values | parts
 
 
 def _without(values: dict, **defaults) -> dict:

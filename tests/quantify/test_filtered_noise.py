@@ -11,6 +11,7 @@ from precise_lib.estimate.weights import Sve, load_weights
 from precise_lib.evaluate import closed_form
 from precise_lib.quantify.errors import ErrorModel
 from precise_lib.quantify.estimates import Smoothing, estimate
+from precise_lib.quantify.repetition import repeated
 from precise_lib.signal.mrsi import MRSI, Series
 from precise_lib.signal.noise import snr_to_sigma
 from precise_lib.signal.presets import dmi_11t7
@@ -94,8 +95,8 @@ def test_repetition_draws_the_noise_that_was_measured(name):
     known = estimate(series, Fit(), noise=Noise.of(series))
     errors = ErrorModel(known, Smoothing.of(Precise(base="fit").smoother, series))
     closed = errors.closed_form([0.01] * 4).sd[:, 1:]
-    repeated = errors.repeated(None, 25, 0, [0.01] * 4).sd[:, 1:]
-    assert np.sqrt((repeated**2).mean() / (closed**2).mean()) == pytest.approx(1, abs=0.05)
+    drawn = repeated(errors, None, 25, 0, [0.01] * 4).sd[:, 1:]
+    assert np.sqrt((drawn**2).mean() / (closed**2).mean()) == pytest.approx(1, abs=0.05)
 
 
 @pytest.mark.parametrize(("name", "off"), [("white", 0.0), ("Hamming window", 0.25), ("digital 30 %", 0.7)])
