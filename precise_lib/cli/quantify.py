@@ -9,85 +9,107 @@ import typer
 
 from precise_lib.errors import printable
 
+Mri = Annotated[Path | None, typer.Option(help="MRI as NIfTI, on any grid that covers the MRSI.")]
+
+# what is to be done
+Estimator = Annotated[
+    str | None,
+    typer.Option(
+        help="fourier, fit, sve, precise, adaptive, or another registered one; default precise with an MRI, else "
+        "sve. Your own as package.module:factory or file.py:factory, whose code is run."
+    ),
+]
+Lam = Annotated[
+    str | None,
+    typer.Option(help="Weight of the MRI prior (lambda of Eq. 4), default 0.01; 0 gives sve, auto chooses it."),
+]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        help="Weights by name or hash ('precise models' lists them) or as a .safetensors file; "
+        "for fourier and fit also a YAML signal model."
+    ),
+]
+Errors = Annotated[
+    str | None,
+    typer.Option(
+        help="How sd_ and bias_ maps are made: closed (default where the estimator allows it), montecarlo or none."
+    ),
+]
+OmegaMax = Annotated[
+    float | None,
+    typer.Option(
+        help="Cap of the edge weights of Eq. 5, default 5.5: steps of more than 1/sqrt(cap) of the MRI's gray "
+        "range count as edges. Raise it, and lower lambda, where the anatomy has little contrast."
+    ),
+]
+Own = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="Another option of the estimator, any number of times: tau, neighbors, mri, frames and slack of "
+        "adaptive, each chosen from the data where it is not given.",
+    ),
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Remove the maps of an earlier run in the folder first.")]
+
+# how the data were taken, see `quantify.scan.Scan`
+DeadTime = Annotated[
+    str | None,
+    typer.Option(
+        help="Time from the excitation to the first sample, s; default as the header says; 'auto' estimates it."
+    ),
+]
+RepetitionTime = Annotated[str | None, typer.Option(help="Repetition time, s; default as the header says.")]
+FlipAngle = Annotated[str | None, typer.Option(help="Flip angle, degrees; default as the header says.")]
+ReferenceFrame = Annotated[
+    int | None, typer.Option(help="Refer to the water of this frame (0 is the first), not to that of each frame.")
+]
+Water = Annotated[
+    Path | None, typer.Option(help="Refer to this water: NIfTI-MRS on the same grid, or a map of its mM as NIfTI.")
+]
+B1 = Annotated[Path | None, typer.Option(help="Map of the actual over the nominal flip angle, as NIfTI.")]
+T1 = Annotated[str | None, typer.Option(help="T1 in s by name, with SD: 'water=0.32,Glc=0.064+-0.01'.")]
+Average = Annotated[
+    bool, typer.Option("--average", help="Align the transients (DIM_DYN) in frequency and phase, and average.")
+]
+NoiseScan = Annotated[Path | None, typer.Option(help="Noise scan of the same coils, as NIfTI-MRS.")]
+Deuterons = Annotated[str | None, typer.Option(help="Nuclei per molecule by name: 'Glc=2'; default 1.")]
+Calibrate = Annotated[
+    str,
+    typer.Option(
+        help="auto: where the residual of all voxels together is no noise, the data set teaches its signal model "
+        "(dead time, frequencies, widths, lineshape); off; or the calibrated.yaml of an earlier run."
+    ),
+]
+
 
 def quantify(
     dmi: Annotated[Path, typer.Argument(help="MRSI as NIfTI-MRS.")],
     out: Annotated[Path, typer.Option(help="Folder to write conc_<metabolite>.nii.gz and summary.json to.")],
-    mri: Annotated[Path | None, typer.Option(help="MRI as NIfTI, on any grid that covers the MRSI.")] = None,
+    mri: Mri = None,
     mask: Annotated[Path | None, typer.Option(help="Mask as NIfTI; on another grid it is brought to the MRSI.")] = None,
-    estimator: Annotated[
-        str | None,
-        typer.Option(
-            help="fourier, fit, sve, precise, adaptive, or another registered one; default precise with an MRI, else "
-            "sve. Your own as package.module:factory or file.py:factory, whose code is run."
-        ),
-    ] = None,
-    lam: Annotated[
-        str | None,
-        typer.Option(help="Weight of the MRI prior (lambda of Eq. 4), default 0.01; 0 gives sve, auto chooses it."),
-    ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            help="Weights by name or hash ('precise models' lists them) or as a .safetensors file; "
-            "for fourier and fit also a YAML signal model."
-        ),
-    ] = None,
-    errors: Annotated[
-        str | None,
-        typer.Option(
-            help="How sd_ and bias_ maps are made: closed (default where the estimator allows it), montecarlo or none."
-        ),
-    ] = None,
+    estimator: Estimator = None,
+    lam: Lam = None,
+    model: Model = None,
+    errors: Errors = None,
     repeats: Annotated[int, typer.Option(help="Repetitions of --errors montecarlo.")] = 100,
     seed: Annotated[int, typer.Option(help="Seed of --errors montecarlo.", min=0)] = 0,
-    omega_max: Annotated[
-        float | None,
-        typer.Option(
-            help="Cap of the edge weights of Eq. 5, default 5.5: steps of more than 1/sqrt(cap) of the MRI's gray "
-            "range count as edges. Raise it, and lower lambda, where the anatomy has little contrast."
-        ),
-    ] = None,
-    own: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="NAME=VALUE",
-            help="Another option of the estimator, any number of times: tau, neighbors, mri, frames and slack of "
-            "adaptive, each chosen from the data where it is not given.",
-        ),
-    ] = None,
-    dead_time: Annotated[
-        str | None,
-        typer.Option(
-            help="Time from the excitation to the first sample, s; default as the header says; 'auto' estimates it."
-        ),
-    ] = None,
-    tr: Annotated[str | None, typer.Option(help="Repetition time, s; default as the header says.")] = None,
-    flip_angle: Annotated[str | None, typer.Option(help="Flip angle, degrees; default as the header says.")] = None,
-    reference_frame: Annotated[
-        int | None, typer.Option(help="Refer to the water of this frame (0 is the first), not to that of each frame.")
-    ] = None,
-    water: Annotated[
-        Path | None, typer.Option(help="Refer to this water: NIfTI-MRS on the same grid, or a map of its mM as NIfTI.")
-    ] = None,
-    b1: Annotated[Path | None, typer.Option(help="Map of the actual over the nominal flip angle, as NIfTI.")] = None,
-    t1: Annotated[str | None, typer.Option(help="T1 in s by name, with SD: 'water=0.32,Glc=0.064+-0.01'.")] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Remove the maps of an earlier run in the folder first.")
-    ] = False,
-    average: Annotated[
-        bool, typer.Option("--average", help="Align the transients (DIM_DYN) in frequency and phase, and average.")
-    ] = False,
-    noise: Annotated[Path | None, typer.Option(help="Noise scan of the same coils, as NIfTI-MRS.")] = None,
-    deuterons: Annotated[str | None, typer.Option(help="Nuclei per molecule by name: 'Glc=2'; default 1.")] = None,
-    calibrate: Annotated[
-        str,
-        typer.Option(
-            help="auto: where the residual of all voxels together is no noise, the data set teaches its signal model "
-            "(dead time, frequencies, widths, lineshape); off; or the calibrated.yaml of an earlier run."
-        ),
-    ] = "auto",
+    omega_max: OmegaMax = None,
+    own: Own = None,
+    dead_time: DeadTime = None,
+    tr: RepetitionTime = None,
+    flip_angle: FlipAngle = None,
+    reference_frame: ReferenceFrame = None,
+    water: Water = None,
+    b1: B1 = None,
+    t1: T1 = None,
+    overwrite: Overwrite = False,
+    average: Average = False,
+    noise: NoiseScan = None,
+    deuterons: Deuterons = None,
+    calibrate: Calibrate = "auto",
 ):
     """Concentration maps in mM by the water reference, with their SD and the bias that the prior brings."""
     from precise_lib import NOTICE
@@ -110,7 +132,7 @@ def quantify(
 def report(
     dmi: Annotated[str, typer.Argument(help="MRSI as NIfTI-MRS; 'simulated rings' shows the example of the book.")],
     out: Annotated[Path, typer.Option(help="Folder for report.html, report.ipynb and the maps.")],
-    mri: Annotated[Path | None, typer.Option(help="MRI as NIfTI, on any grid that covers the MRSI.")] = None,
+    mri: Mri = None,
     mask: Annotated[Path | None, typer.Option(help="Mask as NIfTI on the grid of the MRSI.")] = None,
     lam: Annotated[str | None, typer.Option(help="Weight of the MRI prior, as for 'precise quantify'.")] = None,
     model: Annotated[str | None, typer.Option(help="Weights or signal model, as for 'precise quantify'.")] = None,
