@@ -8,16 +8,15 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 import xarray as xr
 
 from precise_lib.errors import InputError, printable
-from precise_lib.io import nifti, nifti_mrs
+from precise_lib.io import nifti_mrs
 from precise_lib.quantify import measurement, result
-from precise_lib.quantify.result import FILE, KINDS
+from precise_lib.quantify.result import KINDS
 from precise_lib.quantify.scan import Scan
-from precise_lib.signal.model import DEUTERIUM_MHZ_PER_T, SignalModel
+from precise_lib.signal.model import SignalModel
 from precise_lib.signal.mrsi import MRSI, Series
 
 SIMULATED = "simulated rings"
@@ -30,7 +29,8 @@ def plain(text) -> str:
     return "".join(c if c.isalnum() or c in HARMLESS else f"&#{ord(c)};" for c in printable(text))
 
 
-def _code(name) -> str:
+def code(name) -> str:
+    """A name from outside in Markdown, as code."""
     return f"<code>{plain(name)}</code>"
 
 
@@ -51,9 +51,9 @@ class Source:
                 "**Simulated data.** What follows is no measurement: it is the ring phantom, water SNR "
                 f"{EXAMPLE_SNR:g}, one draw of noise."
             )
-        mri = f"MRI {_code(self.mri.name)}" if self.mri else "no MRI"
-        mask = f"mask {_code(self.mask.name)}" if self.mask else "no mask"
-        return f"**Data from files**: {_code(self.dmi.name)}, {mri}, {mask}."
+        mri = f"MRI {code(self.mri.name)}" if self.mri else "no MRI"
+        mask = f"mask {code(self.mask.name)}" if self.mask else "no mask"
+        return f"**Data from files**: {code(self.dmi.name)}, {mri}, {mask}."
 
 
 def source(dmi, mri=None, mask=None, out=None) -> Source:
@@ -167,82 +167,12 @@ class Report:
         places = places if last else {0: "the voxel"}
         return {places[i]: int(order[i]) for i in sorted(places)}
 
-    def about(self) -> str:
-        """Header, grid and settings as a Markdown table."""
-        a, axes = self.model.acquisition, "".join(nib.aff2axcodes(self.data.affine))
-        grid = f"{' x '.join(map(str, self.data.grid_shape))} voxels of {_sizes(self.data.affine)} mm"
-        field = f" ({a.spectrometer_frequency_mhz / DEUTERIUM_MHZ_PER_T:.2f} T)" if a.nucleus == "2H" else ""
-        settings, weights, counts = (self.summary[k] for k in ("settings", "weights", "counts"))
-        rows = {
-            "nucleus, frequency": f"{a.nucleus}, {a.spectrometer_frequency_mhz:.4g} MHz{field}",
-            "FID": f"{a.n_samples} points at {1e6 * a.dwell_time_s:.4g} µs: {a.bandwidth_hz:.4g} Hz"
-            + (f", the last {a.n_samples - self.n_measured} zero-filled" if self.n_measured < a.n_samples else ""),
-            "grid": f"{grid}, axes {axes}",
-            "frames": f"{len(self.series)}; pictures and numbers of one frame are of the last",
-            "MRI": "none" if self.data.mri is None else self._about_mri(),
-            "voxels quantified": f"{counts['estimated']} of {counts['voxels']}",
-            "signal model": ", ".join(f"{r.name} {r.ppm:g} ppm" for r in self.model.resonances),
-            "estimator": settings["estimator"] + ("" if weights is None else f", network {weights['name']}"),
-            "lambda": "none" if settings["lambda"] is None else str(settings["lambda"]),
-        }
-        if self.summary["adapted"]:
-            rows["prior"] = self.summary["adapted"]["sentence"]
-        about = self.summary["acquisition"]
-        rows |= {f"header: {key}": text for key, text in about["header"].items()}
-        rows |= {f"given: {key}": str(value) for key, value in about["given"].items()}
-        rows |= {f"assumed: {each['what']}": each["sentence"] for each in about["assumed"]}
-        if len(self.series) == 1:
-            del rows["frames"]
-        return "\n".join(["| | |", "|---|---|", *(f"| {name} | {plain(text)} |" for name, text in rows.items())])
-
-    def _about_mri(self) -> str:
-        ours, theirs = (a[:3, :3] / np.linalg.norm(a[:3, :3], axis=0) for a in (self.data.affine, self.data.mri_affine))
-        cosine = np.abs(ours.T @ theirs).max(1).min()  # between the slice normals, whichever way the axes run
-        grid = f"{' x '.join(map(str, self.data.mri.shape))} of {_sizes(self.data.mri_affine)} mm"
-        return f"{grid}, turned by {np.degrees(np.arccos(min(cosine, 1.0))):.0f}° against the grid"
-
-    def results(self) -> str:
-        """Median concentration with its spread over voxels and the median SD and bias, as a Markdown table."""
-        kinds = [kind for kind in ("sd", "bias") if self.maps[kind]]
-        titles, errors = {"sd": "SD of a voxel (median)", "bias": "bias (median)"}, self.summary["errors"]
-        noise_alone = errors.get("median_bias_of_noise_alone_mm", {})
-        head = ["metabolite", "median", "middle half of the voxels", *(titles[kind] for kind in kinds)]
-        head += ["bias that noise alone would show"] if noise_alone else []
-        rows = []
-        for name in self.metabolites:
-            low, middle, high = np.nanpercentile(self.maps["conc"][name], [25, 50, 75])
-            others = [f"{np.nanmedian(self.maps[kind][name]):.2f}" if name in self.maps[kind] else "" for kind in kinds]
-            others += [f"{noise_alone[name]:.2f}"] if noise_alone else []
-            rows.append([plain(name), f"{middle:.2f}", f"{low:.2f} to {high:.2f}", *others])
-        lines = [head, ["---"] * len(head), *rows]
-        which = "the voxels quantified" if len(self.series) == 1 else "the voxels of the last frame"
-        how = plain(f"All in {self.summary['units']}, over {which}. Errors: {errors['how']}.")
-        return f"{how}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-    def warnings(self) -> str:
-        """Every sentence of caution in the summary, as a Markdown list."""
-        return "\n".join(f"- {plain(text)}" for text in self.summary["warnings"]) or "Nothing to warn of was found."
-
-    def files(self) -> str:
-        """What was written, as a Markdown table."""
-        rows = ["| file | what |", "|---|---|"]
-        for name in result.files(self.summary):
-            said = nifti.description_of(nib.load(self.source.out / name))
-            rows.append(f"| {_code(name)} | {plain(said)} |")
-        rows.append("| <code>summary.json</code> | versions, settings, counts, warnings, timings |")
-        return "\n".join([*rows, f"| <code>{FILE}</code> | all of it for Python: maps, errors, flags, fit (xarray) |"])
-
     def values(self) -> dict[str, float]:
         """Numbers for the table of a sweep."""
         out = {"voxels": self.summary["counts"]["estimated"], "median SNR": float(np.median(self.snr))}
         for kind, title in (("conc", "median"), ("sd", "median SD"), ("bias", "median bias")):
             out |= {f"{name} {title} (mM)": float(np.nanmedian(v)) for name, v in self.maps[kind].items()}
         return {name: round(value, 6) for name, value in out.items()}
-
-
-def _sizes(affine) -> str:
-    """Edge lengths of a voxel in mm, to a hundredth."""
-    return " x ".join(f"{size:.2f}".rstrip("0").rstrip(".") for size in np.linalg.norm(affine[:3, :3], axis=0))
 
 
 def read(where: Source) -> Report:

@@ -14,7 +14,7 @@ from precise_lib.estimate.single_voxels import SingleVoxels
 from precise_lib.estimate.tuned import Adaptive
 from precise_lib.estimate.tuned_about import outside
 from precise_lib.io import nifti, nifti_mrs
-from precise_lib.quantify import figures, report, result
+from precise_lib.quantify import figures, report, report_tables, result
 from precise_lib.quantify.quantify import quantify
 from precise_lib.signal.model import Acquisition
 from precise_lib.signal.mrsi import Series
@@ -85,9 +85,9 @@ def test_alone_it_says_nearly_what_quantify_writes(folder, summary):
 
 def test_the_report_shows_where_the_mri_was_overruled(folder, summary):
     found = report.read(report.Source(*given(folder), folder / "out", False))
-    assert summary["adapted"]["sentence"][:20] in found.about()
+    assert summary["adapted"]["sentence"][:20] in report_tables.about(found)
     assert figures.overruled(found) is not None
-    assert "map" in found.files()
+    assert "map" in report_tables.files(found)
 
 
 def test_given_settings_are_kept(folder):

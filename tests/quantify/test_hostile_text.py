@@ -12,7 +12,7 @@ import pytest
 
 from precise_lib.errors import InputError
 from precise_lib.io import nifti_mrs
-from precise_lib.quantify import figures, page, report, result
+from precise_lib.quantify import figures, page, report, report_tables, result
 from precise_lib.quantify.quantify import quantify
 from precise_lib.signal.model import Acquisition, Resonance, SignalModel
 from precise_lib.signal.mrsi import MRSI
@@ -60,7 +60,13 @@ def hostile_report(folder, text):
 
 def page_of(found, folder, title):
     """The HTML of a notebook whose outputs are the texts of a report, as the shipped one shows them."""
-    said = [found.source.sentence(), found.about(), found.results(), found.warnings(), found.files()]
+    said = [
+        found.source.sentence(),
+        report_tables.about(found),
+        report_tables.results(found),
+        report_tables.warnings(found),
+        report_tables.files(found),
+    ]
     cells = []
     for text in said:
         shown = nbformat.v4.new_output("execute_result", {"text/markdown": text, "text/plain": "x"}, execution_count=1)
@@ -133,8 +139,8 @@ def test_foreign_files_in_the_folder_are_neither_shown_nor_read(tmp_path):
     found = hostile_report(tmp_path, "x")
     (found.source.out / "foreign.nii.gz").write_bytes(b"\x1f\x8bdamaged")
     (found.source.out / "conc_old.nii.gz").write_bytes(b"")
-    assert "foreign" not in found.files()
-    assert "old" not in found.files()
+    assert "foreign" not in report_tables.files(found)
+    assert "old" not in report_tables.files(found)
 
 
 @pytest.mark.parametrize("what", ["no summary", "another summary", "no result"])

@@ -18,7 +18,7 @@ from precise_lib import cli
 from precise_lib.errors import InputError
 from precise_lib.evaluate import crlb
 from precise_lib.io import measurements, nifti, nifti_mrs, shipped
-from precise_lib.quantify import figures, report
+from precise_lib.quantify import figures, report, report_tables
 from precise_lib.quantify import page as report_page
 from precise_lib.quantify.quantify import quantify
 from precise_lib.run import notebooks
@@ -115,14 +115,14 @@ def test_tables_agree_with_the_files(found):
     assert list(found.maps["conc"]) == ["Glc", "Glx", "Lac"]
     assert not found.maps["bias"], "a fit has no prior"
     glc, _, _ = nifti.read_map(found.source.out / "conc_Glc.nii.gz")
-    line = next(row for row in found.results().splitlines() if row.startswith("| Glc"))
+    line = next(row for row in report_tables.results(found).splitlines() if row.startswith("| Glc"))
     assert f"| {np.nanmedian(glc):.2f} |" in line
     assert found.values()["Glc median (mM)"] == pytest.approx(np.nanmedian(glc), rel=1e-5)
-    listed = set(re.findall("<code>([^<]+)</code>", html.unescape(found.files())))
+    listed = set(re.findall("<code>([^<]+)</code>", html.unescape(report_tables.files(found))))
     assert listed == {path.name for path in found.source.out.iterdir()}
-    assert "turned by 0°" in found.about()
+    assert "turned by 0°" in report_tables.about(found)
     summary = json.loads((found.source.out / "summary.json").read_text())
-    assert all(f"- {text}" in html.unescape(found.warnings()) for text in summary["warnings"])
+    assert all(f"- {text}" in html.unescape(report_tables.warnings(found)) for text in summary["warnings"])
 
 
 def test_what_an_earlier_run_left_is_not_shown(found):
@@ -186,14 +186,14 @@ def test_few_voxels_without_an_mri(tmp_path, n):
     assert len(found.voxels()) == min(n, 3)
     assert draw_all(found) == {"spectra", "concentrations"} | ({"quality"} if n > figures.FEW else set())
     assert "no MRI" in found.source.sentence()
-    assert f"| {n} x 1 x 1 voxels of 10000 x 10000 x 10000 mm" in found.about()
+    assert f"| {n} x 1 x 1 voxels of 10000 x 10000 x 10000 mm" in report_tables.about(found)
 
 
 def test_a_time_course_has_a_picture_of_its_own(tmp_path):
     found = quantified(report.source(single_voxel(tmp_path, 5, frames=3), out=tmp_path / "maps"))
     assert len(found.series) == 3
     assert "courses" in draw_all(found)
-    assert "3; pictures and numbers of one frame are of the last" in found.about()
+    assert "3; pictures and numbers of one frame are of the last" in report_tables.about(found)
     last = nifti.read_map(tmp_path / "maps" / "conc_Glx.nii.gz")[0][..., -1]
     np.testing.assert_array_equal(found.maps["conc"]["Glx"], last)
 
@@ -211,14 +211,14 @@ def test_a_fid_too_short_to_tell_its_noise(tmp_path):
     fids = add_noise(np.tile(model.fids([1, 0.3, 0.4, 0.1]), (2, 1, 1, 1)), 1e-3, np.random.default_rng(0))
     nifti_mrs.write_mrsi(tmp_path / "short.nii.gz", MRSI(fids.astype(np.complex64), model))
     found = quantified(report.source(tmp_path / "short.nii.gz", out=tmp_path / "maps"))
-    assert "No errors were estimated" in found.warnings()
+    assert "No errors were estimated" in report_tables.warnings(found)
     assert draw_all(found) == {"spectra", "concentrations"}
 
 
 def test_the_measured_voxel(tmp_path):
     found = quantified(report.source(measurements.fetch("in_vivo_2h_3t_voxel"), out=tmp_path))
     assert draw_all(found) == {"spectra", "concentrations"}
-    assert "the last 700 zero-filled" in found.about()
+    assert "the last 700 zero-filled" in report_tables.about(found)
     # without a fit: the highest point of the spectrum over the noise where no line is (a third of it, up field)
     spectrum = np.fft.fftshift(np.fft.fft(found.data.fids[0, 0, 0, :700]))
     assert found.snr.item() == pytest.approx(np.abs(spectrum).max() / spectrum[:230].real.std(), rel=0.2)
