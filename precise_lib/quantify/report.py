@@ -96,7 +96,7 @@ class Report:
 
     @cached_property
     def courses(self) -> dict[str, dict[str, np.ndarray]]:
-        """Kind ("conc", "sd", "bias") -> metabolite -> (x, y, z, frame) in mM, without the reference."""
+        """Kind ("conc", "sd", "bias", "low", "high") -> metabolite -> (x, y, z, frame) in mM, without the reference."""
         return {
             kind: {m: self.result[v].sel(metabolite=m).values for m in self.metabolites if v in self.result}
             for kind, v in KINDS.items()
