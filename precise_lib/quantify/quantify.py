@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-import platform
-import re
-import sys
 import time
-from contextlib import suppress
-from dataclasses import dataclass
-from importlib import metadata
-from pathlib import Path
 
 import numpy as np
-import xarray as xr
 
-from precise_lib import NOTICE, __version__, estimate
+from precise_lib import NOTICE
 from precise_lib.errors import InputError
-from precise_lib.estimate.noise_model import Noise
-from precise_lib.estimate.registry import Adapted, single_voxel
 from precise_lib.evaluate.closed_form import ErrorMaps
 from precise_lib.io import atomic
-from precise_lib.quantify import assumed, estimates, lesions, measurement, repetition, result, taught
-from precise_lib.quantify.errors import ErrorModel, choose_settings, number
-from precise_lib.quantify.estimates import Estimates, Smoothing
-from precise_lib.quantify.flags import Flag
+from precise_lib.quantify import assumed, lesions, measurement, provenance, repetition, result, taught
+from precise_lib.quantify.errors import number
+from precise_lib.quantify.estimated import Estimated, estimated
+from precise_lib.quantify.estimates import Smoothing
 from precise_lib.quantify.measurement import Measurement, Request
 from precise_lib.quantify.scan import Scan
 
@@ -75,84 +65,19 @@ def quantify(
     """
     started = time.perf_counter()
     request = measurement.checked(estimator, mri, lam, errors, repeats, seed, omega_max, own)
-    dead_time = scan.get("dead_time_s") == "auto"
-    taken = Scan(**scan | ({"dead_time_s": None} if dead_time else {}))
+    taken, dead_time = Scan.or_auto(**scan)
     if not overwrite:
         result.check_free(out)
     with atomic.staged(out, instead_of=result.OURS) as folder:
         data = taught.teach(measurement.read(dmi, mri, mask, model, request, taken), str(calibrate), dead_time)
         request, read = data.request, time.perf_counter()
         given = {"dmi": dmi, "mri": mri, "mask": mask, "out": out}
-        settings = {name: None if p is None else str(p) for name, p in given.items()} | {
-            "estimator": request.estimator,
-            "lambda": request.lam if "lambda" in request.uses or request.lam == "auto" else None,
-            "omega_max": request.omega_max if "cap" in request.uses else None,
-            "options": request.own,
-            "model": None if model is None else str(model),
-            "scan": taken.set | ({"dead_time_s": "auto"} if dead_time else {}),
-            "calibrate": str(calibrate),
-        }
         found = estimated(request, data)
-        times = {"read": read - started, "estimate": time.perf_counter() - read}
-        summary = judged_and_written(folder, request, data, found, settings)
-        times["total"] = time.perf_counter() - started
-        times["write"] = times["total"] - times["estimate"] - times["read"]
-        summary |= {"timings_s": {k: round(t, 3) for k, t in times.items()}, "peak_memory_mib": peak_memory_mib()}
+        done = time.perf_counter()
+        settings = provenance.settings(given, request, model, taken, dead_time, calibrate)
+        summary = judged_and_written(folder, request, data, found, settings) | provenance.cost(started, read, done)
         result.write_summary(folder, summary)
     return summary
-
-
-@dataclass(frozen=True)
-class Estimated:
-    """Maps in mM with the estimator, the error model behind them, and the setting of the prior for each metabolite.
-
-    `adapted` is all that an estimator says which adapts to the data set.
-    """
-
-    method: object
-    errors: ErrorModel
-    maps: xr.DataArray
-    flags: list[Flag]
-    said: list[str]  # of the flags, worth a warning
-    settings: np.ndarray | None = None
-    choice: dict | None = None
-    adapted: Adapted | None = None
-
-
-def estimated(request: Request, data: Measurement) -> Estimated:
-    """By what the estimator offers: a map or amplitudes of all voxel-frames at once, else one frame after the other."""
-    series, model = data.series, data.series.model
-    method = estimate.make(request.estimator, **request.options(data.network))
-    single = single_voxel(method, model)
-    noise = None
-    with suppress(InputError):  # who asks for errors or flags is told
-        noise = Noise.of(series, data.zero_filled)
-    known = estimates.estimate(series, single, data.zero_filled, noise)
-    flags, said, sound = flagged(known, method)
-    smoothing = Smoothing.of(method.smoother, series, sound) if hasattr(method, "smoother") else None
-    errors, settings, choice, adapted = ErrorModel(known, smoothing, sound, data.reference), None, None, None
-    failed = int((~known.fit.converged).sum()) if hasattr(single, "fit") else 0
-    if request.lam == "auto" and smoothing:
-        settings, choice = choose_settings(errors, method.values)
-    elif smoothing:
-        settings = np.full(len(model.names), float(getattr(method, getattr(method, "parameter", ""), 0.0)))
-    if hasattr(method, "adapted"):
-        adapted = errors.adapted(method, request.way == "closed")
-        own = [Flag(reason, hits, sentence) for reason, (hits, sentence) in adapted.flags.items()]
-        flags, said = flags + own, said + [flag.sentence for flag in own if flag.worth_saying]
-        values = adapted.concentrations
-    elif smoothing or single is method:
-        values = errors.concentrations(settings)
-    elif data.reference is not None:
-        raise InputError(
-            f"'{request.estimator}' knows the water of each frame alone: give another reference to fit, sve or precise."
-        )
-    else:
-        mixed = sound if "neighbors" in request.uses else None
-        values, lost = zip(*(known.of_frame(method, i, mixed) for i in range(len(series))), strict=True)
-        failed, values = sum(lost), np.concatenate(values)
-    maps = series.to_maps(data.scale.factor * values, request.estimator).assign_attrs(not_converged=failed)
-    return Estimated(method, errors, maps, flags, said, settings, choice, adapted)
 
 
 def judged_and_written(folder, request: Request, data: Measurement, found: Estimated, settings: dict) -> dict:
@@ -175,7 +100,7 @@ def judged_and_written(folder, request: Request, data: Measurement, found: Estim
     warnings += measurement.remarks(data, counts, request.estimator, settings["mri"], request.lam)
     return {
         "notice": NOTICE,
-        "versions": versions(),
+        "versions": provenance.versions(),
         "settings": settings,
         "signal_model": model.to_dict(),
         "signal_model_hash": model.hash,
@@ -258,31 +183,3 @@ def lesions_left(request: Request, found: Estimated) -> dict | None:
     water = smoothing.of_frames(frames[:1], errors.estimates.amplitudes)[0, :, w]
     named = {n: float(x) for k, (n, x) in enumerate(zip(model.names, settings, strict=True)) if k != w}
     return lesions.false_negative(smoother, water, named)
-
-
-def flagged(known: Estimates, method) -> tuple[list[Flag], list[str], np.ndarray]:
-    """Flags, the sentences that are worth a warning, and the voxel-frames (N,) that tell about others."""
-    try:
-        flags = known.flags(method)
-    except InputError as problem:
-        return [], [f"Nothing was checked: {problem}"], known.sound([])
-    said = {flag.reason: flag.sentence for flag in flags if flag.worth_saying}
-    mirrored = known.mirrored() if {"residual", "negative"} & set(said) else None
-    return flags, [*said.values(), *filter(None, (mirrored, known.unmasked(flags)))], known.sound(flags)
-
-
-def peak_memory_mib() -> int | None:
-    """Peak memory of this process so far; None where the system does not tell."""
-    with suppress(OSError, TypeError):  # of this program alone; `resource` may count the one that started it
-        return int(re.search(r"VmHWM:\s*(\d+)", Path("/proc/self/status").read_text())[1]) // 1024
-    with suppress(ImportError):  # on Windows
-        import resource
-
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1 << 20 if sys.platform == "darwin" else 1 << 10)
-    return None
-
-
-def versions() -> dict:
-    """Versions of what the numbers depend on."""
-    packages = {name: metadata.version(name) for name in ("numpy", "scipy", "torch")}
-    return {"precise_lib": __version__, "python": platform.python_version(), **packages}

@@ -54,6 +54,12 @@ class Scan:
             if value is not None:
                 object.__setattr__(self, field, plausible(what, _number(value)))
 
+    @classmethod
+    def or_auto(cls, dead_time_s=None, **fields) -> tuple[Scan, bool]:
+        """A scan from its fields, and whether its dead time is "auto": not given, but to be estimated."""
+        auto = dead_time_s == "auto"
+        return cls(None if auto else dead_time_s, **fields), auto
+
     @property
     def set(self) -> dict:
         """The fields that were given."""

@@ -34,7 +34,7 @@ from precise_lib.io import nifti, nifti_mrs
 from precise_lib.io.shipped import data_path
 from precise_lib.proton.training import DenoiseConfig, QuantifyConfig
 from precise_lib.proton.weights import Denoiser
-from precise_lib.quantify import measurement, quantify, report, result
+from precise_lib.quantify import measurement, provenance, quantify, report, result
 from precise_lib.run import sweep, tables
 from precise_lib.signal.model import Acquisition
 from precise_lib.signal.mrsi import MRSI
@@ -65,9 +65,9 @@ def fuzz(n: int):
 
 @pytest.fixture(autouse=True)
 def bounded_memory():
-    before = quantify.peak_memory_mib()
+    before = provenance.peak_memory_mib()
     yield
-    assert quantify.peak_memory_mib() - before < MEMORY_MIB
+    assert provenance.peak_memory_mib() - before < MEMORY_MIB
 
 
 def documented(call, *args, **options):
