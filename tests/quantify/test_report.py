@@ -111,7 +111,7 @@ def test_snr_and_shift_are_those_of_the_phantom(found, files):
 
 
 def test_tables_agree_with_the_files(found):
-    assert set(found.maps) == {"conc", "sd", "bias"}
+    assert set(found.maps) == {"conc", "sd", "bias", "low", "high"}
     assert list(found.maps["conc"]) == ["Glc", "Glx", "Lac"]
     assert not found.maps["bias"], "a fit has no prior"
     glc, _, _ = nifti.read_map(found.source.out / "conc_Glc.nii.gz")

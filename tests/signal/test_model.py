@@ -229,7 +229,7 @@ def test_dictionary_survives_json_and_the_hash_names_its_content():
     (lambda: SignalModel(Acquisition(8, 1e-3, 76.7), (Resonance("water", 1, 0.1),) * 2), "must differ"),
     (lambda: dmi_11t7().index("NAA"), "no 'NAA'"),
     (lambda: default_2h_model(Acquisition(512, 1e-3, 300.0, "1H")), "of 1H"),
-    (lambda: SignalModel.from_dict({"resonances": []}), "not readable"),
+    (lambda: SignalModel.from_dict({"resonances": []}), "lacks acquisition"),
     (lambda: SignalModel.from_dict({**dmi_11t7().to_dict(), "color": 1}), "color"),
 ])  # fmt: skip
 def test_bad_input_gets_one_sentence(make, words):
