@@ -13,8 +13,8 @@ from precise_lib.evaluate.records import Claim, Record
 POINTS = [
     (
         "Each voxel on its own.",
-        "An efficient estimator, fit or CNN, needs less SNR than plain Fourier integration by a factor of {P1:.2f}. The SD"
-        " of the CNN lies at {P4 SVE, lowest:.2f} to {P4 SVE, highest:.2f} of the Cramér-Rao bound, that of a fit at"
+        "An efficient estimator needs less SNR than plain Fourier integration, the CNN by a factor of {P1:.2f}. Its SD"
+        " lies at {P4 SVE, lowest:.2f} to {P4 SVE, highest:.2f} of the Cramér-Rao bound, that of a fit at"
         " {P4 fit, lowest:.2f} to {P4 fit, highest:.2f}.",
         ["P1", "P4"],
     ),
