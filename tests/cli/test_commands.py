@@ -237,8 +237,9 @@ def test_a_signal_model_of_ones_own(rings, precise, tmp_path):
     command = ("quantify", rings / "dmi.nii.gz", "--estimator", "fourier", "--model", model, "--out", tmp_path / "o")
     assert precise(*command)[0] == 0
     written = {p.name for p in (tmp_path / "o").iterdir()}
-    flags = {f"flag_{reason}.nii.gz" for reason in ("residual", "snr", "offset")}
-    assert written == {"conc_water.nii.gz", "conc_Glx.nii.gz", "summary.json", "result.nc"} | flags
+    flags = {f"flag_{reason}.nii.gz" for reason in ("residual", "snr", "offset", "negative", "overlap")}
+    files = {"conc_water.nii.gz", "conc_Glx.nii.gz", "summary.json", "result.nc", "calibrated.yaml"}
+    assert written == files | flags
     # the phantom has two lines more than this model
     said = json.loads((tmp_path / "o" / "summary.json").read_text())["warnings"]
     assert any("the signal model lacks" in sentence for sentence in said)
@@ -267,7 +268,7 @@ def test_bad_voxels_stay_nan_and_are_counted(precise, tmp_path):
     out.mkdir()
     (out / "conc_Glc.nii.gz").write_text("an older result")
     (out / "mine.txt").write_text("not ours")
-    code, _, notes = precise("quantify", dmi, "--estimator", "fit", "--lam", "0.1", "--out", out)
+    code, _, notes = precise("quantify", dmi, "--estimator", "fit", "--lam", "0.1", "--out", out, "--overwrite")
     assert code == 0
     counts = json.loads((out / "summary.json").read_text())["counts"]
     assert {k: counts[k] for k in ("voxels", "not_finite", "zero", "estimated")} == {

@@ -202,7 +202,7 @@ def test_train_like_and_quantify(dmi, precise, folder, tmp_path):
     assert str(tmp_path) not in json.dumps(card)
     assert str(dmi) not in json.dumps(card)
     for choice in ((), ("--model", "mine"), ("--model", key), ("--model", folder / f"{key}.safetensors")):
-        assert precise("quantify", dmi, *out, *choice)[0] == 0
+        assert precise("quantify", dmi, *out, *choice, "--overwrite")[0] == 0
         summary = json.loads((tmp_path / "maps" / "summary.json").read_text())
         assert summary["weights"] == {"name": "mine", "sha256": card["sha256"]}
         assert summary["signal_model_hash"] == key

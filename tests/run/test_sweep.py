@@ -113,7 +113,7 @@ def test_csv_and_yaml_hold_the_same(tmp_path):
         ("t.yaml", "- {1: 2}\n", "where the name of a parameter belongs"),
         ("t.yaml", "- {lam: !!python/object/apply:os.getcwd []}\n", "not readable"),
         ("t.yaml", "- [", "not readable"),
-        ("t.txt", "lam\n1\n", r"give a \.csv or \.yaml"),
+        ("t.txt", "lam\n1\n", r"give a \.csv, \.tsv or \.yaml"),
     ],
 )
 def test_tables_that_cannot_be_used(tmp_path, name, text, message):
