@@ -7,7 +7,8 @@ the direction to the numbers.
 import re
 
 from precise_lib.evaluate.claims import counted
-from precise_lib.evaluate.records import Claim, Record
+from precise_lib.evaluate.records import Record
+from precise_lib.evaluate.tolerances import Claim
 
 # Head, sentence, claims. {P1} is the value of P1; {P4 SVE, lowest} that of one of its parts.
 POINTS = [

@@ -15,7 +15,8 @@ from pathlib import Path
 
 from precise_lib import __version__
 from precise_lib.errors import InputError, reason
-from precise_lib.evaluate.records import OWN_WORDS, PAPERS, SYMBOLS, Claim, Record, load_claims
+from precise_lib.evaluate.records import Record
+from precise_lib.evaluate.tolerances import OWN_WORDS, PAPERS, SYMBOLS, Claim, load_claims
 from precise_lib.io.atomic import write_text
 from precise_lib.io.text import read_json
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from precise_lib.errors import InputError, reason
 from precise_lib.evaluate.claims import counted
-from precise_lib.evaluate.records import PAPERS, SYMBOLS, Record, load_claims
+from precise_lib.evaluate.records import Record
+from precise_lib.evaluate.tolerances import PAPERS, SYMBOLS, load_claims
 from precise_lib.io.atomic import write_bytes
 from precise_lib.io.shipped import data_path
 from precise_lib.io.text import read_json

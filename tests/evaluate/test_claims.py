@@ -9,7 +9,8 @@ import pytest
 
 from precise_lib.errors import InputError
 from precise_lib.evaluate import claims
-from precise_lib.evaluate.records import Tolerance, format_value
+from precise_lib.evaluate.records import format_value
+from precise_lib.evaluate.tolerances import Tolerance
 
 EXPECTED = [f"P{i}" for i in range(1, 19)] + [f"M{i}" for i in range(1, 13)] + [f"B{i}" for i in range(1, 10)]
 
