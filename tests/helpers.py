@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from precise_lib import cli
 from precise_lib.estimate import catalog
 from precise_lib.estimate.network import NetworkConfig
-from precise_lib.estimate.sampling import TrainConfig
+from precise_lib.estimate.train_config import TrainConfig
 from precise_lib.estimate.training import train
 from precise_lib.estimate.weights import SveModel, load_weights
 from precise_lib.signal.model import Acquisition, SignalModel

@@ -233,7 +233,7 @@ def read_yaml(config: Path) -> dict:
 
 def _read_settings(config: Path | None, iterations: int | None):
     """`TrainConfig` from a YAML or JSON file."""
-    from precise_lib.estimate.sampling import TrainConfig
+    from precise_lib.estimate.train_config import TrainConfig
 
     values = {} if config is None else read_yaml(config)
     values |= {} if iterations is None else {"iterations": iterations}

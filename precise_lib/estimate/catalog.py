@@ -19,7 +19,7 @@ import platformdirs
 
 from precise_lib.errors import InputError, printable, reason
 from precise_lib.estimate.card import Card, stamps
-from precise_lib.estimate.sampling import TrainConfig
+from precise_lib.estimate.train_config import TrainConfig
 from precise_lib.io.atomic import staged
 from precise_lib.io.shipped import data_path
 from precise_lib.signal.model import Acquisition, SignalModel

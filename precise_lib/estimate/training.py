@@ -23,7 +23,8 @@ from tqdm.auto import tqdm
 from precise_lib.errors import InputError, reason
 from precise_lib.estimate import card
 from precise_lib.estimate.network import Network
-from precise_lib.estimate.sampling import Sampler, TrainConfig, signal_families
+from precise_lib.estimate.sampling import Sampler, signal_families
+from precise_lib.estimate.train_config import TrainConfig
 from precise_lib.io.atomic import staged
 
 

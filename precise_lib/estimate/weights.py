@@ -14,7 +14,7 @@ from precise_lib.errors import InputError
 from precise_lib.estimate import card, catalog
 from precise_lib.estimate.network import Network
 from precise_lib.estimate.registry import Limits
-from precise_lib.estimate.sampling import TrainConfig
+from precise_lib.estimate.train_config import TrainConfig
 from precise_lib.signal.model import Acquisition, SignalModel
 from precise_lib.signal.mrsi import MRSI
 

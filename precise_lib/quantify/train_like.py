@@ -18,7 +18,8 @@ from precise_lib.errors import InputError
 from precise_lib.estimate import catalog
 from precise_lib.estimate.fit import fit_fids
 from precise_lib.estimate.network import NetworkConfig
-from precise_lib.estimate.sampling import TrainConfig, signal_families
+from precise_lib.estimate.sampling import signal_families
+from precise_lib.estimate.train_config import TrainConfig
 from precise_lib.estimate.training import train
 from precise_lib.evaluate.accuracy import certify, train_and_certify
 from precise_lib.io import nifti_mrs

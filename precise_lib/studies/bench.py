@@ -18,7 +18,7 @@ from precise_lib.estimate.coupling import Neighbors
 from precise_lib.estimate.fit import fit_fids
 from precise_lib.estimate.intervals import REPEATS, intervals
 from precise_lib.estimate.overruled import islands
-from precise_lib.estimate.sampling import TrainConfig
+from precise_lib.estimate.train_config import TrainConfig
 from precise_lib.estimate.training import SveTrainer
 from precise_lib.estimate.weights import resolve
 from precise_lib.evaluate.crlb import ratio_sd

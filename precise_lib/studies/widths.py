@@ -12,7 +12,7 @@ from pathlib import Path
 
 from precise_lib import __version__
 from precise_lib.estimate.network import NetworkConfig
-from precise_lib.estimate.sampling import TrainConfig
+from precise_lib.estimate.train_config import TrainConfig
 from precise_lib.estimate.training import shorter, train
 from precise_lib.estimate.weights import load_weights
 from precise_lib.evaluate.accuracy import accuracy

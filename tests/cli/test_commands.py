@@ -290,7 +290,7 @@ def test_bad_voxels_stay_nan_and_are_counted(precise, tmp_path):
 def test_train_reads_its_configuration(precise, refused, tmp_path, monkeypatch):
     pytest.importorskip("precise_lib.estimate.training")
     from precise_lib.estimate import training
-    from precise_lib.estimate.sampling import TrainConfig
+    from precise_lib.estimate.train_config import TrainConfig
     from precise_lib.evaluate import accuracy
 
     seen = []

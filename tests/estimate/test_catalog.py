@@ -11,7 +11,8 @@ import pytest
 from precise_lib.errors import InputError
 from precise_lib.estimate import catalog, training, weights
 from precise_lib.estimate.network import MatchedFront
-from precise_lib.estimate.sampling import TrainConfig, signal_families
+from precise_lib.estimate.sampling import signal_families
+from precise_lib.estimate.train_config import TrainConfig
 from precise_lib.estimate.weights import find_weights, load_weights
 from precise_lib.evaluate.crlb import covariance
 from precise_lib.io import nifti_mrs

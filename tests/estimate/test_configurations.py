@@ -5,7 +5,8 @@ import pytest
 import yaml
 
 from precise_lib.estimate.network import MatchedFront
-from precise_lib.estimate.sampling import TrainConfig, signal_families
+from precise_lib.estimate.sampling import signal_families
+from precise_lib.estimate.train_config import TrainConfig
 from precise_lib.estimate.weights import find_weights, load_weights
 from precise_lib.evaluate.accuracy import typical_amplitudes
 from precise_lib.evaluate.crlb import covariance

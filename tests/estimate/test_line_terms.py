@@ -8,7 +8,8 @@ import torch
 
 from precise_lib.estimate.fit import fit_fids
 from precise_lib.estimate.least_squares import _Terms
-from precise_lib.estimate.sampling import Sampler, TrainConfig
+from precise_lib.estimate.sampling import Sampler
+from precise_lib.estimate.train_config import TrainConfig
 from precise_lib.evaluate.closed_form import sve_covariance
 from precise_lib.evaluate.crlb import numeric
 from precise_lib.signal.information import covariance, fisher, jacobian

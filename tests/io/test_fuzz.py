@@ -27,7 +27,7 @@ from nifti_mrs.create_nmrs import gen_nifti_mrs
 from precise_lib.cli.train import _read_settings, read_yaml
 from precise_lib.errors import InputError
 from precise_lib.estimate import catalog, training
-from precise_lib.estimate.sampling import TrainConfig
+from precise_lib.estimate.train_config import TrainConfig
 from precise_lib.estimate.weights import load_weights
 from precise_lib.evaluate import claims
 from precise_lib.io import nifti, nifti_mrs

@@ -13,7 +13,8 @@ from precise_lib import estimate
 from precise_lib.errors import InputError
 from precise_lib.estimate.fit import fit_fids
 from precise_lib.estimate.network import MatchedFront, NetworkConfig
-from precise_lib.estimate.sampling import Sampler, TrainConfig, signal_families
+from precise_lib.estimate.sampling import Sampler, signal_families
+from precise_lib.estimate.train_config import TrainConfig
 from precise_lib.estimate.weights import load_weights
 from precise_lib.evaluate import crlb
 from precise_lib.evaluate.accuracy import typical_amplitudes

@@ -15,7 +15,7 @@ from precise_lib.estimate.fourier import Fourier
 from precise_lib.estimate.noise_model import Noise
 from precise_lib.estimate.precise import Precise
 from precise_lib.estimate.prior import ExactSolver, edge_weights
-from precise_lib.estimate.sampling import TrainConfig
+from precise_lib.estimate.train_config import TrainConfig
 from precise_lib.estimate.weights import load_weights, training_limits
 from precise_lib.io import nifti, nifti_mrs
 from precise_lib.quantify import flags, lesions

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from precise_lib.errors import InputError
-from precise_lib.estimate.sampling import TrainConfig
+from precise_lib.estimate.train_config import TrainConfig
 from precise_lib.io import nifti_mrs
 from precise_lib.quantify import quantify as product
 from precise_lib.quantify import result

@@ -9,9 +9,10 @@ from precise_lib.estimate.network import NetworkConfig
 from precise_lib.estimate.noise import free_space, noise_sd
 from precise_lib.estimate.noise_model import Kernel
 from precise_lib.estimate.prior import ExactSolver, edge_weights, prepare_mri
-from precise_lib.estimate.sampling import Sampler, TrainConfig
+from precise_lib.estimate.sampling import Sampler
 from precise_lib.estimate.smoother import Smoother, lattices
 from precise_lib.estimate.smoother import leverage_and_variance as diagonal_and_squares
+from precise_lib.estimate.train_config import TrainConfig
 from precise_lib.estimate.truncated_normal import quantile as cut_normal
 from precise_lib.estimate.weights import load_weights
 from precise_lib.evaluate import closed_form as errors

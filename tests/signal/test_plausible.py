@@ -7,7 +7,7 @@ import pytest
 
 from precise_lib.errors import InputError
 from precise_lib.estimate.noise import LAST, free_space
-from precise_lib.estimate.sampling import TrainConfig
+from precise_lib.estimate.train_config import TrainConfig
 from precise_lib.io.lines import read_signal_model
 from precise_lib.signal.model import Acquisition, Resonance, SignalModel
 from precise_lib.signal.plausible import check_acquisition, check_model

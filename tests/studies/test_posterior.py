@@ -5,7 +5,7 @@ import pytest
 
 from precise_lib.errors import InputError
 from precise_lib.estimate.fit import fit_fids
-from precise_lib.estimate.sampling import TrainConfig
+from precise_lib.estimate.train_config import TrainConfig
 from precise_lib.evaluate.crlb import numeric
 from precise_lib.signal.model import Acquisition, Resonance, SignalModel
 from precise_lib.signal.noise import add_noise, snr_to_sigma
