@@ -11,8 +11,8 @@ NOTICE = "Research software: not a medical device, not for clinical use."
 
 _FACE = {  # name -> the module that has it; None: the name is a module or package
     "SignalModel": "signal.model",
-    "Acquisition": "signal.model",
-    "Resonance": "signal.model",
+    "Acquisition": "signal.parts",
+    "Resonance": "signal.parts",
     "MRSI": "signal.mrsi",
     "rings": "simulate.phantoms",
     "estimate": None,

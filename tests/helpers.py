@@ -16,8 +16,9 @@ from precise_lib.estimate.network import NetworkConfig
 from precise_lib.estimate.train_config import TrainConfig
 from precise_lib.estimate.training import train
 from precise_lib.estimate.weights import SveModel, load_weights
-from precise_lib.signal.model import Acquisition, SignalModel
+from precise_lib.signal.model import SignalModel
 from precise_lib.signal.noise import add_noise, snr_to_sigma
+from precise_lib.signal.parts import Acquisition
 from precise_lib.signal.presets import dmi_11t7
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -22,7 +22,8 @@ from precise_lib.estimate.card import Card, stamps
 from precise_lib.estimate.train_config import TrainConfig
 from precise_lib.io.atomic import staged
 from precise_lib.io.shipped import data_path
-from precise_lib.signal.model import Acquisition, SignalModel
+from precise_lib.signal.model import SignalModel
+from precise_lib.signal.parts import Acquisition
 
 SAME_DEAD_TIME_S = 5e-6  # turns lines 1 kHz apart by less than 2 degrees
 

@@ -11,7 +11,8 @@ from types import SimpleNamespace
 import numpy as np
 
 from precise_lib.signal.information import prior
-from precise_lib.signal.model import GAUSSIAN, SignalModel
+from precise_lib.signal.model import SignalModel
+from precise_lib.signal.parts import GAUSSIAN
 
 ROUNDING = 1e-13  # a cost that rises by this share of itself has not risen
 CHUNK = 256  # FIDs that advance together

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from precise_lib.estimate.train_config import SHARED, TrainConfig
-from precise_lib.signal.model import GAUSSIAN
 from precise_lib.signal.noise import snr_to_sigma
+from precise_lib.signal.parts import GAUSSIAN
 
 
 class Sampler:

@@ -15,8 +15,9 @@ from precise_lib.estimate import card, catalog
 from precise_lib.estimate.network import Network
 from precise_lib.estimate.registry import Limits
 from precise_lib.estimate.train_config import TrainConfig
-from precise_lib.signal.model import Acquisition, SignalModel
+from precise_lib.signal.model import SignalModel
 from precise_lib.signal.mrsi import MRSI
+from precise_lib.signal.parts import Acquisition
 
 BATCH = 8192  # FIDs that pass the network together: bounds the memory
 

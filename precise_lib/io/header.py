@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from precise_lib.errors import InputError
-from precise_lib.signal.model import Acquisition
+from precise_lib.signal.parts import Acquisition
 from precise_lib.signal.plausible import plausible
 
 SHORTEST_ECHO_S = 3e-3  # no spin echo of an imaging sequence is shorter: below it is the delay of a FID sequence

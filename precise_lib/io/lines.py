@@ -25,7 +25,8 @@ import numpy as np
 from precise_lib.errors import InputError, reason
 from precise_lib.io import text
 from precise_lib.signal import plausible
-from precise_lib.signal.model import Acquisition, SignalModel
+from precise_lib.signal.model import SignalModel
+from precise_lib.signal.parts import Acquisition
 
 LINE = ("ppm", "hz", "ratio", "phase_deg", "gaussian_hz")
 TEMPLATES = {  # carrier in ppm, reference, its mM, lines with ppm and T2* in ms: of the presets, or of the literature

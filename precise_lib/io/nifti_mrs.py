@@ -16,8 +16,9 @@ from precise_lib.errors import InputError, reason
 from precise_lib.io import header, nifti
 from precise_lib.io.atomic import staged
 from precise_lib.signal import plausible
-from precise_lib.signal.model import Acquisition, SignalModel
+from precise_lib.signal.model import SignalModel
 from precise_lib.signal.mrsi import MRSI, Series
+from precise_lib.signal.parts import Acquisition
 from precise_lib.signal.presets import default_2h_model
 
 REPEATS = ("DIM_COIL", "DIM_DYN", "DIM_MEAS")  # axes of a file after time, in the order of `Stored.fids`

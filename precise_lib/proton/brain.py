@@ -27,8 +27,8 @@ import xarray as xr
 
 from precise_lib.errors import InputError
 from precise_lib.proton import spins
-from precise_lib.signal.model import Acquisition, gaussian_decay
 from precise_lib.signal.noise import add_noise
+from precise_lib.signal.parts import Acquisition, gaussian_decay
 
 CARRIER_PPM = 4.65
 TE_S = 0.035

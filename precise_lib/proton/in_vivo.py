@@ -16,7 +16,7 @@ import numpy as np
 from precise_lib.errors import InputError
 from precise_lib.proton import preprocess
 from precise_lib.proton.brain import CARRIER_PPM, BasisSet, acquisition_3t, macromolecules, metabolite_fid, ppm_axis
-from precise_lib.signal.model import Acquisition, gaussian_decay
+from precise_lib.signal.parts import Acquisition, gaussian_decay
 
 LIPID_LINES = ((1.28, 30.0), (1.05, 30.0), (0.9, 20.0))  # ppm, FWHM in Hz
 FREE_DWELL_S = 5e-4

@@ -24,7 +24,8 @@ from scipy.ndimage import distance_transform_edt
 from precise_lib.errors import InputError
 from precise_lib.proton import spins
 from precise_lib.proton.brain import MM_LINES, MM_MM
-from precise_lib.signal.model import Acquisition, Resonance, SignalModel
+from precise_lib.signal.model import SignalModel
+from precise_lib.signal.parts import Acquisition, Resonance
 from precise_lib.simulate.anatomy import average, positions, templates
 from precise_lib.simulate.encoding import EncodedNoise, Encoding, grid_affine
 from precise_lib.simulate.human import TEMPLATE_SCALE

@@ -15,7 +15,7 @@ import numpy as np
 from scipy.linalg import hankel
 
 from precise_lib.errors import InputError
-from precise_lib.signal.model import Acquisition
+from precise_lib.signal.parts import Acquisition
 
 ROWS = 512  # of the Hankel matrix: bounds the time, and lines 1/(ROWS dt) apart can be told apart
 

@@ -18,7 +18,7 @@ from scipy.optimize import nnls
 from precise_lib.errors import InputError
 from precise_lib.proton.brain import BasisSet
 from precise_lib.signal.information import fisher, inverse
-from precise_lib.signal.model import GAUSSIAN
+from precise_lib.signal.parts import GAUSSIAN
 
 CHUNK = 16  # spectra that advance together: about 60 MB per thread
 WIDEST_HZ = 30.0

@@ -19,8 +19,9 @@ from precise_lib.quantify import combined, reference
 from precise_lib.quantify.reference import Reference
 from precise_lib.quantify.scale import Lines, Scale, lines
 from precise_lib.quantify.scan import Scan
-from precise_lib.signal.model import Acquisition, SignalModel
+from precise_lib.signal.model import SignalModel
 from precise_lib.signal.mrsi import LARGEST, SMALLEST, Series
+from precise_lib.signal.parts import Acquisition
 
 LARGEST_LAMBDA = 1e9  # far beyond, neighbors and data no longer fit into one number
 

@@ -11,8 +11,9 @@ from precise_lib.estimate.fit import fit_fids
 from precise_lib.evaluate.closed_form import sve_covariance
 from precise_lib.io import nifti, nifti_mrs
 from precise_lib.signal import align
-from precise_lib.signal.model import Acquisition, SignalModel
+from precise_lib.signal.model import SignalModel
 from precise_lib.signal.mrsi import Series
+from precise_lib.signal.parts import Acquisition
 
 
 @dataclass(frozen=True)

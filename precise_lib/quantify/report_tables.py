@@ -9,7 +9,7 @@ from precise_lib.io import nifti
 from precise_lib.quantify import result
 from precise_lib.quantify.report import Report, code, plain
 from precise_lib.quantify.result import FILE
-from precise_lib.signal.model import DEUTERIUM_MHZ_PER_T
+from precise_lib.signal.parts import DEUTERIUM_MHZ_PER_T
 
 
 def about(report: Report) -> str:

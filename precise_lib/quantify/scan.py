@@ -11,8 +11,8 @@ from precise_lib.io.nifti_mrs import Stored
 from precise_lib.quantify import reference
 from precise_lib.quantify.reference import Reference
 from precise_lib.quantify.scale import Lines, scale
-from precise_lib.signal.model import Acquisition
 from precise_lib.signal.mrsi import Series
+from precise_lib.signal.parts import Acquisition
 from precise_lib.signal.plausible import plausible
 
 

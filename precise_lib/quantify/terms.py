@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from precise_lib.signal.model import Resonance, SignalModel
+from precise_lib.signal.model import SignalModel
+from precise_lib.signal.parts import Resonance
 
 # SD of the normal prior around the model file, in the unit of the term
 SPREAD = {"dead time": 1e-3, "frequency": 5.0, "width": 10.0, "gaussian": 15.0**2, "splitting": 20.0**2}

@@ -25,9 +25,10 @@ from precise_lib.evaluate.accuracy import certify, train_and_certify
 from precise_lib.io import nifti_mrs
 from precise_lib.io.atomic import alone
 from precise_lib.io.lines import read_signal_model
-from precise_lib.signal.model import Acquisition, Resonance, SignalModel
+from precise_lib.signal.model import SignalModel
 from precise_lib.signal.mrsi import MRSI
 from precise_lib.signal.noise import peak_height
+from precise_lib.signal.parts import Acquisition, Resonance
 from precise_lib.signal.plausible import plausible
 from precise_lib.signal.presets import parse_metabolites
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from precise_lib.signal.model import GAUSSIAN, SignalModel
+from precise_lib.signal.model import SignalModel
+from precise_lib.signal.parts import GAUSSIAN
 
 
 def jacobian(

@@ -19,134 +19,13 @@ from functools import cached_property
 import numpy as np
 
 from precise_lib.errors import InputError, filled
+from precise_lib.signal.parts import Acquisition, Resonance, gaussian_decay
 
-DEUTERIUM_MHZ_PER_T = 6.5359
-MOST_SAMPLES = 2**20  # a header or card that claims more is wrong, and would fill the memory
-MHZ_PER_T = {"2H": DEUTERIUM_MHZ_PER_T, "1H": 42.577, "31P": 17.2515, "13C": 10.7084, "129Xe": 11.777, "23Na": 11.262}
-MHZ_PER_T |= {"19F": 40.078, "3He": 32.434, "7Li": 16.548, "17O": 5.772, "15N": 4.316}  # magnitudes
-# rad^2: the Gaussian of full width g at half maximum decays as exp(-GAUSSIAN (g t)^2)
-GAUSSIAN = np.pi**2 / (4 * np.log(2))
 # what `SignalModel.to_dict` leaves out
 _ACQUISITION = {"dead_time_s": 0.0, "repetition_time_s": None, "flip_angle_deg": None}
 _RESONANCE = {"role": "metabolite", "lines": [], "t1_s": None, "t1_sd_s": None, "nuclei": None}
 _RESONANCE |= {"shift_sd_hz": 0.0, "width_sd_hz": 0.0}
-ROLES = ("metabolite", "baseline", "lipid")
 LINESHAPES = ("lorentzian", "voigt")
-
-
-@dataclass(frozen=True)
-class Acquisition:
-    """How the FID was sampled: complex samples, their distance in s, Larmor frequency in MHz, "2H" or "1H".
-
-    Parameters
-    ----------
-    dead_time_s : from the (middle of the) excitation to the first sample
-    repetition_time_s, flip_angle_deg : of the excitations, None where not known; for saturation by T1 alone
-
-    Raises
-    ------
-    InputError : a number that is not positive, a dead time that is negative, fewer than two samples
-    """
-
-    n_samples: int
-    dwell_time_s: float
-    spectrometer_frequency_mhz: float
-    nucleus: str = "2H"
-    dead_time_s: float = 0.0
-    repetition_time_s: float | None = None
-    flip_angle_deg: float | None = None
-
-    def __post_init__(self):
-        if not 2 <= self.n_samples <= MOST_SAMPLES:
-            n = self.n_samples
-            raise InputError(f"The FID has {n} time point(s); at least two are needed, and at most {MOST_SAMPLES}.")
-        for field in ("dwell_time_s", "spectrometer_frequency_mhz"):
-            value = getattr(self, field)
-            if not (np.isfinite(value) and value > 0):
-                raise InputError(f"{field} is {value}; it must be a positive number.")
-        if not (np.isfinite(self.dead_time_s) and self.dead_time_s >= 0):
-            raise InputError(f"dead_time_s is {self.dead_time_s}; it must be zero or a positive number.")
-
-    @cached_property
-    def time_s(self) -> np.ndarray:
-        """Sampling times from the excitation, (n_samples,), s."""
-        return self.dead_time_s + np.arange(self.n_samples) * self.dwell_time_s
-
-    @property
-    def bandwidth_hz(self) -> float:
-        return 1.0 / self.dwell_time_s
-
-    @property
-    def field_t(self) -> float:
-        """Field of the magnet, T; NaN for a nucleus that is not among `MHZ_PER_T`."""
-        return self.spectrometer_frequency_mhz / MHZ_PER_T.get(self.nucleus, np.nan)
-
-    @cached_property
-    def frequency_axis_hz(self) -> np.ndarray:
-        """Frequencies of `spectrum`, (n_samples,), Hz from the carrier, ascending."""
-        return np.fft.fftshift(np.fft.fftfreq(self.n_samples, self.dwell_time_s))
-
-
-@dataclass(frozen=True)
-class Resonance:
-    """One Lorentzian line, or several in fixed proportion that share an amplitude.
-
-    With lines its unit FID is ``sum_l c_l exp(2 pi i nu_l t - GAUSSIAN (g_l t)^2 - t / T2*)``, c_l complex.
-
-    Parameters
-    ----------
-    ppm : of the main line
-    role : "metabolite", "baseline" or "lipid"
-    lines : rows (ppm, Re c_l, Im c_l, g_l in Hz); none for a single line of weight one at `ppm`
-    shift_sd_hz, width_sd_hz : SD of Gaussian priors, around zero, on a shift and an extra Lorentzian full width of its
-        own (temperature, pH, susceptibility); 0 where it moves and widens with all others
-    t1_s, t1_sd_s, nuclei : longitudinal relaxation time and its SD, nuclei per molecule that give the signal; what
-        turns an amplitude into a concentration, None where not known
-
-    Raises
-    ------
-    InputError : a T2*, T1 or number of nuclei that is not positive, an SD that is negative, an unknown role, a line
-        that is not four finite numbers
-    """
-
-    name: str
-    ppm: float
-    t2star_s: float
-    role: str = "metabolite"
-    lines: tuple[tuple[float, float, float, float], ...] = ()
-    t1_s: float | None = None
-    t1_sd_s: float | None = None
-    nuclei: float | None = None
-    shift_sd_hz: float = 0.0
-    width_sd_hz: float = 0.0
-
-    def __post_init__(self):
-        for field in ("shift_sd_hz", "width_sd_hz"):
-            value = getattr(self, field)
-            if not (np.isfinite(value) and value >= 0):
-                raise InputError(f"{field} of {self.name} is {value}; it must be zero or a positive number.")
-        for field in ("t1_s", "t1_sd_s", "nuclei"):
-            value = getattr(self, field)
-            if value is not None and not (np.isfinite(value) and value > 0):
-                raise InputError(f"{field} of {self.name} is {value}; it must be a positive number.")
-        if not (np.isfinite(self.t2star_s) and self.t2star_s > 0):
-            raise InputError(f"T2* of {self.name} is {self.t2star_s} s; it must be a positive number.")
-        if self.role not in ROLES:
-            raise InputError(f"The role of {self.name} is '{self.role}'; it must be one of {', '.join(ROLES)}.")
-        if not isinstance(self.lines, list | tuple) or not all(isinstance(line, list | tuple) for line in self.lines):
-            raise InputError(
-                f"The lines of {self.name} are {self.lines!r}; they must be a list of lists of four numbers."
-            )
-        object.__setattr__(self, "lines", tuple(tuple(line) for line in self.lines))
-        if any(len(line) != 4 or not np.isfinite(line).all() for line in self.lines):
-            raise InputError(f"A line of {self.name} is not four numbers (ppm, real, imaginary, Gaussian width).")
-
-    def unit_fid(self, acquisition: Acquisition, carrier_ppm: float) -> np.ndarray:
-        """FID (n_samples,) of amplitude one."""
-        ppm, real, imaginary, gaussian_hz = np.array(self.lines or ((self.ppm, 1, 0, 0),), float).T
-        t, hz = acquisition.time_s, (ppm - carrier_ppm) * acquisition.spectrometer_frequency_mhz
-        lines = np.exp(2j * np.pi * hz[:, None] * t) * gaussian_decay(gaussian_hz, t)
-        return (real + 1j * imaginary) @ lines * np.exp(-t / self.t2star_s)
 
 
 @dataclass(frozen=True)
@@ -326,11 +205,6 @@ def _with_parts(values: dict) -> dict:
 def _without(values: dict, **defaults) -> dict:
     """What differs from the defaults."""
     return {name: value for name, value in values.items() if name not in defaults or value != defaults[name]}
-
-
-def gaussian_decay(fwhm_hz, time_s) -> np.ndarray:
-    """Envelope (..., t) of Gaussian lines of full width `fwhm_hz` (...)."""
-    return np.exp(-GAUSSIAN * (np.asarray(fwhm_hz, float)[..., None] * time_s) ** 2)
 
 
 def spectrum(fids) -> np.ndarray:

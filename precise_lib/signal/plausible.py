@@ -9,7 +9,8 @@ from __future__ import annotations
 import numpy as np
 
 from precise_lib.errors import InputError
-from precise_lib.signal.model import MHZ_PER_T, Acquisition, SignalModel
+from precise_lib.signal.model import SignalModel
+from precise_lib.signal.parts import MHZ_PER_T, Acquisition
 
 # least and largest value, unit, and other units with their size, in one of which the number may have been meant
 SECONDS = {"ms": 1e-3, "us": 1e-6, "ns": 1e-9}

@@ -6,7 +6,8 @@ import math
 import re
 
 from precise_lib.errors import InputError
-from precise_lib.signal.model import Acquisition, Resonance, SignalModel
+from precise_lib.signal.model import SignalModel
+from precise_lib.signal.parts import Acquisition, Resonance
 
 # ppm. The first four as PRECISE-DMI prints them (finer values in the field: water 4.67, Glc 3.71-3.88, Lac 1.31);
 # the others from the basis sets of DMIWizard (CC0). Tools differ on the reference by up to 0.15 ppm: `name:ppm` where

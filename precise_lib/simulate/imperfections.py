@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from precise_lib.signal.model import Resonance, SignalModel
+from precise_lib.signal.model import SignalModel
 from precise_lib.signal.noise import add_noise, peak_height, snr_to_sigma
+from precise_lib.signal.parts import Resonance
 
 T1_S = {"water": 0.320, "Glc": 0.064, "Glx": 0.146, "Lac": 0.297}  # rat brain, 11.7 T (De Feyter 2018); others as Lac
 FLIP_DEG = 60.0

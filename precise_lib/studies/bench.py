@@ -23,8 +23,9 @@ from precise_lib.estimate.training import SveTrainer
 from precise_lib.estimate.weights import resolve
 from precise_lib.evaluate.crlb import ratio_sd
 from precise_lib.evaluate.montecarlo import phantom_study
-from precise_lib.signal.model import Resonance, SignalModel
+from precise_lib.signal.model import SignalModel
 from precise_lib.signal.noise import add_noise, snr_to_sigma
+from precise_lib.signal.parts import Resonance
 from precise_lib.simulate.phantoms import rings
 from precise_lib.studies.regularization import closed_form, regularization_study
 from precise_lib.studies.timing import cube, noisy_fids, seconds

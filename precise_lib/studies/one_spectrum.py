@@ -11,7 +11,7 @@ from precise_lib.proton import brain, denoised, in_vivo
 from precise_lib.proton.brain import LARGEST_MM, METABOLITES, BasisSet, spectra_of
 from precise_lib.proton.fit import SpectrumFit
 from precise_lib.proton.weights import Denoiser
-from precise_lib.signal.model import GAUSSIAN
+from precise_lib.signal.parts import GAUSSIAN
 
 N_SIGNALS = len(METABOLITES) + 2  # macromolecules and the reference too
 ALONE, LIKE, INSIDE = "its fit alone", "with lines of the training set", "inside the training set"

@@ -19,8 +19,9 @@ from precise_lib.errors import reason
 from precise_lib.estimate import training
 from precise_lib.io import nifti, nifti_mrs
 from precise_lib.io.shipped import data_path
-from precise_lib.signal.model import Acquisition, SignalModel
+from precise_lib.signal.model import SignalModel
 from precise_lib.signal.mrsi import MRSI
+from precise_lib.signal.parts import Acquisition
 from precise_lib.signal.presets import dmi_11t7
 
 MODEL = dmi_11t7()

@@ -15,9 +15,9 @@ from precise_lib import __version__, estimate
 from precise_lib.evaluate import crlb
 from precise_lib.io import nifti, nifti_mrs
 from precise_lib.io.shipped import data_path
-from precise_lib.signal.model import Acquisition
 from precise_lib.signal.mrsi import MRSI
 from precise_lib.signal.noise import snr_to_sigma
+from precise_lib.signal.parts import Acquisition
 from precise_lib.signal.presets import default_2h_model, dmi_11t7
 
 SNR = 20

@@ -9,7 +9,7 @@ from precise_lib.errors import InputError
 from precise_lib.io import measurements, nifti_mrs
 from precise_lib.io.lines import TEMPLATES, read_signal_model, template
 from precise_lib.quantify import train_like
-from precise_lib.signal.model import Acquisition
+from precise_lib.signal.parts import Acquisition
 from precise_lib.simulate.phantoms import rings
 
 

@@ -19,9 +19,10 @@ from precise_lib.io import nifti_mrs
 from precise_lib.quantify import train_like
 from precise_lib.quantify.measurement import resolve_model
 from precise_lib.signal.information import jacobian
-from precise_lib.signal.model import Acquisition, Resonance, SignalModel
+from precise_lib.signal.model import SignalModel
 from precise_lib.signal.mrsi import MRSI, Series
 from precise_lib.signal.noise import add_noise, snr_to_sigma
+from precise_lib.signal.parts import Acquisition, Resonance
 from precise_lib.signal.presets import SHIFTS_2H_PPM, default_2h_model, dmi_11t7, dmi_rat, parse_metabolites
 
 SMALL = Acquisition(64, 1 / 625, 76.7)  # an acquisition that no shipped network knows, quick to train for

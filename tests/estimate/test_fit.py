@@ -8,8 +8,9 @@ from scipy.optimize import least_squares
 
 from precise_lib.estimate.fit import Fit, default_max_shift_hz, fit_fids
 from precise_lib.evaluate.crlb import numeric
-from precise_lib.signal.model import Acquisition, Resonance, SignalModel
+from precise_lib.signal.model import SignalModel
 from precise_lib.signal.noise import add_noise, snr_to_sigma
+from precise_lib.signal.parts import Acquisition, Resonance
 from precise_lib.signal.presets import dmi_3t, dmi_11t7
 from tests.helpers import AMPLITUDES, mean_bound, noisy_fids, sd_bounds
 

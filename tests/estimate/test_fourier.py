@@ -8,8 +8,9 @@ import pytest
 from precise_lib import estimate
 from precise_lib.errors import InputError
 from precise_lib.estimate.fourier import Fourier, integration_weights
-from precise_lib.signal.model import Acquisition, Resonance, SignalModel
+from precise_lib.signal.model import SignalModel
 from precise_lib.signal.noise import snr_to_sigma
+from precise_lib.signal.parts import Acquisition, Resonance
 from precise_lib.signal.presets import dmi_11t7
 from tests.helpers import AMPLITUDES, noisy_fids, sd_bounds
 

@@ -13,8 +13,9 @@ from precise_lib.estimate.train_config import TrainConfig
 from precise_lib.evaluate.closed_form import sve_covariance
 from precise_lib.evaluate.crlb import numeric
 from precise_lib.signal.information import covariance, fisher, jacobian
-from precise_lib.signal.model import Resonance, SignalModel
+from precise_lib.signal.model import SignalModel
 from precise_lib.signal.noise import add_noise, snr_to_sigma
+from precise_lib.signal.parts import Resonance
 from precise_lib.signal.presets import dmi_11t7
 from tests.helpers import AMPLITUDES, mean_bound, sd_bounds
 

@@ -9,9 +9,9 @@ from precise_lib.estimate.fit import fit_fids
 from precise_lib.estimate.noise_model import Kernel, Noise
 from precise_lib.estimate.prior import ExactSolver, edge_weights
 from precise_lib.evaluate import closed_form
-from precise_lib.signal.model import Acquisition
 from precise_lib.signal.mrsi import MRSI, Series
 from precise_lib.signal.noise import snr_to_sigma
+from precise_lib.signal.parts import Acquisition
 from precise_lib.signal.presets import dmi_11t7
 from tests.helpers import AMPLITUDES, sd_bounds
 

@@ -7,7 +7,7 @@ from precise_lib.errors import InputError
 from precise_lib.estimate import catalog
 from precise_lib.estimate.weights import Sve, find_weights, load_weights
 from precise_lib.evaluate.crlb import numeric
-from precise_lib.signal.model import Acquisition
+from precise_lib.signal.parts import Acquisition
 from precise_lib.signal.presets import dmi_11t7
 from tests.helpers import (
     AMPLITUDES,

@@ -16,7 +16,8 @@ from precise_lib.estimate.training import (
 )
 from precise_lib.estimate.weights import Sve, load_weights, resolve
 from precise_lib.evaluate.accuracy import certify
-from precise_lib.signal.model import Resonance, SignalModel
+from precise_lib.signal.model import SignalModel
+from precise_lib.signal.parts import Resonance
 from precise_lib.signal.presets import default_2h_model, dmi_3t, dmi_11t7
 from tests.helpers import (
     AMPLITUDES,

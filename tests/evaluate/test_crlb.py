@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from precise_lib.errors import InputError
 from precise_lib.evaluate.crlb import covariance, eq6, numeric, overlap_cost, ratio_sd
 from precise_lib.signal.information import jacobian
-from precise_lib.signal.model import Acquisition, Resonance, SignalModel
+from precise_lib.signal.model import SignalModel
 from precise_lib.signal.noise import snr_to_sigma
+from precise_lib.signal.parts import Acquisition, Resonance
 from precise_lib.signal.presets import dmi_3t, dmi_4t, dmi_11t7
 from tests.helpers import AMPLITUDES
 

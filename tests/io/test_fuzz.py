@@ -36,8 +36,8 @@ from precise_lib.proton.training import DenoiseConfig, QuantifyConfig
 from precise_lib.proton.weights import Denoiser
 from precise_lib.quantify import measurement, provenance, quantify, report, result
 from precise_lib.run import sweep, tables
-from precise_lib.signal.model import Acquisition
 from precise_lib.signal.mrsi import MRSI
+from precise_lib.signal.parts import Acquisition
 from precise_lib.signal.presets import dmi_11t7
 from precise_lib.studies import results
 from tests.helpers import AMPLITUDES, minute_config

@@ -9,8 +9,9 @@ from nifti_mrs.create_nmrs import gen_nifti_mrs
 from precise_lib.errors import InputError
 from precise_lib.estimate.fit import fit_fids
 from precise_lib.io import header, nifti_mrs
-from precise_lib.signal.model import Acquisition, SignalModel
+from precise_lib.signal.model import SignalModel
 from precise_lib.signal.mrsi import MRSI
+from precise_lib.signal.parts import Acquisition
 from precise_lib.signal.presets import default_2h_model
 
 AMPLITUDES = (1.0, 0.25, 0.3, 0.12)

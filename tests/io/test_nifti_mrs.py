@@ -14,8 +14,9 @@ from scipy.spatial.transform import Rotation
 
 from precise_lib.errors import InputError
 from precise_lib.io import atomic, measurements, nifti, nifti_mrs
-from precise_lib.signal.model import Acquisition, Resonance, SignalModel, spectrum
+from precise_lib.signal.model import SignalModel, spectrum
 from precise_lib.signal.mrsi import MRSI
+from precise_lib.signal.parts import Acquisition, Resonance
 from precise_lib.signal.presets import default_2h_model, dmi_11t7
 
 SMALL = default_2h_model(Acquisition(16, 1 / 2500, 76.7))

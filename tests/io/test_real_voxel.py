@@ -16,7 +16,8 @@ from precise_lib import cli
 from precise_lib.estimate.fit import fit_fids
 from precise_lib.evaluate import crlb
 from precise_lib.io import measurements, nifti, nifti_mrs
-from precise_lib.signal.model import Acquisition, Resonance, SignalModel
+from precise_lib.signal.model import SignalModel
+from precise_lib.signal.parts import Acquisition, Resonance
 
 NAMES = ("water", "Glc", "Glx", "Lac")
 NOMINAL_PPM = (4.7, 3.7, 2.4, 1.3)

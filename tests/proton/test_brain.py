@@ -9,7 +9,7 @@ from scipy.stats import kstest
 from precise_lib.errors import InputError
 from precise_lib.proton import brain
 from precise_lib.proton.brain import METABOLITES, acquisition_3t, brain_basis, draw
-from precise_lib.signal.model import Acquisition
+from precise_lib.signal.parts import Acquisition
 
 N = 400
 

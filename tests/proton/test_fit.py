@@ -11,7 +11,7 @@ from precise_lib.proton import brain, spectrum_model
 from precise_lib.proton.brain import brain_basis, draw, spectra_of
 from precise_lib.proton.fit import fit_spectra
 from precise_lib.proton.spectrum_model import SpectrumModel, crlb
-from precise_lib.signal.model import GAUSSIAN
+from precise_lib.signal.parts import GAUSSIAN
 from tests.helpers import mean_bound, sd_bounds
 
 STRONG = ("NAA", "tCr", "mI", "Glu", "tCho")

@@ -11,8 +11,8 @@ from precise_lib.proton import denoised, in_vivo, preprocess
 from precise_lib.proton.brain import BasisSet, acquisition_3t, brain_basis, macromolecules, spectra_of
 from precise_lib.proton.figures import model_parts
 from precise_lib.proton.fit import fit_spectra
-from precise_lib.signal.model import Acquisition, gaussian_decay
 from precise_lib.signal.noise import add_noise
+from precise_lib.signal.parts import Acquisition, gaussian_decay
 
 SCANNER = Acquisition(2048, 1 / 2000, 127.75, "1H")  # as the PRESS measurement was sampled
 # mM of a healthy brain, roughly; MM at its normal amplitude

@@ -22,8 +22,9 @@ from precise_lib.evaluate.efficiency import efficiency
 from precise_lib.io.shipped import data_path
 from precise_lib.proton import brain
 from precise_lib.proton.mrsi import LIPIDS, head, mrsi_3t, without
-from precise_lib.signal.model import Acquisition, Resonance, SignalModel
+from precise_lib.signal.model import SignalModel
 from precise_lib.signal.noise import snr_to_sigma
+from precise_lib.signal.parts import Acquisition, Resonance
 from precise_lib.signal.presets import dmi_11t7
 from precise_lib.studies.spill import by_depth, lipid_error, under
 

@@ -8,8 +8,9 @@ from nifti_mrs.create_nmrs import gen_nifti_mrs
 
 from precise_lib.errors import InputError
 from precise_lib.quantify.quantify import quantify
-from precise_lib.signal.model import Acquisition, SignalModel
+from precise_lib.signal.model import SignalModel
 from precise_lib.signal.noise import add_noise, snr_to_sigma
+from precise_lib.signal.parts import Acquisition
 from precise_lib.signal.presets import default_2h_model
 
 TRUTH = {"water": 10.0, "Glc": 2.5, "Glx": 3.0, "Lac": 1.2}

@@ -21,9 +21,9 @@ from precise_lib.io import nifti, nifti_mrs
 from precise_lib.quantify import flags, lesions
 from precise_lib.quantify.estimates import estimate
 from precise_lib.quantify.quantify import quantify
-from precise_lib.signal.model import Acquisition
 from precise_lib.signal.mrsi import MRSI, Series
 from precise_lib.signal.noise import add_noise, snr_to_sigma
+from precise_lib.signal.parts import Acquisition
 from precise_lib.signal.presets import default_2h_model, dmi_3t, dmi_11t7
 from precise_lib.simulate.phantoms import rings
 from tests.helpers import AMPLITUDES, SHIPPED, has_shipped_weights

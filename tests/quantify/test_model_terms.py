@@ -10,9 +10,9 @@ from precise_lib.estimate.fourier import Fourier
 from precise_lib.quantify import flags
 from precise_lib.quantify.errors import ErrorModel
 from precise_lib.quantify.estimates import estimate
-from precise_lib.signal.model import Resonance
 from precise_lib.signal.mrsi import MRSI, Series
 from precise_lib.signal.noise import add_noise, snr_to_sigma
+from precise_lib.signal.parts import Resonance
 from precise_lib.signal.presets import dmi_3t, dmi_11t7
 from tests.helpers import AMPLITUDES, sd_bounds
 

@@ -22,9 +22,9 @@ from precise_lib.quantify import figures, report, report_tables
 from precise_lib.quantify import page as report_page
 from precise_lib.quantify.quantify import quantify
 from precise_lib.run import notebooks
-from precise_lib.signal.model import Acquisition
 from precise_lib.signal.mrsi import MRSI, Series
 from precise_lib.signal.noise import add_noise, snr_to_sigma
+from precise_lib.signal.parts import Acquisition
 from precise_lib.signal.presets import default_2h_model
 from precise_lib.simulate.phantoms import rings
 from tests.helpers import ROOT, has_shipped_weights, mean_bound, sd_bounds

@@ -11,8 +11,8 @@ from scipy import signal
 from precise_lib import cli
 from precise_lib.io import nifti
 from precise_lib.quantify import report
-from precise_lib.signal.model import Acquisition
 from precise_lib.signal.noise import snr_to_sigma
+from precise_lib.signal.parts import Acquisition
 from precise_lib.signal.presets import default_2h_model
 from precise_lib.signal.saturation import saturation
 from tests.quantify.test_concentrations import maps

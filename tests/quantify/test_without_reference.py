@@ -8,9 +8,10 @@ from precise_lib.estimate.train_config import TrainConfig
 from precise_lib.io import nifti_mrs
 from precise_lib.quantify import quantify as product
 from precise_lib.quantify import result
-from precise_lib.signal.model import Acquisition, Resonance, SignalModel
+from precise_lib.signal.model import SignalModel
 from precise_lib.signal.mrsi import MRSI
 from precise_lib.signal.noise import add_noise
+from precise_lib.signal.parts import Acquisition, Resonance
 
 PHOSPHORUS = SignalModel(
     Acquisition(512, 2e-4, 120.15, "31P"),

@@ -45,9 +45,9 @@ from precise_lib.quantify import lesions
 from precise_lib.quantify.quantify import quantify
 from precise_lib.signal.align import mask_on_grid, sampled
 from precise_lib.signal.information import covariance, jacobian
-from precise_lib.signal.model import Acquisition
 from precise_lib.signal.mrsi import Series
 from precise_lib.signal.noise import snr_to_sigma
+from precise_lib.signal.parts import Acquisition
 from precise_lib.signal.presets import dmi_3t, dmi_4t, dmi_7t, dmi_11t7
 from precise_lib.simulate.encoding import Encoding
 from precise_lib.simulate.phantoms import rings

@@ -10,8 +10,8 @@ from precise_lib.errors import InputError
 from precise_lib.estimate.prior import prepare_mri
 from precise_lib.io import nifti, nifti_mrs
 from precise_lib.signal import align
-from precise_lib.signal.model import Acquisition
 from precise_lib.signal.mrsi import MRSI
+from precise_lib.signal.parts import Acquisition
 from precise_lib.signal.presets import default_2h_model
 
 MODEL = default_2h_model(Acquisition(16, 1 / 2500, 76.7))

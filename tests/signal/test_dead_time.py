@@ -16,8 +16,9 @@ from precise_lib.evaluate.closed_form import sve_covariance
 from precise_lib.evaluate.crlb import eq6, numeric
 from precise_lib.io.nifti_mrs import check_model
 from precise_lib.quantify.measurement import resolve_model
-from precise_lib.signal.model import Acquisition, Resonance, SignalModel
+from precise_lib.signal.model import SignalModel
 from precise_lib.signal.noise import add_noise, snr_to_sigma
+from precise_lib.signal.parts import Acquisition, Resonance
 from precise_lib.signal.presets import dmi_11t7
 from precise_lib.studies.posterior import TrainingPrior, posterior
 from tests.helpers import AMPLITUDES, mean_bound, minute_config, sd_bounds

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from precise_lib.errors import InputError
-from precise_lib.signal.model import Acquisition, Resonance, SignalModel, spectrum
+from precise_lib.signal.model import SignalModel, spectrum
 from precise_lib.signal.noise import add_noise, peak_height, snr_to_sigma
+from precise_lib.signal.parts import Acquisition, Resonance
 from precise_lib.signal.presets import default_2h_model, dmi_3t, dmi_11t7
 from precise_lib.simulate.phantoms import b0_map, b1_map, gradient_broadening
 from tests.helpers import sd_bounds

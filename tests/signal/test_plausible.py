@@ -9,7 +9,8 @@ from precise_lib.errors import InputError
 from precise_lib.estimate.noise import LAST, free_space
 from precise_lib.estimate.train_config import TrainConfig
 from precise_lib.io.lines import read_signal_model
-from precise_lib.signal.model import Acquisition, Resonance, SignalModel
+from precise_lib.signal.model import SignalModel
+from precise_lib.signal.parts import Acquisition, Resonance
 from precise_lib.signal.plausible import check_acquisition, check_model
 from precise_lib.signal.presets import dmi_3t, dmi_4t, dmi_7t, dmi_11t7, dmi_rat
 

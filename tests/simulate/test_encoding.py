@@ -7,8 +7,8 @@ from precise_lib.errors import InputError
 from precise_lib.estimate.fit import fit_fids
 from precise_lib.estimate.prior import ExactSolver, edge_weights
 from precise_lib.evaluate import closed_form, correlated_noise
-from precise_lib.signal.model import Acquisition
 from precise_lib.signal.noise import snr_to_sigma
+from precise_lib.signal.parts import Acquisition
 from precise_lib.signal.presets import default_2h_model
 from precise_lib.simulate.encoding import EncodedNoise, Encoding, encode_fids, jinc
 from tests.helpers import sd_bounds

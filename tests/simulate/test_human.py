@@ -11,7 +11,7 @@ import pytest
 from precise_lib.errors import InputError
 from precise_lib.estimate.prior import prepare_mri
 from precise_lib.estimate.train_config import TrainConfig
-from precise_lib.signal.model import Resonance
+from precise_lib.signal.parts import Resonance
 from precise_lib.signal.presets import dmi_3t
 from precise_lib.simulate import human as h
 from precise_lib.simulate.anatomy import templates

@@ -11,8 +11,9 @@ from precise_lib.estimate.fit import fit_fids
 from precise_lib.estimate.noise import free_space
 from precise_lib.estimate.noise_model import Kernel
 from precise_lib.estimate.prior import prepare_mri
-from precise_lib.signal.model import Acquisition, Resonance, SignalModel
+from precise_lib.signal.model import SignalModel
 from precise_lib.signal.noise import snr_to_sigma
+from precise_lib.signal.parts import Acquisition, Resonance
 from precise_lib.signal.presets import default_2h_model
 from precise_lib.simulate.phantoms import rings
 from precise_lib.simulate.rat import ANCHOR_SNR, COIL_CENTER_MM, NUMBER, TISSUES, b0, b1, rat, snr_of, tissues

@@ -7,8 +7,9 @@ from precise_lib.errors import InputError
 from precise_lib.estimate.fit import fit_fids
 from precise_lib.estimate.train_config import TrainConfig
 from precise_lib.evaluate.crlb import numeric
-from precise_lib.signal.model import Acquisition, Resonance, SignalModel
+from precise_lib.signal.model import SignalModel
 from precise_lib.signal.noise import add_noise, snr_to_sigma
+from precise_lib.signal.parts import Acquisition, Resonance
 from precise_lib.signal.presets import dmi_11t7
 from precise_lib.simulate.phantoms import rings
 from precise_lib.studies.posterior import PosteriorMean, TrainingPrior, posterior
