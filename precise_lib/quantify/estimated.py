@@ -16,7 +16,8 @@ from precise_lib.quantify import estimates
 from precise_lib.quantify.errors import ErrorModel, choose_settings
 from precise_lib.quantify.estimates import Estimates, Smoothing
 from precise_lib.quantify.flags import Flag
-from precise_lib.quantify.measurement import Measurement, Request
+from precise_lib.quantify.measurement import Measurement
+from precise_lib.quantify.request import Request
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 
 from precise_lib import __version__
-from precise_lib.quantify.measurement import Request
+from precise_lib.quantify.request import Request
 from precise_lib.quantify.scan import Scan
 
 

@@ -14,7 +14,8 @@ from precise_lib.quantify import assumed, lesions, measurement, provenance, repe
 from precise_lib.quantify.errors import number
 from precise_lib.quantify.estimated import Estimated, estimated
 from precise_lib.quantify.estimates import Smoothing
-from precise_lib.quantify.measurement import Measurement, Request
+from precise_lib.quantify.measurement import Measurement
+from precise_lib.quantify.request import Request, checked
 from precise_lib.quantify.scan import Scan
 
 
@@ -64,7 +65,7 @@ def quantify(
     Raises `InputError` for anything wrong with files or options; then nothing is written.
     """
     started = time.perf_counter()
-    request = measurement.checked(estimator, mri, lam, errors, repeats, seed, omega_max, own)
+    request = checked(estimator, mri, lam, errors, repeats, seed, omega_max, own)
     taken, dead_time = Scan.or_auto(**scan)
     if not overwrite:
         result.check_free(out)
