@@ -6,11 +6,10 @@ from dataclasses import replace
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
-import nibabel as nib
 import numpy as np
-from scipy import ndimage
 
 from precise_lib import show
+from precise_lib.quantify import panels
 from precise_lib.quantify.report import Report
 from precise_lib.signal.model import spectrum
 
@@ -49,80 +48,6 @@ def spectra(report: Report):
     return fig
 
 
-def _points(n: int, margin: float = 0.0) -> np.ndarray:
-    """Voxel coordinates at which the MRI is shown: about 256 across n voxels and the margins beside them."""
-    span = n + 2 * margin
-    count = round(span * int(np.clip(256 / span, 1, 64)))
-    return (np.arange(count) + 0.5) / count * span - 0.5 - margin
-
-
-def mri_under(report: Report, z: int, margin: float = 0.0) -> np.ndarray | None:
-    """The MRI, through both affines, on the middle plane of slice z of the grid and `margin` voxels around it.
-
-    NaN outside the MRI; None without one.
-    """
-    data = report.data
-    if data.mri is None:
-        return None
-    i, j = (_points(n, margin) for n in data.grid_shape[:2])
-    grid = np.stack([*np.meshgrid(i, j, indexing="ij"), np.full((len(i), len(j)), float(z))])
-    to_mri = np.linalg.inv(data.mri_affine) @ data.affine
-    points = np.tensordot(to_mri[:3, :3], grid, 1) + to_mri[:3, 3][:, None, None]
-    values = ndimage.map_coordinates(np.nan_to_num(data.mri), points, order=1, mode="nearest")
-    size = np.array(data.mri.shape)[:, None, None]
-    return np.where(((points >= -0.5) & (points <= size - 0.5)).all(0), values, np.nan)
-
-
-def _extent(report: Report, margin: float = 0.0) -> tuple:
-    """Left, right, bottom and top in mm from the corner of the grid."""
-    nx, ny, _ = report.data.grid_shape
-    dx, dy, _ = np.linalg.norm(report.data.affine[:3, :3], axis=0)
-    return (-margin * dx, (nx + margin) * dx, -margin * dy, (ny + margin) * dy)
-
-
-def _panel(ax, report: Report, z: int, values=None, mri=None, **settings):
-    """One slice, x to the right and y up. A map is opaque and the MRI beneath it shows as contours only: a color that
-    the MRI shines through would look like metabolism. Returns the drawn map."""
-    extent, image = _extent(report), None
-    seen = mri is not None and np.isfinite(mri).any()
-    if seen:
-        low, high = np.nanpercentile(mri, [1, 99])
-        image = ax.imshow(mri.T, origin="lower", extent=extent, cmap="gray", vmin=low, vmax=high)
-    if values is not None:
-        image = ax.imshow(values[:, :, z].T, origin="lower", extent=extent, **settings)
-        if seen and high > low:
-            smooth = ndimage.gaussian_filter(np.nan_to_num(mri, nan=low), mri.shape[0] / values.shape[0] / 4)
-            levels = low + (high - low) * np.array([0.25, 0.5, 0.75])
-            ax.contour(smooth.T, levels, colors="white", linewidths=0.5, alpha=0.7, extent=extent)
-    ax.set(xticks=[], yticks=[], xlim=extent[:2], ylim=extent[2:])
-    ax.grid(False)
-    ax.spines[:].set_visible(False)
-    return image
-
-
-def _figure(report: Report, n_rows: int, n_columns: int):
-    _, wide, _, high = _extent(report)
-    tall = np.clip(high / wide, 0.4, 2.0)
-    return plt.subplots(n_rows, n_columns, figsize=(1.9 * n_columns + 1.6, 1.9 * tall * n_rows + 0.5), squeeze=False)
-
-
-def _name_axes(ax, report: Report):
-    """Where the axes of the grid lead, by anatomy."""
-    right, up, _ = nib.aff2axcodes(report.data.affine)
-    ax.set_xlabel(f"→ {right}", fontsize=8, loc="right", labelpad=1)
-    ax.set_ylabel(f"→ {up}", fontsize=8, loc="top", labelpad=1)
-
-
-def _limits(maps: list, symmetric: bool = False, top: float = 99) -> dict:
-    """Color scale from the values themselves; `top` is the percentile at its upper end."""
-    values = np.concatenate([m[np.isfinite(m)] for m in maps])
-    low, high = np.percentile(values, [1, top]) if len(values) else (0, 1)
-    if symmetric:
-        high = max(abs(low), abs(high)) or 1.0
-        return {"vmin": -high, "vmax": high}
-    return {"vmin": min(0.0, low), "vmax": high if high > min(0.0, low) else low + 1}
-
-
 @letter_by_letter
 def quality(report: Report):
     """The MRI, SNR of the reference and shift (B0) in each slice; for up to `FEW` voxels their place in the MRI."""
@@ -133,19 +58,19 @@ def quality(report: Report):
         f"{report.model.reference or 'best'} SNR": (report.on_grid(report.snr), "viridis", False),
         "shift (Hz)": (report.on_grid(report.fitted("shift_hz")), "RdBu_r", True),
     }
-    mris = [mri_under(report, z) for z in zs]
+    mris = [panels.mri_under(report, z) for z in zs]
     if report.data.mri is not None:
         maps = {"MRI": (None, None, False)} | maps
-    fig, axes = _figure(report, len(zs), len(maps))
+    fig, axes = panels.figure(report, len(zs), len(maps))
     for column, (title, (values, cmap, symmetric)) in zip(axes.T, maps.items(), strict=True):
-        limits = {} if values is None else _limits([values[:, :, z] for z in zs], symmetric) | {"cmap": cmap}
+        limits = {} if values is None else panels.limits([values[:, :, z] for z in zs], symmetric) | {"cmap": cmap}
         for ax, z, mri in zip(column, zs, mris, strict=True):
-            drawn = _panel(ax, report, z, values, mri, **limits)
+            drawn = panels.panel(ax, report, z, values, mri, **limits)
         column[0].set_title(title, fontsize=9)
         if values is not None:
             fig.colorbar(drawn, ax=list(column), shrink=0.8)
     for ax, z in zip(axes[:, 0], zs, strict=True):
-        _name_axes(ax, report)
+        panels.name_axes(ax, report)
         ax.annotate(f"slice {z}", (0.02, 0.02), xycoords="axes fraction", fontsize=8, color="C1")
     return fig
 
@@ -159,12 +84,12 @@ def _place(report: Report):
     margin = reach / np.linalg.norm(data.affine[:3, :3], axis=0)[:2].min()
     fig, ax = plt.subplots(figsize=(3.6, 3.6))
     z = report.slices[0]
-    ax.imshow(mri_under(report, z, margin).T, origin="lower", extent=_extent(report, margin), cmap="gray")
-    left, right, bottom, top = _extent(report)
+    ax.imshow(panels.mri_under(report, z, margin).T, origin="lower", extent=panels.extent(report, margin), cmap="gray")
+    left, right, bottom, top = panels.extent(report)
     ax.add_patch(plt.Rectangle((left, bottom), right - left, top - bottom, fill=False, ec="#D55E00", lw=1.5))
     ax.set(xticks=[], yticks=[])
     ax.grid(False)
-    _name_axes(ax, report)
+    panels.name_axes(ax, report)
     return fig
 
 
@@ -175,22 +100,22 @@ def concentrations(report: Report):
         return _few(report)
     zs = report.slices
     titles = {"conc": "concentration", "sd": "SD", "bias": "bias"}
-    panels = [(kind, z) for kind in titles if report.maps[kind] for z in zs]
-    groups = [[p for p in panels if p[0] == "conc"], [p for p in panels if p[0] != "conc"]]
-    mris = {z: mri_under(report, z) for z in zs}
-    fig, axes = _figure(report, len(report.metabolites), len(panels))
+    columns = [(kind, z) for kind in titles if report.maps[kind] for z in zs]
+    groups = [[p for p in columns if p[0] == "conc"], [p for p in columns if p[0] != "conc"]]
+    mris = {z: panels.mri_under(report, z) for z in zs}
+    fig, axes = panels.figure(report, len(report.metabolites), len(columns))
     for line, name in zip(axes, report.metabolites, strict=True):
         # a few voxels at the edge may have errors that would make the rest of the picture black
         for group, cmap, top in zip(groups, ("viridis", "magma"), (99, 95), strict=True):
             if not group:
                 continue
-            limits = _limits([report.maps[kind][name][:, :, z] for kind, z in group], top=top)
-            own = [line[panels.index(panel)] for panel in group]
+            limits = panels.limits([report.maps[kind][name][:, :, z] for kind, z in group], top=top)
+            own = [line[columns.index(panel)] for panel in group]
             for ax, (kind, z) in zip(own, group, strict=True):
-                drawn = _panel(ax, report, z, report.maps[kind][name], mris[z], cmap=cmap, **limits)
+                drawn = panels.panel(ax, report, z, report.maps[kind][name], mris[z], cmap=cmap, **limits)
             fig.colorbar(drawn, ax=own, label=report.summary["units"], shrink=0.85, pad=0.02)
         line[0].set_ylabel(name, fontsize=10)
-    for ax, (kind, z) in zip(axes[0], panels, strict=True):
+    for ax, (kind, z) in zip(axes[0], columns, strict=True):
         ax.set_title(titles[kind] + (f", slice {z}" if len(zs) > 1 else ""), fontsize=9)
     return fig
 
@@ -238,13 +163,13 @@ def overruled(report: Report):
         return None
     islands, zs = report.flags.get("overruled", np.zeros(report.data.grid_shape)), report.slices
     zs = list(dict.fromkeys([*np.flatnonzero(islands.any((0, 1)))[:1], *zs]))[:2]  # first what there is to see
-    fig, axes = _figure(report, len(zs), 2)
-    left, right, bottom, top = _extent(report)
-    (nx, ny, _), mris = islands.shape, [mri_under(report, z) for z in zs]
+    fig, axes = panels.figure(report, len(zs), 2)
+    left, right, bottom, top = panels.extent(report)
+    (nx, ny, _), mris = islands.shape, [panels.mri_under(report, z) for z in zs]
     for line, z, mri in zip(axes, zs, mris, strict=True):
-        _panel(line[0], report, z, None, mri)
+        panels.panel(line[0], report, z, None, mri)
         limits = {"cmap": "cividis", "vmin": 0, "vmax": 1}
-        drawn = _panel(line[1], report, z, report.opened, mri, **limits)
+        drawn = panels.panel(line[1], report, z, report.opened, mri, **limits)
         for ax in line:
             for i, j in np.argwhere(islands[:, :, z] > 0):
                 corner = left + i * (right - left) / nx, bottom + j * (top - bottom) / ny
@@ -263,11 +188,11 @@ def flags(report: Report):
     if not found or report.data.usable.sum() <= FEW:
         return None
     zs, inside = report.slices, np.where(report.data.usable, 0.0, np.nan)
-    fig, axes = _figure(report, len(zs), len(found))
+    fig, axes = panels.figure(report, len(zs), len(found))
     for column, (name, values) in zip(axes.T, found.items(), strict=True):
         marked = np.where(np.nan_to_num(values) > 0, 1.0, inside)
         for ax, z in zip(column, zs, strict=True):
-            _panel(ax, report, z, marked, mri_under(report, z), cmap="cividis", vmin=0, vmax=1)
+            panels.panel(ax, report, z, marked, panels.mri_under(report, z), cmap="cividis", vmin=0, vmax=1)
         chance = report.summary["flags"][name].get("expected_by_chance")
         title = f"{name}: {int((marked == 1).sum())} of {report.data.usable.sum()}"
         column[0].set_title(title if chance is None else f"{title}\n({chance:.1g} by chance)", fontsize=9)

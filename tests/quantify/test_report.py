@@ -18,7 +18,7 @@ from precise_lib import cli
 from precise_lib.errors import InputError
 from precise_lib.evaluate import crlb
 from precise_lib.io import measurements, nifti, nifti_mrs, shipped
-from precise_lib.quantify import figures, report, report_tables
+from precise_lib.quantify import figures, panels, report, report_tables
 from precise_lib.quantify import page as report_page
 from precise_lib.quantify.quantify import quantify
 from precise_lib.run import notebooks
@@ -153,7 +153,7 @@ def test_mri_is_aligned_by_the_affines_of_both(found):
     mri = (slope @ world).reshape(60, 60, 60)
     model = found.model
     data = MRSI(np.ones((8, 6, 4, model.acquisition.n_samples), complex), model, affine, None, mri, mri_affine)
-    shown = figures.mri_under(replace(found, series=Series.of(data)), z=3)
+    shown = panels.mri_under(replace(found, series=Series.of(data)), z=3)
     i, j = (np.linspace(-0.5, n - 0.5, 2 * m + 1)[1::2] for n, m in zip((8, 6), shown.shape, strict=True))
     points = np.stack([*np.meshgrid(i, j, indexing="ij"), np.full(shown.shape, 3.0)]).reshape(3, -1)
     expected = (slope @ (affine[:3, :3] @ points + affine[:3, 3:])).reshape(shown.shape)
@@ -161,7 +161,7 @@ def test_mri_is_aligned_by_the_affines_of_both(found):
     # beyond the MRI there is nothing, rather than its edge
     far = mri_affine.copy()
     far[0, 3] += 95
-    partly = figures.mri_under(replace(found, series=Series.of(replace(data, mri_affine=far))), z=3)
+    partly = panels.mri_under(replace(found, series=Series.of(replace(data, mri_affine=far))), z=3)
     assert 0 < np.isnan(partly).mean() < 1
 
 
