@@ -14,7 +14,7 @@ from precise_lib.estimate import choose
 from precise_lib.estimate.fit import Fit, FitResult
 from precise_lib.estimate.noise_model import Noise
 from precise_lib.estimate.smoother import DenseMap, Smoother
-from precise_lib.quantify import flags
+from precise_lib.quantify import flags, residuals
 from precise_lib.signal.mrsi import Series
 
 # What makes a voxel no neighbor of others: it says that its estimate is not of what the signal model describes.
@@ -35,7 +35,7 @@ class Estimates:
     single: object
     amplitudes: np.ndarray
     fit: FitResult
-    residual: flags.Residual
+    residual: residuals.Residual
     zero_filled: int = 0
     known: Noise | None = None
 
@@ -125,7 +125,7 @@ def estimate(series: Series, single, zero_filled: int = 0, noise: Noise | None =
     fitter = single if fits_itself else Fit()
     for fids in series.chunks():
         fits.append(fitter.fit(fids, model))
-        rests.append(flags.residual(fids, fits[-1], model, zero_filled, noise))
+        rests.append(residuals.residual(fids, fits[-1], model, zero_filled, noise))
         if not fits_itself and not whole:
             found.append(single.amplitudes(fids, model))
     if whole:

@@ -2,7 +2,7 @@
 
 The residual of each voxel's fit is turned back by the shift and phase of that voxel, so that what the signal model
 lacks adds up, and averaged; noise falls by the root of the number of voxels. The average is tested as the residual of
-a single voxel is (`flags.residual_p`): energy, and the strongest line of two widths. Its noise level comes from its
+a single voxel is (`residuals.residual_p`): energy, and the strongest line of two widths. Its noise level comes from its
 own signal-free samples, so that noise which voxels share does not count as signal.
 """
 
@@ -17,7 +17,7 @@ from precise_lib.errors import InputError
 from precise_lib.estimate import noise
 from precise_lib.estimate.fit import FitResult
 from precise_lib.estimate.noise_model import Noise
-from precise_lib.quantify import flags
+from precise_lib.quantify import flags, residuals
 from precise_lib.signal.model import SignalModel
 from precise_lib.signal.noise import water_snr
 
@@ -79,11 +79,11 @@ def pool(fids, fit: FitResult, model: SignalModel, zero_filled: int = 0, color: 
     mean = turned_back(fids, fit, model).mean(0)
     sigma = noise.noise_sd(mean[None], model, zero_filled)
     nothing = FitResult(**{name: np.zeros_like(values[:1]) for name, values in vars(fit).items()})
-    rest = flags.residual(mean[None], nothing, model, zero_filled, color)
+    rest = residuals.residual(mean[None], nothing, model, zero_filled, color)
     free = noise.count(noise.free_space(model, len(mean) - zero_filled))
     efficiency = 1.0 if color is None else color.efficiency
     known = 2 * free * noise.MAD_EFFICIENCY * efficiency
-    p = flags.residual_p(rest, model, np.array([sigma]), known, zero_filled, efficiency)
+    p = residuals.residual_p(rest, model, np.array([sigma]), known, zero_filled, efficiency)
     k = int(rest.line[0].argmax())
     ppm = model.carrier_ppm + rest.frequency_hz[0, k] / model.acquisition.spectrometer_frequency_mhz
     offset = has_offset(fids, fit, model, zero_filled)
@@ -97,7 +97,7 @@ def representative(fids, fit: FitResult, model: SignalModel) -> np.ndarray:
     is an artifact of their own. To leave out whatever is flagged would choose the voxels whose noise hides most of a
     mismatch, and teach too little of it.
     """
-    rest = flags.residual(fids, fit, model)
+    rest = residuals.residual(fids, fit, model)
     far = (rest.line > FAR * np.median(rest.line, 0)) & (rest.line > NOISE)
     good = fit.converged & (water_snr(model, fit.amplitudes, 1.0) >= flags.FIT_SNR) & ~far.any(-1)
     if good.sum() < FEWEST:

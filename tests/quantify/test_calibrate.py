@@ -10,7 +10,7 @@ from precise_lib.errors import InputError
 from precise_lib.estimate.fit import fit_fids
 from precise_lib.estimate.noise_model import Noise
 from precise_lib.quantify import calibrate as module
-from precise_lib.quantify import flags, mismatch, pooled
+from precise_lib.quantify import flags, mismatch, pooled, residuals
 from precise_lib.quantify.calibrate import Teacher
 from precise_lib.quantify.terms import Term, changed, slopes, terms
 from precise_lib.signal.mrsi import MRSI, Series
@@ -82,8 +82,8 @@ def test_single_voxels_do_not_see_what_the_pool_sees():
     fids, _ = data(("T2* per line", 0.4))
     fit = fit_fids(fids, MODEL)
     assert pooled.pool(fids, fit, MODEL).p < 1e-15
-    rest = flags.residual(fids, fit, MODEL)
-    p = flags.residual_p(rest, MODEL, np.full(len(fids), snr_to_sigma(MODEL, 12)), 10_000)
+    rest = residuals.residual(fids, fit, MODEL)
+    p = residuals.residual_p(rest, MODEL, np.full(len(fids), snr_to_sigma(MODEL, 12)), 10_000)
     assert (p < flags.FALSE_ALARM).mean() < 0.02
 
 

@@ -18,7 +18,7 @@ from precise_lib.estimate.prior import ExactSolver, edge_weights
 from precise_lib.estimate.train_config import TrainConfig
 from precise_lib.estimate.weights import load_weights, training_limits
 from precise_lib.io import nifti, nifti_mrs
-from precise_lib.quantify import flags, lesions
+from precise_lib.quantify import flags, lesions, residuals
 from precise_lib.quantify.estimates import estimate
 from precise_lib.quantify.quantify import quantify
 from precise_lib.signal.mrsi import MRSI, Series
@@ -43,8 +43,8 @@ def measured(n, snr, seed=0, model=MODEL, extra=0.0, **nuisance):
 
 
 def p_values(fids, sigma, model=MODEL, known=KNOWN, zero_filled=0):
-    rest = flags.residual(fids, fit_fids(fids, model), model, zero_filled)
-    return flags.residual_p(rest, model, sigma, known, zero_filled), rest
+    rest = residuals.residual(fids, fit_fids(fids, model), model, zero_filled)
+    return residuals.residual_p(rest, model, sigma, known, zero_filled), rest
 
 
 def freedom(n_fids):
@@ -94,11 +94,11 @@ def test_a_noise_level_from_one_voxel_is_allowed_for():
     """Each of 1500 data sets of one voxel has its own estimate, 5 % uncertain: known exactly it would alarm often."""
     fids, _ = measured(1500, 12, 7)
     own = noise.noise_sd(fids, MODEL, per_voxel=True)
-    rest = flags.residual(fids, fit_fids(fids, MODEL), MODEL)
+    rest = residuals.residual(fids, fit_fids(fids, MODEL), MODEL)
     one = [slice(i, i + 1) for i in range(len(fids))]
-    parts = [flags.Residual(rest.energy[i], rest.line[i], rest.frequency_hz[i]) for i in one]
+    parts = [residuals.Residual(rest.energy[i], rest.line[i], rest.frequency_hz[i]) for i in one]
     fair, naive = (
-        np.mean([flags.residual_p(r, MODEL, s, f)[0] < 0.01 for r, s in zip(parts, own, strict=True)])
+        np.mean([residuals.residual_p(r, MODEL, s, f)[0] < 0.01 for r, s in zip(parts, own, strict=True)])
         for f in (freedom(1), KNOWN)
     )
     assert fair < binom.ppf(0.9999, len(fids), 0.01) / len(fids)
@@ -124,10 +124,10 @@ def test_noise_behind_a_digital_filter_alarms_no_more_often(share):
 def powers(extra, sigma):
     """How often each test raises the flag, from what a fit leaves without noise: energy, line, broad line."""
     clean = (MODEL.fids(AMPLITUDES) + extra)[None]
-    rest = flags.residual(clean, fit_fids(clean, MODEL), MODEL)
+    rest = residuals.residual(clean, fit_fids(clean, MODEL), MODEL)
     freedom = 2 * MODEL.acquisition.n_samples - 7
     out = [ncx2.sf(chi2.isf(flags.FALSE_ALARM / 3, freedom), freedom, rest.energy[0] / sigma**2)]
-    for width, power in zip(flags.WIDTHS, rest.line[0], strict=True):
+    for width, power in zip(residuals.WIDTHS, rest.line[0], strict=True):
         t, share = MODEL.acquisition.time_s, np.exp(-2 * width * MODEL.acquisition.time_s / 0.02)
         share = share / share.sum()
         spread = np.sqrt(share @ t**2 - (share @ t) ** 2)
@@ -168,7 +168,7 @@ def test_what_the_model_lacks_is_found_as_often_as_theory_says(snr, extra, best)
 
 def test_the_place_of_an_unknown_line_is_told():
     fids, _ = measured(200, 20, 2, extra=line(3.05, 0.3), shift_hz=0.0)
-    place = flags.residual(fids, fit_fids(fids, MODEL), MODEL).frequency_hz[:, 0]
+    place = residuals.residual(fids, fit_fids(fids, MODEL), MODEL).frequency_hz[:, 0]
     assert MODEL.carrier_ppm + np.median(place) / 76.7 == pytest.approx(3.05, abs=0.05)
 
 
@@ -181,7 +181,7 @@ def test_noise_of_another_size_is_no_noise_of_the_set():
 def test_the_sentence_states_numbers_and_chance():
     fids, sigma = measured(200, 30, 6)
     fids[:20] += line(3.05, 0.3).astype(np.complex64)
-    rest = flags.residual(fids, fit_fids(fids, MODEL), MODEL)
+    rest = residuals.residual(fids, fit_fids(fids, MODEL), MODEL)
     flag = flags.residual_flag(rest, MODEL, sigma, KNOWN)
     assert flag.hits[:20].mean() > 0.7  # the phase of the extra line is random against the others
     assert flag.hits[20:].sum() <= 2
@@ -255,7 +255,7 @@ def test_no_offset_passes_unnoticed(shift):
     for snr, least in ((8, 0.93), (20, 1.0)):
         fids, sigma = measured(150, snr, 2, shift_hz=shift, broadening_hz=2.0)
         fit = fit_fids(fids, MODEL)
-        found = [flags.residual_flag(flags.residual(fids, fit, MODEL), MODEL, sigma, KNOWN)]
+        found = [flags.residual_flag(residuals.residual(fids, fit, MODEL), MODEL, sigma, KNOWN)]
         found += network_flags(network, network.amplitudes(fids), fit, sigma)
         assert np.any([flag.hits for flag in found], axis=0).mean() >= least
 
