@@ -14,7 +14,7 @@ from precise_lib.estimate.weights import load_weights
 from precise_lib.io import nifti_mrs
 from precise_lib.io.shipped import data_path
 from precise_lib.proton.weights import Denoiser, Quantifier
-from precise_lib.quantify import page, quantify
+from precise_lib.quantify import page, run
 from precise_lib.run import notebooks, tables
 from precise_lib.simulate.phantoms import rings
 from tests.helpers import ROOT
@@ -176,7 +176,7 @@ def test_nothing_is_sent_and_the_notice_is_there(tmp_path, monkeypatch, precise)
     assert code == 0
     assert NOTICE in said
     assert json.loads((tmp_path / "maps" / "summary.json").read_text())["notice"] == NOTICE
-    assert quantify.NOTICE == NOTICE
+    assert run.NOTICE == NOTICE
 
 
 def test_the_notice_is_on_every_report(tmp_path):

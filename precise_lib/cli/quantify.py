@@ -113,7 +113,7 @@ def quantify(
 ):
     """Concentration maps in mM by the water reference, with their SD and the bias that the prior brings."""
     from precise_lib import NOTICE
-    from precise_lib.quantify.quantify import quantify as run
+    from precise_lib.quantify import quantify as run
 
     _allow(estimator)
     scan = {"dead_time_s": dead_time, "repetition_time_s": tr, "flip_angle_deg": flip_angle}

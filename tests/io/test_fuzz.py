@@ -24,6 +24,7 @@ from nibabel.nifti1 import header_dtype as NIFTI_1
 from nibabel.nifti2 import header_dtype as NIFTI_2
 from nifti_mrs.create_nmrs import gen_nifti_mrs
 
+from precise_lib import quantify
 from precise_lib.cli.train import _read_settings, read_yaml
 from precise_lib.errors import InputError
 from precise_lib.estimate import catalog, training
@@ -34,7 +35,7 @@ from precise_lib.io import nifti, nifti_mrs
 from precise_lib.io.shipped import data_path
 from precise_lib.proton.training import DenoiseConfig, QuantifyConfig
 from precise_lib.proton.weights import Denoiser
-from precise_lib.quantify import measurement, provenance, quantify, report, result
+from precise_lib.quantify import measurement, provenance, report, result
 from precise_lib.run import sweep, tables
 from precise_lib.signal.mrsi import MRSI
 from precise_lib.signal.parts import Acquisition

@@ -11,8 +11,7 @@ from precise_lib.estimate.fit import fit_fids
 from precise_lib.evaluate.closed_form import sve_covariance
 from precise_lib.io import measurements, nifti_mrs
 from precise_lib.io.lines import read_signal_model
-from precise_lib.quantify import quantify as product
-from precise_lib.quantify import result
+from precise_lib.quantify import quantify, result
 
 # amplitude over PCr, and its CRLB in percent
 PHOSPHORUS = {
@@ -68,7 +67,7 @@ def test_xenon_is_within_one_bound_of_a_fit_with_every_line_free():
 def test_from_file_to_maps_in_one_call(tmp_path):
     for name, lines in (("in_vivo_31p_7t", 12), ("in_vivo_129xe", 3)):
         path = measurements.fetch(name)
-        summary = product.quantify(path, tmp_path / name, estimator="fit", model=str(path.parent / "lines.yaml"))
+        summary = quantify(path, tmp_path / name, estimator="fit", model=str(path.parent / "lines.yaml"))
         found = result.read(tmp_path / name)
         assert summary["units"] == "a.u."
         assert found.sd.shape == found.concentration.shape == (lines, 1, 1, 1)

@@ -18,8 +18,7 @@ from precise_lib.estimate import catalog
 from precise_lib.estimate.training import SveTrainer
 from precise_lib.evaluate import accuracy
 from precise_lib.io import nifti_mrs
-from precise_lib.quantify import train_like
-from precise_lib.quantify.quantify import quantify
+from precise_lib.quantify import quantify, train_like
 from precise_lib.run import notebooks, sweep
 from precise_lib.signal.mrsi import MRSI
 from precise_lib.signal.presets import dmi_11t7

@@ -14,8 +14,7 @@ from precise_lib.estimate.single_voxels import SingleVoxels
 from precise_lib.estimate.tuned import Adaptive
 from precise_lib.estimate.tuned_about import outside
 from precise_lib.io import nifti, nifti_mrs
-from precise_lib.quantify import figures, report, report_tables, result
-from precise_lib.quantify.quantify import quantify
+from precise_lib.quantify import figures, quantify, report, report_tables, result
 from precise_lib.signal.mrsi import Series
 from precise_lib.signal.parts import Acquisition
 from precise_lib.signal.presets import default_2h_model

@@ -7,9 +7,9 @@ from precise_lib.estimate.fit import Fit
 from precise_lib.estimate.precise import Precise
 from precise_lib.estimate.smoother import DenseMap, Smoother
 from precise_lib.io import nifti, nifti_mrs
+from precise_lib.quantify import quantify
 from precise_lib.quantify.errors import ErrorModel, choose_settings
 from precise_lib.quantify.estimates import Smoothing, estimate
-from precise_lib.quantify.quantify import quantify
 from precise_lib.signal.mrsi import MRSI, Series
 from precise_lib.signal.noise import snr_to_sigma
 from precise_lib.signal.presets import dmi_11t7

@@ -7,7 +7,7 @@ from nifti_mrs.create_nmrs import gen_nifti_mrs
 
 from precise_lib.errors import InputError
 from precise_lib.io import nifti
-from precise_lib.quantify.quantify import quantify
+from precise_lib.quantify import quantify
 from precise_lib.signal.noise import add_noise, snr_to_sigma
 from precise_lib.signal.parts import Acquisition
 from precise_lib.signal.presets import default_2h_model

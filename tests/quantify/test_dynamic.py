@@ -13,9 +13,9 @@ from precise_lib.estimate import precise
 from precise_lib.estimate.prior import ExactSolver
 from precise_lib.estimate.weights import Sve
 from precise_lib.io import nifti, nifti_mrs
+from precise_lib.quantify import quantify
 from precise_lib.quantify.errors import ErrorModel
 from precise_lib.quantify.estimates import Smoothing, estimate
-from precise_lib.quantify.quantify import quantify
 from precise_lib.signal.mrsi import MRSI, Series
 from precise_lib.signal.presets import dmi_11t7
 from precise_lib.simulate.phantoms import rings

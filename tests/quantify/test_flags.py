@@ -18,9 +18,8 @@ from precise_lib.estimate.prior import ExactSolver, edge_weights
 from precise_lib.estimate.train_config import TrainConfig
 from precise_lib.estimate.weights import load_weights, training_limits
 from precise_lib.io import nifti, nifti_mrs
-from precise_lib.quantify import flags, lesions, residuals
+from precise_lib.quantify import flags, lesions, quantify, residuals
 from precise_lib.quantify.estimates import estimate
-from precise_lib.quantify.quantify import quantify
 from precise_lib.signal.mrsi import MRSI, Series
 from precise_lib.signal.noise import add_noise, snr_to_sigma
 from precise_lib.signal.parts import Acquisition

@@ -8,7 +8,7 @@ from precise_lib import cli
 from precise_lib.errors import InputError
 from precise_lib.estimate.prior import gray_range, prepare_mri
 from precise_lib.io import nifti, nifti_mrs
-from precise_lib.quantify.quantify import quantify
+from precise_lib.quantify import quantify
 from precise_lib.run import tables
 from precise_lib.signal.mrsi import MRSI
 from precise_lib.signal.noise import add_noise

@@ -12,8 +12,7 @@ import pytest
 
 from precise_lib.errors import InputError
 from precise_lib.io import nifti_mrs
-from precise_lib.quantify import figures, page, report, report_tables, result
-from precise_lib.quantify.quantify import quantify
+from precise_lib.quantify import figures, page, quantify, report, report_tables, result
 from precise_lib.signal.model import SignalModel
 from precise_lib.signal.mrsi import MRSI
 from precise_lib.signal.parts import Acquisition, Resonance

@@ -11,8 +11,8 @@ from precise_lib.estimate.prior import ConjugateGradients, ExactSolver, edge_wei
 from precise_lib.estimate.weights import Sve
 from precise_lib.evaluate import closed_form
 from precise_lib.io import nifti, nifti_mrs
+from precise_lib.quantify import quantify
 from precise_lib.quantify.estimates import estimate
-from precise_lib.quantify.quantify import quantify
 from precise_lib.signal.mrsi import MRSI, Series
 from precise_lib.signal.noise import add_noise, snr_to_sigma
 from precise_lib.signal.presets import dmi_11t7

@@ -14,7 +14,7 @@ from precise_lib.estimate.precise import Precise
 from precise_lib.estimate.smoother import DenseMap, Smoother
 from precise_lib.evaluate import crlb
 from precise_lib.io import nifti, nifti_mrs
-from precise_lib.quantify.quantify import quantify
+from precise_lib.quantify import quantify
 from precise_lib.signal.model import SignalModel
 from precise_lib.signal.noise import snr_to_sigma
 from precise_lib.signal.parts import Acquisition

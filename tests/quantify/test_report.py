@@ -18,9 +18,8 @@ from precise_lib import cli
 from precise_lib.errors import InputError
 from precise_lib.evaluate import crlb
 from precise_lib.io import measurements, nifti, nifti_mrs, shipped
-from precise_lib.quantify import figures, panels, report, report_tables
+from precise_lib.quantify import figures, panels, quantify, report, report_tables
 from precise_lib.quantify import page as report_page
-from precise_lib.quantify.quantify import quantify
 from precise_lib.run import notebooks
 from precise_lib.signal.mrsi import MRSI, Series
 from precise_lib.signal.noise import add_noise, snr_to_sigma

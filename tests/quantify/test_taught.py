@@ -9,7 +9,7 @@ import yaml
 from nifti_mrs.create_nmrs import gen_nifti_mrs
 
 from precise_lib.errors import InputError
-from precise_lib.quantify.quantify import quantify
+from precise_lib.quantify import quantify
 from precise_lib.signal.presets import dmi_11t7
 from precise_lib.simulate.imperfections import simulate
 

@@ -6,8 +6,7 @@ import pytest
 from precise_lib.errors import InputError
 from precise_lib.estimate.train_config import TrainConfig
 from precise_lib.io import nifti_mrs
-from precise_lib.quantify import quantify as product
-from precise_lib.quantify import result
+from precise_lib.quantify import quantify, result
 from precise_lib.signal.model import SignalModel
 from precise_lib.signal.mrsi import MRSI
 from precise_lib.signal.noise import add_noise
@@ -40,7 +39,7 @@ def measured(folder, scale=1.0, shape=(12, 12, 2)):
 def test_amplitudes_with_sd_and_flags_at_any_scale(tmp_path, scale):
     """No bias, SDs that are the scatter, no false flag; the same relative result from 1e-12 to 1e12."""
     out, path = tmp_path / "maps", measured(tmp_path, scale)
-    summary = product.quantify(path, out, estimator="fit", model=str(tmp_path / "lines.yaml"))
+    summary = quantify(path, out, estimator="fit", model=str(tmp_path / "lines.yaml"))
     found = result.read(out)
     values = found.concentration.values.reshape(3, -1) / scale
     sd = found.sd.values.reshape(3, -1) / scale
@@ -62,7 +61,7 @@ def test_the_prior_works_on_amplitudes(tmp_path):
     affine = nib.load(path).affine
     nib.save(nib.Nifti1Image(np.ones((12, 12, 2), np.float32), affine), tmp_path / "mri.nii.gz")
     model, out = str(tmp_path / "lines.yaml"), tmp_path / "maps"
-    product.quantify(path, out, tmp_path / "mri.nii.gz", estimator="precise", model=model, lam=1.0)
+    quantify(path, out, tmp_path / "mri.nii.gz", estimator="precise", model=model, lam=1.0)
     found = result.read(out)
     values = found.concentration.values.reshape(3, -1)
     np.testing.assert_allclose(values.mean(1), TRUTH, rtol=0.05)
@@ -72,7 +71,7 @@ def test_the_prior_works_on_amplitudes(tmp_path):
 def test_what_needs_a_reference_says_so(tmp_path):
     path, model = measured(tmp_path, shape=(2, 2, 1)), str(tmp_path / "lines.yaml")
     with pytest.raises(InputError, match="no reference"):
-        product.quantify(path, tmp_path / "o", estimator="fit", model=model, reference_frame=0)
+        quantify(path, tmp_path / "o", estimator="fit", model=model, reference_frame=0)
     with pytest.raises(InputError, match="a network needs a reference"):
         TrainConfig.from_dict({"signal_model": PHOSPHORUS.to_dict()})
 

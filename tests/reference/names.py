@@ -41,8 +41,7 @@ from precise_lib.proton.spectrum_model import crlb as spectrum_crlb
 from precise_lib.proton.training import DenoiseConfig, QuantifyConfig
 from precise_lib.proton.unets import UNet1dConfig, UNet2dConfig
 from precise_lib.proton.weights import Denoiser, Quantifier
-from precise_lib.quantify import lesions
-from precise_lib.quantify.quantify import quantify
+from precise_lib.quantify import lesions, quantify
 from precise_lib.signal.align import mask_on_grid, sampled
 from precise_lib.signal.information import covariance, jacobian
 from precise_lib.signal.mrsi import Series

@@ -10,7 +10,7 @@ from precise_lib import estimate
 from precise_lib.errors import InputError
 from precise_lib.evaluate import crlb
 from precise_lib.io import nifti, nifti_mrs
-from precise_lib.quantify.quantify import quantify
+from precise_lib.quantify import quantify
 from precise_lib.signal.noise import snr_to_sigma
 from precise_lib.studies import peer_cases, peer_settings
 from precise_lib.studies.peer_cases import load, rings_case
