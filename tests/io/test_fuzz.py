@@ -35,7 +35,7 @@ from precise_lib.io import nifti, nifti_mrs
 from precise_lib.io.shipped import data_path
 from precise_lib.proton.training import DenoiseConfig, QuantifyConfig
 from precise_lib.proton.weights import Denoiser
-from precise_lib.quantify import measurement, provenance, report, result
+from precise_lib.quantify import measurement, provenance, report, report_tables, result
 from precise_lib.run import sweep, tables
 from precise_lib.signal.mrsi import MRSI
 from precise_lib.signal.parts import Acquisition
@@ -620,7 +620,7 @@ def test_folders_of_results(place):
         (out / result.FILE).write_bytes(content)
         (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
         found = documented(report.read, where)
-        assert found is None or found.about()
+        assert found is None or report_tables.about(found)
 
     read()
 

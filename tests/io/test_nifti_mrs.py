@@ -90,7 +90,7 @@ def affines(draw):
     affine=affines(),
     n=st.integers(2, 40),
     dwell_us=st.integers(20, 2000),
-    mhz=st.floats(10, 200),
+    mhz=st.floats(10, 190),  # of 2H: fields up to 29 T
 )
 def test_round_trip_of_any_grid(tmp_path, shape, affine, n, dwell_us, mhz):
     model = default_2h_model(Acquisition(n, dwell_us * 1e-6, mhz))
