@@ -1,14 +1,12 @@
-"""Signal models as files: what is known of the lines (prior knowledge), in YAML that a person reads and edits.
+"""Signal models as files: what is known of the lines (prior knowledge), in YAML that a person reads and edits::
 
-```yaml
-carrier_ppm: 4.7
-reference: water        # null: amplitudes in the data's own units
-resonances:
-  - {name: water, ppm: 4.7, t2star_s: 0.020}
-  - name: Glc
-    t2star_s: 0.020
-    lines: [{ppm: 3.71, ratio: 0.5}, {ppm: 3.88, ratio: 0.5}]
-```
+    carrier_ppm: 4.7
+    reference: water        # null: amplitudes in the data's own units
+    resonances:
+      - {name: water, ppm: 4.7, t2star_s: 0.020}
+      - name: Glc
+        t2star_s: 0.020
+        lines: [{ppm: 3.71, ratio: 0.5}, {ppm: 3.88, ratio: 0.5}]
 
 A resonance is one amplitude. Its `lines` keep their `ratio` (brought to a sum of one) and their places, by `ppm` or by
 `hz` from the resonance's own ppm; `phase_deg` and `gaussian_hz` are zero where not given. All resonances share shift

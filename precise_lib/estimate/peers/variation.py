@@ -1,6 +1,6 @@
 r"""Total variation of all metabolites together, blind or along the edges of the MRI.
 
-Single-voxel ratios s (V, K) with noise variance t^2 become the minimizer c of
+Single-voxel ratios s (V, K) with noise variance t^2 become the minimizer c of::
 
     1/2 sum_vk (c_vk - s_vk)^2 / t_vk^2 + lambda sum_v |P_v (grad c)_v|,
 
