@@ -89,7 +89,7 @@ class TrainConfig:
 
     @classmethod
     def papers_cnn(cls, **changes) -> TrainConfig:
-        """The paper's CNN and its data, trained until it converges: our loss, target, schedule and noise levels."""
+        """The paper's CNN and its data with our loss, target, schedule and noise levels."""
         settings = {
             "network": NetworkConfig(front="cnn", channels=(16, 32, 64, 128, 128)),
             "amplitude_range": {"default": (0.0, 2.0)},
