@@ -84,7 +84,7 @@ def normal_middle(share):
 
 def predicted(best: xr.Dataset, share: xr.Dataset, names: Sequence[str] = TRIO) -> show.Markdown:
     """Table of an estimate of least error: its line and its shares, and what theory makes of its slope alone."""
-    head = ["", "slope $b$", "RMSE / blind guess", "$\\sqrt{1 - b}$", "middle third", "normal approximation"]
+    head = ["", "slope $b$", "RMSE / blind guess", "√(1 - b)", "middle third", "normal approximation"]
     rows = []
     for name in names:
         b, rmse = (float(best[v].sel(metabolite=name)) for v in ("slope", "rmse"))
