@@ -51,8 +51,7 @@ def staged(folder, last: str = "summary.json", instead_of: tuple[str, ...] = ())
             raise OSError(errno.ENAMETOOLONG, "file name too long")
         with suppress(FileNotFoundError):
             folder.stat()
-        if os.path.lexists(folder) and not folder.is_dir():
-            raise InputError(f"{folder} is a file, not a folder: give another folder to write to.")
+        _check_no_file(folder)
         stack, places = ExitStack(), [p for p in (folder, *folder.absolute().parents) if p.exists()]
         for place in () if folder.name.startswith(PREFIX) else places[1:]:  # where a run began without its folder
             clean(place)
@@ -102,6 +101,7 @@ def alone(path, sentence: str) -> Iterator[None]:
     while True:
         try:
             made = made or [folder for folder in path.parents if not folder.exists()]
+            _check_no_file(path.parent)
             path.parent.mkdir(parents=True, exist_ok=True)
             handle = os.open(path, os.O_CREAT | os.O_RDWR, 0o644)
         except OSError as error:
@@ -125,6 +125,11 @@ def alone(path, sentence: str) -> Iterator[None]:
             for folder in made:
                 folder.rmdir()
         os.close(handle)
+
+
+def _check_no_file(folder: Path) -> None:
+    if os.path.lexists(folder) and not folder.is_dir():
+        raise InputError(f"{folder} is a file, not a folder: give another folder to write to.")
 
 
 def clean(home: Path) -> None:

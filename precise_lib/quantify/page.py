@@ -33,7 +33,7 @@ def make(dmi, out, mri=None, mask=None, lam=None, model=None, estimator=None) ->
     Takes what `quantify.quantify` does; a `dmi` of `report.SIMULATED` is the simulated example, and the notebook may
     run an estimator that `estimate.load` has loaded. Maps, ``report.ipynb`` and ``report.html`` go into `out`.
     `InputError` where papermill or nbconvert is missing, the input cannot be quantified or another process writes to
-    `out`, RuntimeError where another cell failed: if the notebook ran, ``failed.ipynb`` is then in `out`, and an earlier
+    `out`, RuntimeError where another cell failed: if the notebook ran, ``failed.ipynb`` is then in `out`; an earlier
     report is as it was.
     """
     notebooks.require("papermill", "ipykernel", "nbconvert", extra="sweep")

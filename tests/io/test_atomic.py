@@ -191,7 +191,7 @@ def test_one_at_a_time_and_a_killed_one_holds_nobody_up(tmp_path):
     assert not list(tmp_path.iterdir()), "a folder that stayed empty is not left"
     (tmp_path / "file").touch()
     for bad in (tmp_path / "file" / "lock", tmp_path / ("x" * 300) / "lock"):
-        with pytest.raises(InputError, match="cannot be written"), atomic.alone(bad, "x"):
+        with pytest.raises(InputError, match=r"cannot be written|is a file"), atomic.alone(bad, "x"):
             pass
     with atomic.alone(tmp_path / "kept" / "lock", "x"):
         (tmp_path / "kept" / "result").touch()
