@@ -100,6 +100,21 @@ def test_a_dead_time_may_be_asked_for(tmp_path):
     assert summary["settings"]["scan"] == {"dead_time_s": "auto"}
 
 
+def test_a_network_stays_where_nothing_was_learned(tmp_path):
+    """A dead time of zero within its SD: the network's maps to the bit, and an SD that knows the uncertainty."""
+    path = write(tmp_path / "d.nii.gz")
+    options = {"estimator": "sve", "calibrate": "off"}
+    plain = quantify(path, tmp_path / "p", **options)
+    summary = quantify(path, tmp_path / "o", dead_time_s="auto", **options)
+    assert summary["weights"] == plain["weights"]
+    assert summary["weights"] is not None
+    assert summary["settings"]["estimator"] == "sve"
+    assert not summary["calibration"]["changed"]
+    assert any("lies within its SD, so nothing was changed: the network" in w for w in summary["warnings"])
+    assert (tmp_path / "o" / "conc_Glc.nii.gz").read_bytes() == (tmp_path / "p" / "conc_Glc.nii.gz").read_bytes()
+    assert (sd(tmp_path / "o") > sd(tmp_path / "p")).all()
+
+
 def test_what_cannot_be_taught_is_said(tmp_path):
     path = write(tmp_path / "d.nii.gz", ("lipid", 0.2))
     summary = quantify(path, tmp_path / "o", estimator="fit")
