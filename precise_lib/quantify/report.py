@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 
 from precise_lib.errors import InputError, printable
-from precise_lib.io import nifti_mrs
+from precise_lib.io import nifti, nifti_mrs
 from precise_lib.quantify import measurement, proposed, result
 from precise_lib.quantify.result import KINDS
 from precise_lib.quantify.scan import Scan
@@ -187,5 +187,14 @@ def read(where: Source) -> Report:
     series, _, _ = measurement.series_of(stored, where.mri, where.mask, model, trained, scan)
     counted = np.isfinite(found["snr"].values)  # a reference may lack some voxels
     counted = counted.any(-1) if counted.ndim > 3 else counted
+    if summary["mask"]:  # files hold every voxel; a report is on the object
+        inside = nifti.read_map(Path(where.out) / summary["mask"]["file"])[0] > 0
+        counted, found = counted & inside, _within(found, inside)
     series = replace(series, mask=counted if series.mask is None else series.mask & counted)
     return Report(where, summary, series, found if "frame" in found.dims else found.expand_dims(frame=1, axis=-1))
+
+
+def _within(found: xr.Dataset, inside) -> xr.Dataset:
+    """A result without its values and flags outside of (x, y, z) bool."""
+    place = xr.DataArray(inside, dims=("x", "y", "z"))
+    return found.assign({n: v.where(place, np.nan if v.dtype.kind == "f" else 0) for n, v in found.data_vars.items()})

@@ -64,7 +64,8 @@ def results(report: Report) -> str:
         others += [f"{noise_alone[name]:.2f}"] if noise_alone else []
         rows.append([plain(name), f"{middle:{digits}}", f"{low:{digits}} to {high:{digits}}", *others])
     lines = [head, ["---"] * len(head), *rows]
-    which = "the voxels quantified" if len(report.series) == 1 else "the voxels of the last frame"
+    which = "the voxels of the proposed mask" if report.summary["mask"] else "the voxels quantified"
+    which = which if len(report.series) == 1 else f"{which} in the last frame"
     how = plain(f"All in {report.summary['units']}, over {which}. Errors: {errors['how']}.")
     return f"{how}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines)
 

@@ -9,7 +9,7 @@ from precise_lib.estimate.fit import Fit
 from precise_lib.estimate.precise import Precise
 from precise_lib.estimate.smoother import DenseMap, Smoother
 from precise_lib.io import nifti, nifti_mrs
-from precise_lib.quantify import quantify, result
+from precise_lib.quantify import quantify, report, report_tables, result
 from precise_lib.quantify.errors import ErrorModel, choose_settings
 from precise_lib.quantify.estimates import Smoothing, estimate
 from precise_lib.quantify.proposed import proposed
@@ -167,6 +167,11 @@ def test_the_proposed_mask_is_written_said_and_used(tmp_path):
     assert "80 of 196 voxel(s) in which water stands out" in " ".join(summary["warnings"])
     assert "proposed_mask.nii.gz" in result.files(summary)
     assert np.isfinite(sd[~good]).mean() > 0.5  # those outside are quantified too
+    shown = report.read(report.Source(tmp_path / "dmi.nii.gz", tmp_path / "mri.nii.gz", None, tmp_path / "out", False))
+    assert len(shown.snr) == 80
+    assert np.isfinite(shown.maps["conc"]["Glc"]).sum() == 80
+    assert "snr" not in shown.flags
+    assert "over the voxels of the proposed mask" in report_tables.results(shown)
     masked, true_sd = quantified(tmp_path, tmp_path / "truth.nii.gz", lam="auto")
     assert masked["mask"] is None
     assert not (tmp_path / "out" / "proposed_mask.nii.gz").exists()

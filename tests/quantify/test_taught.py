@@ -9,7 +9,7 @@ import yaml
 from nifti_mrs.create_nmrs import gen_nifti_mrs
 
 from precise_lib.errors import InputError
-from precise_lib.quantify import quantify
+from precise_lib.quantify import quantify, report
 from precise_lib.signal.presets import dmi_11t7
 from precise_lib.simulate.imperfections import simulate
 
@@ -62,6 +62,8 @@ def test_a_dead_time_is_learned_from_the_data(tmp_path, estimator):
     assert any("taught the signal model" in w and "dead time 0.6" in w for w in summary["warnings"])
     assert any("was not made for these lines" in w for w in summary["warnings"]) == (estimator == "sve")
     assert summary["settings"]["estimator"] == "fit"
+    shown = report.read(report.Source(path, None, None, tmp_path / "auto", False))
+    assert shown.model.acquisition.dead_time_s == pytest.approx(6e-4, abs=2e-5)
 
 
 def test_the_calibrated_model_is_kept_and_used_again(tmp_path):
