@@ -4,7 +4,7 @@ import pytest
 
 from precise_lib.studies.results import read_results
 
-VALUES = {(r.id, r.part): r.value for r in read_results()}
+VALUES = {(r.id, r.part): r.value for r in read_results() if r.reading != "water"}
 METABOLITES = 16
 
 
@@ -48,9 +48,9 @@ def test_dependence_on_the_snr():
 
 
 def test_fits_attain_the_bound():
-    (fitted,) = (r for r in read_results() if r.id == "M9")
-    (slope,) = (r for r in read_results() if r.id == "M4" and r.part == "strong metabolites")
-    assert all(r.interval[0] <= 1 <= r.interval[1] for r in (fitted, slope))
+    fitted = [r for r in read_results() if r.id == "M9" or (r.id, r.part) == ("M4", "strong metabolites")]
+    assert fitted
+    assert all(r.interval[0] <= 1 <= r.interval[1] for r in fitted)
 
 
 def test_proton_terms():
