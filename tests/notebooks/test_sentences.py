@@ -54,7 +54,7 @@ def test_fits_attain_the_bound():
 
 
 def test_precise_before_the_test_of_the_mirage():
-    """Faithful slopes of SVE, shrunk ones of squared error on a narrow range; what is hidden loses, what is shown not."""
+    """Slopes of SVE are one, those of squared error on a narrow range low; what is hidden loses contrast."""
     slopes = {part: v for (id, part), v in VALUES.items() if id == "B1" and isinstance(v, float)}
     assert all(abs(v - 1) < 0.03 for part, v in slopes.items() if part.startswith("SVE"))
     narrow, recipe = (

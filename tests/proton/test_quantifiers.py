@@ -14,7 +14,8 @@ from precise_lib.proton import brain, quantification, scores
 from precise_lib.proton.brain import MAXIMUM_MM, METABOLITES, WATER_MM, WINDOW, spectra_of
 from precise_lib.proton.fit import fit_spectra
 from precise_lib.proton.quantifiers import InceptionConfig, ShallowCnnConfig
-from precise_lib.proton.training import QuantifyConfig, Trainer, examples, train
+from precise_lib.proton.train_config import QuantifyConfig
+from precise_lib.proton.training import Trainer, examples, train
 from precise_lib.proton.weights import Denoiser, Quantifier
 from tests.helpers import (
     TINY_TRAINING,
