@@ -34,8 +34,8 @@ def panels(low: Mapping[str, xr.Dataset], prior: Prior, snr: float) -> dict[str,
         for s, t in own.items()
     }
     sizes = sorted({size for size, _ in prior.lines})
-    found["PRECISE, shown or hidden"] = {
-        f"{view} {size} × {size}": (prior.noise_kept(size), float(prior.lines[size, snr][view].slope[0]))
+    found["PRECISE, side in voxels"] = {
+        f"{view} {size}": (prior.noise_kept(size), float(prior.lines[size, snr][view].slope[0]))
         for view in (SHOWN, HIDDEN)
         for size in (sizes[0], sizes[-1])
     }

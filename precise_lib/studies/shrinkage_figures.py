@@ -69,9 +69,9 @@ def kept_panels(methods: Mapping[str, Mapping[str, tuple[float, float]]], column
             *zip(*places.values(), strict=True), ms=7, **style(method.split(",")[0] if "PRECISE" in method else method)
         )
         for name, a, b in _grouped(places):
-            right = a > 0.55
-            ax.annotate(name, (a, b), (-8 if right else 8, -3), textcoords="offset points", fontsize=9,
-                        ha="right" if right else "left", va="top" if right else "center")  # fmt: skip
+            right = a > 0.62
+            ax.annotate(name, (a, b), (-9 if right else 8, 0), textcoords="offset points", fontsize=9,
+                        ha="right" if right else "left", va="center")  # fmt: skip
         ax.set_title(method, fontsize=10)
         ax.set(xlim=(0, limit), ylim=(0, 1.15))
     plt.setp(axes.flat[len(methods) :], visible=False)
