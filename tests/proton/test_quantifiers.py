@@ -185,6 +185,21 @@ def test_files_that_do_not_fit_are_refused(trained):
         Denoiser.load(trained)
 
 
+def test_a_network_behind_a_denoiser_learns_from_and_reads_denoised_spectra(tmp_path):
+    config = tiny(denoiser="unet1d_small")
+    data = brain.draw(3, 9)
+    denoised = Denoiser.load("unet1d_small").denoise(data.noisy.values)
+    seen, _ = examples(config, 3, 9, untrained(TINY_INCEPTION))
+    np.testing.assert_allclose(seen, denoised, rtol=1e-5, atol=1e-4)
+    network = Quantifier.load(train(config, tmp_path, "behind", progress=False))
+    assert network.card.config.denoiser == "unet1d_small"
+    with torch.no_grad():
+        expected = network.network(torch.from_numpy(denoised)).numpy()
+    np.testing.assert_allclose(network.quantify(data.noisy.values), expected, rtol=1e-4, atol=1e-4)
+    with pytest.raises(InputError, match="name another one"):
+        examples(tiny(denoiser="unet2d_small"), 3, 9, untrained(TINY_INCEPTION))
+
+
 def test_command_trains_and_writes_slopes_on_the_card(tmp_path):
     network = Quantifier.load(trained_by_command("train-quantifier", tiny(n_train=20, n_validation=4), tmp_path))
     assert network.card.epochs == 1
