@@ -35,7 +35,8 @@ from precise_lib.io import nifti, nifti_mrs
 from precise_lib.io.shipped import data_path
 from precise_lib.proton.train_config import DenoiseConfig, QuantifyConfig
 from precise_lib.proton.weights import Denoiser
-from precise_lib.quantify import measurement, provenance, report, report_tables, result
+from precise_lib.quantify import measurement, provenance, report, report_tables, result, taught
+from precise_lib.quantify.terms import Term
 from precise_lib.run import sweep, tables
 from precise_lib.signal.mrsi import MRSI
 from precise_lib.signal.parts import Acquisition
@@ -490,15 +491,31 @@ def read_quantify_settings(path):
     return QuantifyConfig.from_dict(read_yaml(path))
 
 
+def read_calibrated(path):
+    return taught.read(path, dmi_11t7()).about
+
+
 def read_training_settings(path):
     return _read_settings(path, None)
 
+
+TERMS = [Term("dead time"), Term("frequency", 1), Term("gaussian")]
+LEARNED = taught.Taught(
+    dmi_11t7(), dmi_11t7(), tuple(TERMS), np.array([1e-4, 2.0, 9.0]), np.diag([1e-9, 0.1, 4]), [], {}
+)
+SPLIT = {"carrier_ppm": 4.7, "reference": "water", "resonances": [{"name": "water", "ppm": 4.7, "t2star_s": 0.02}]}
+SPLIT["resonances"] += [{"name": "Glc", "t2star_s": 0.02, "lines": [{"ppm": 3.71, "ratio": 0.5}, {"ppm": 3.88}]}]
+SPLIT["resonances"] += [
+    {"name": "Lac", "ppm": 1.3, "t2star_s": 0.02, "lines": [{"hz": -4.0}, {"hz": 4, "phase_deg": 9}]}
+]
 
 SETTINGS = [
     (read_training_settings, TrainConfig().to_dict()),
     (read_denoise_settings, DenoiseConfig().to_dict()),
     (read_quantify_settings, QuantifyConfig().to_dict()),
     (read_signal_model, RINGS),
+    (read_signal_model, SPLIT),
+    (read_calibrated, LEARNED.kept),
 ]
 
 
