@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +23,6 @@ from precise_lib.errors import InputError, reason
 from precise_lib.estimate import card
 from precise_lib.estimate.network import Network
 from precise_lib.estimate.sampling import Sampler, signal_families
-from precise_lib.estimate.train_config import TrainConfig
 from precise_lib.io.atomic import staged
 
 
@@ -235,8 +233,3 @@ def train(
     card.save(path, state.network.eval(), made)
     checkpoint.unlink(missing_ok=True)
     return path
-
-
-def shorter(config: TrainConfig, iterations: int, **changes) -> TrainConfig:
-    """The same training with fewer iterations, for a look or a test."""
-    return replace(config, iterations=iterations, **changes)

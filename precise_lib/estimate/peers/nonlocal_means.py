@@ -13,7 +13,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from precise_lib.errors import InputError
+from precise_lib.errors import check_number
 from precise_lib.estimate.peers.ratios import AUTO, RatioPeer
 
 
@@ -27,10 +27,8 @@ def nonlocal_means(ratios, variance, gray: np.ndarray, width: float, window: int
     width : difference in gray level at which a weight has fallen to 1 / e
     window : its reach in voxels, 2 for 5x5(x5)
     """
-    if not width > 0:
-        raise InputError(f"The width of non-local means is {width}; it must be positive.")
-    if window < 1 or int(window) != window:
-        raise InputError(f"The window of non-local means is {window}; it must be a whole number, one or more.")
+    check_number("The width of non-local means", width)
+    check_number("The window of non-local means", window, whole=True)
     known = np.isfinite(gray)
     precision = np.zeros((*gray.shape, ratios.shape[1]))
     precision[known] = 1 / variance
