@@ -1,9 +1,8 @@
 r"""The MRI prior of PRECISE-DMI: the weights of Eq. 5 and the exact minimizer of Eq. 4.
 
-The minimizer solves ``(I + 2 lambda L) c = s`` (s: SVE map, L: graph Laplacian of the weights) for each metabolite, so
-one factorization serves all, and SD and bias follow in closed form. lambda = 0 gives SVE. Amplitudes are regularized,
-as in Eq. 4, and divided by water afterwards: a receive or transmit profile then weighs the neighbors of a voxel by
-their sensitivity but cancels in the ratio.
+The minimizer solves ``(I + 2 lambda L) c = s`` (theory, "The exact minimizer"); lambda = 0 gives SVE. Amplitudes are
+regularized, as in Eq. 4, and divided by water afterwards: a receive or transmit profile then weighs the neighbors of a
+voxel by their sensitivity but cancels in the ratio.
 """
 
 from __future__ import annotations

@@ -1,9 +1,7 @@
 """One trainer for every network: resumable to the bit, with the weights to keep beside those of the last step.
 
 `SveTrainer` trains the SVE network on new random FIDs in every iteration (Eqs 2 and 3 of PRECISE-DMI), by our recipe,
-`TrainConfig()`, or the paper's, `TrainConfig.papers_recipe()`. In ours amplitudes are drawn from below zero up, since a
-prior that ends at zero pushes small ones up, and a one-cycle learning rate with an exponential average of the weights
-removes the noise of the last steps.
+`TrainConfig()`, or the paper's, `TrainConfig.papers_recipe()`; the theory page says why ours differs.
 """
 
 from __future__ import annotations

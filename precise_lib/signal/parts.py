@@ -101,7 +101,8 @@ class Resonance:
     width_sd_hz: float = 0.0
 
     def __post_init__(self):
-        for field in ("shift_sd_hz", "width_sd_hz", "t1_s", "t1_sd_s", "nuclei", "t2star_s"):
+        check_number(f"T2* of {self.name}", self.t2star_s)
+        for field in ("shift_sd_hz", "width_sd_hz", "t1_s", "t1_sd_s", "nuclei"):
             value = getattr(self, field)
             if value is not None:
                 check_number(f"{field} of {self.name}", value, zero="sd_hz" in field)

@@ -56,14 +56,14 @@ def mean_over_truth(
     return ax
 
 
-def table_of_tests(low: Mapping[str, xr.Dataset], high: Mapping[str, xr.Dataset]) -> str:
-    """The tests of "Miracle or mirage?" as a Markdown table, the same columns for every method and metabolite; `low`
+def table_of_tests(low: Mapping[str, xr.Dataset], high: Mapping[str, xr.Dataset]) -> show.Markdown:
+    """The tests of "Miracle or mirage?" as a table, the same columns for every method and metabolite; `low`
     and `high` have the Dataset of `shrinkage.summary` at low and at high SNR by label.
     """
     head = ["", "", "slope, low SNR", "slope, high SNR", "intercept, low SNR (mM)", "shrunk toward (mM)"]
     head += ["middle third", "above maximum", "RMSE / bound, low SNR", "RMSE / bound, high SNR"]
     head += ["RMSE low / high", "bound low / high"]
-    rows = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    rows = []
     for label, tables in low.items():
         for name in tables.metabolite.values:
             a, b = ({k: float(v) for k, v in x.sel(metabolite=name).items()} for x in (tables, high[label]))
@@ -72,8 +72,8 @@ def table_of_tests(low: Mapping[str, xr.Dataset], high: Mapping[str, xr.Dataset]
             cells.append(f"{a['intercept'] / (1 - a['slope']):.1f}" if a["slope"] < 1 - FAITHFUL else "")
             values = [a["middle_third"], a["above_maximum"], a["rmse_ratio"], b["rmse_ratio"]]
             values += [a["rmse"] / b["rmse"], a["efficient"] / b["efficient"]]
-            rows.append("| " + " | ".join([label, str(name), *cells, *(f"{v:.2f}" for v in values)]) + " |")
-    return "\n".join(rows)
+            rows.append([label, name, *cells, *values])
+    return show.table(head, rows)
 
 
 def contrast_over_noise(ax, limit: float = 1.25):

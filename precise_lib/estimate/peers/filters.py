@@ -118,8 +118,8 @@ def base_estimator(base: str | Callable) -> Callable:
 
 
 @dataclass(frozen=True)
-class Filter:
-    """Another estimator's finished maps through a filter."""
+class OverBase:
+    """What works on another estimator, its `base`, and is named after both."""
 
     base: str | Callable = field(default="fit", kw_only=True)
     kind: ClassVar[str]
@@ -127,6 +127,11 @@ class Filter:
     @property
     def name(self) -> str:
         return f"{base_estimator(self.base).name}-{self.kind}"
+
+
+@dataclass(frozen=True)
+class Filter(OverBase):
+    """Another estimator's finished maps through a filter."""
 
     def filtered(self, maps: xr.DataArray, data: MRSI) -> xr.DataArray:
         raise NotImplementedError
