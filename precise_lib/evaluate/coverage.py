@@ -1,6 +1,6 @@
 """Errors of one measured FID by repetition: its fit stands in for the truth, under fresh noise of the measured level.
 
-It goes on until the SD of every estimate is known well enough. The standard error of an SD is
+It repeats until the SD of every estimate is known well enough. The standard error of an SD is
 ``SD sqrt((k - 1) / 4 n)``, with the kurtosis k of the draws (3 for normal errors, more where a fit may go astray).
 """
 

@@ -134,26 +134,8 @@ def assumed_model(path, acquisition: Acquisition, carrier_ppm: float | None = No
 
 
 def check_model(model: SignalModel, acquisition: Acquisition, what="The data") -> None:
-    """Raise `InputError` naming the difference where data were not acquired as `model` says.
-
-    The number of samples and the nucleus must be equal, the dwell time within 1e-4, the frequency within 1 %,
-    the dead time within 5 us.
-    """
-    compared = {
-        "nucleus": ("nucleus", None),
-        "number of samples": ("n_samples", None),
-        "dwell time in s": ("dwell_time_s", 1e-4),
-        "frequency in MHz": ("spectrometer_frequency_mhz", 0.01),
-    }
-    wrong = []
-    for name, (field, tolerance) in compared.items():
-        theirs, ours = getattr(acquisition, field), getattr(model.acquisition, field)
-        if not (theirs == ours or (tolerance and abs(theirs / ours - 1) <= tolerance)):
-            wrong.append(f"{name} {theirs} against {ours}")
-    theirs, ours = acquisition.dead_time_s, model.acquisition.dead_time_s
-    if abs(theirs - ours) > 5e-6:
-        wrong.append(f"dead time in s {theirs:g} against {ours:g}")
-    if wrong:
+    """Raise `InputError` naming the `Acquisition.differences` where data were not acquired as `model` says."""
+    if wrong := acquisition.differences(model.acquisition):
         raise InputError(f"{what} and the signal model differ ({'; '.join(wrong)}): give a model of this acquisition.")
 
 

@@ -48,8 +48,8 @@ def test_the_average_hides_what_each_third_shows():
     top = np.array([2.0, 10.0])
     truth = rng.uniform(0, 1, (60_000, 2)) * top
     noise = 0.1 * rng.standard_normal(truth.shape) * top
-    pulled = 0.4 * truth + 0.6 * top / 2  # keeps 40 % of the variation
-    error = named([noise, pulled - truth + noise], "source", "spectrum", "metabolite")
+    shrunk = 0.4 * truth + 0.6 * top / 2  # keeps 40 % of the variation
+    error = named([noise, shrunk - truth + noise], "source", "spectrum", "metabolite")
     truth = named(truth, "spectrum", "metabolite").assign_coords(metabolite=["a", "b"])
     error = error.assign_coords(metabolite=["a", "b"])
     found = errors_over_snr.bias_by_third(error, truth, top)
