@@ -55,6 +55,8 @@ LOOKS = {  # name in a legend -> color, marker
     "2D": (PINK, "^"),
     "InceptionNet": (BLUE, "o"),
     "shallow CNN": (PINK, "o"),
+    "InceptionNet, denoised": (BLUE, "s"),
+    "shallow CNN, denoised": (PINK, "s"),
     "posterior mean": (DARK, "D"),
 }
 
