@@ -19,7 +19,7 @@ from precise_lib.signal.model import SignalModel
 from precise_lib.signal.mrsi import MRSI
 from precise_lib.signal.parts import Acquisition
 
-BATCH = 128  # FIDs that pass the network together: activations of the CNN stay in the cache of a core, of 256 they do not
+BATCH = 128  # FIDs that pass the network together: the activations of more would leave the cache of a core
 
 
 class SveModel(card.Trained):
