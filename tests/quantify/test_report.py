@@ -277,6 +277,33 @@ def test_bad_input_is_one_sentence_and_the_notebook_is_kept(tmp_path, monkeypatc
     assert not (tmp_path / "other").exists()
 
 
+def test_two_reports_in_one_folder(tmp_path, monkeypatch):
+    """The second is refused by a sentence and touches nothing; the first is whole."""
+    path, out, said = single_voxel(tmp_path), tmp_path / "out", []
+
+    def execute(notebook, output, *_):
+        with pytest.raises(InputError, match=r"Another process writes a report to .*out: wait for it") as refusal:
+            report_page.make(path, out)
+        said.append(str(refusal.value))
+        nbformat.write(nbformat.v4.new_notebook(), output)
+
+    monkeypatch.setattr(notebooks, "execute", execute)
+    report_page.make(path, out)
+    assert len(said) == 1
+    assert sorted(p.name for p in out.iterdir()) == ["report.html", "report.ipynb"]
+    report_page.make(path, out)  # nobody is held up afterwards
+
+
+def test_a_report_of_maps_that_another_run_replaced(files, tmp_path):
+    folder, _ = files
+    where = report.source(folder / "dmi.nii.gz", None, None, tmp_path / "maps")
+    summary = quantify(where.dmi, where.out, estimator="fourier")
+    report.read(where, summary)
+    quantify(where.dmi, where.out, estimator="fourier")
+    with pytest.raises(InputError, match="Another process has replaced the maps"):
+        report.read(where, summary)
+
+
 def test_another_failure_names_its_cell(tmp_path, monkeypatch):
     monkeypatch.setattr(notebooks, "execute", lambda *a: notebooks.Failure("cell 3 ('x')", "KeyError", "'y'"))
     monkeypatch.setattr(sys, "argv", ["precise", "report", report.SIMULATED, "--out", str(tmp_path)])
