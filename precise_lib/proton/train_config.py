@@ -56,7 +56,7 @@ class DenoiseConfig:
         return filled(cls, values, "The training configuration")
 
     def to_dict(self) -> dict:
-        """Plain values, as JSON has them; what is None is left out, so that what was stored before it came still fits."""
+        """Plain values, as JSON has them; None is left out, so that what was stored before it came still fits."""
         values = {name: value for name, value in asdict(self).items() if value is not None}
         return json.loads(json.dumps(values | {"network": self.network.to_dict()}))
 
