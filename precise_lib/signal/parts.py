@@ -136,3 +136,11 @@ class Resonance:
 def gaussian_decay(fwhm_hz, time_s) -> np.ndarray:
     """Envelope (..., t) of Gaussian lines of full width `fwhm_hz` (...)."""
     return np.exp(-GAUSSIAN * (np.asarray(fwhm_hz, float)[..., None] * time_s) ** 2)
+
+
+def exponentials(rates, acquisition: Acquisition) -> np.ndarray:
+    """``exp(rates t)`` (V, t) complex of rates (V,) per s: products of two short ones, several times as fast."""
+    rates, root = np.asarray(rates)[:, None], int(np.ceil(np.sqrt(acquisition.n_samples)))
+    n = next((n for n in range(root, 2 * root) if acquisition.n_samples % n == 0), root)
+    inner, outer = np.exp(rates * acquisition.dwell_time_s * np.arange(n)), np.exp(rates * acquisition.time_s[::n])
+    return np.ascontiguousarray((outer[..., None] * inner[:, None]).reshape(len(rates), -1)[:, : acquisition.n_samples])

@@ -81,7 +81,7 @@ def test_the_moments_of_the_fit_are_the_fisher_matrix_and_gradient():
     p[:, len(model.names) + model.common.index("gaussian_hz")] **= 2
     clean, terms = model.fids(amplitudes, **nuisance), _Terms(model)
     x = clean + 0.1 * (rng.standard_normal(clean.shape) + 1j * rng.standard_normal(clean.shape))
-    normal, gradient = terms.normal(p, *terms.moments(x, p))
+    normal, gradient = terms.normal(p, *terms.moments(x.conj(), p))
     slopes = jacobian(model, amplitudes, **nuisance)
     expected = fisher(slopes)
     np.testing.assert_allclose(normal, expected, atol=1e-12 * np.abs(expected).max())
