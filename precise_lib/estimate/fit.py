@@ -71,12 +71,11 @@ class _Problem:
         self.moments, self.water = LineMoments(model), model.divisor
         self.conj_basis = model.basis().conj()
         self.conj_basis_t = np.hstack([self.conj_basis, self.t[:, None] * self.conj_basis])
-        fwhm = 1 / (np.pi * model.t2star_s)
-        self.scale_hz = fwhm.min()
+        self.scale_hz = 1 / (np.pi * model.lifetime_s.max())
         self.max_shift = default_max_shift_hz(model) if max_shift_hz is None else max_shift_hz
         # widths from nearly undamped to ten linewidths
-        self.low = np.array([-1.5 * self.max_shift, -0.9 * fwhm.min()])
-        self.high = np.array([1.5 * self.max_shift, 10 * fwhm.max()])
+        self.low = np.array([-1.5 * self.max_shift, -0.9 * self.scale_hz])
+        self.high = np.array([1.5 * self.max_shift, 10 / (np.pi * model.t2star_s.min())])
         n_shift = int(np.ceil(2 * self.max_shift / (0.3 * self.scale_hz))) + 1
         self.shift_grid = np.linspace(-self.max_shift, self.max_shift, n_shift)
         self.broad_grid = self.scale_hz * np.array([-0.4, 0.0, 0.8, 2.0, 4.0])

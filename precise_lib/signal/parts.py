@@ -125,6 +125,12 @@ class Resonance:
         if any(len(line) != 4 or not np.isfinite(line).all() for line in self.lines):
             raise InputError(f"A line of {self.name} is not four numbers (ppm, real, imaginary, Gaussian width).")
 
+    @property
+    def lifetime_s(self) -> float:
+        """``1 / (pi FWHM)``: T2*, or less where all its lines have a Gaussian width too."""
+        gaussian_hz = min((line[3] for line in self.lines), default=0.0)
+        return float(1 / np.hypot(1 / self.t2star_s, np.pi * gaussian_hz))
+
     def unit_fid(self, acquisition: Acquisition, carrier_ppm: float) -> np.ndarray:
         """FID (n_samples,) of amplitude one."""
         ppm, real, imaginary, gaussian_hz = np.array(self.lines or ((self.ppm, 1, 0, 0),), float).T
