@@ -42,6 +42,7 @@ for command in (
     maintain.bench,
     maintain.peers,
     maintain.overruled,
+    maintain.imperfections,
     maintain.results,
     maintain.widths,
 ):

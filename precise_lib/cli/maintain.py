@@ -111,6 +111,28 @@ def overruled(
     typer.echo(f"Wrote {store(folder, repeats, seed)}")
 
 
+def imperfections(
+    snr: Annotated[list[float] | None, typer.Option(help="SNR of water; default 12 and 30.", min=1)] = None,
+    which: Annotated[list[str] | None, typer.Option(help="Imperfection by name; default all.")] = None,
+    sets: Annotated[int, typer.Option(help="Data sets of each imperfection.", min=2)] = 2,
+    size: Annotated[int, typer.Option(help="Voxels along x and y; there are four slices.", min=2)] = 12,
+    seed: Annotated[int, typer.Option(help="Seed of the noise.", min=0)] = 0,
+):
+    """Print what each imperfection of real scans does to a map: bias and coverage, and whether the tool saw it."""
+    from tqdm import tqdm
+
+    from precise_lib.simulate.imperfections import IMPERFECTIONS
+    from precise_lib.studies.imperfections import study, table
+
+    if unknown := sorted(set(which or ()) - set(IMPERFECTIONS)):
+        raise InputError(f"There is no imperfection '{unknown[0]}': there are {', '.join(IMPERFECTIONS)}.")
+    levels = snr or [12.0, 30.0]
+    found = study(levels, sets, seed, which, (size, size, 4), tqdm)
+    for level in levels:
+        typer.echo(f"\nSNR {level:g}: largest bias of Glc, Glx and Lac, and lowest coverage of 95 % intervals\n")
+        typer.echo(table(found, level))
+
+
 def widths(folder: Annotated[Path, typer.Argument(help="Keeps the networks; what it holds is not trained again.")]):
     """Train networks of several widths for a short time, and store how far each is from the bound."""
     from precise_lib.studies.widths import store

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +12,13 @@ import typer
 from precise_lib.errors import printable
 
 Mri = Annotated[Path | None, typer.Option(help="MRI as NIfTI, on any grid that covers the MRSI.")]
+Mask = Annotated[
+    Path | None,
+    typer.Option(
+        help="Mask as NIfTI; on another grid it is brought to the MRSI. Without one it is proposed by the SNR of "
+        "water, and used for what voxels tell together; 'none' counts every voxel."
+    ),
+]
 
 # what is to be done
 Estimator = Annotated[
@@ -36,6 +45,8 @@ Errors = Annotated[
         help="How sd_ and bias_ maps are made: closed (default where the estimator allows it), montecarlo or none."
     ),
 ]
+Repeats = Annotated[int, typer.Option(help="Repetitions of --errors montecarlo.")]
+Seed = Annotated[int, typer.Option(help="Seed of --errors montecarlo.", min=0)]
 OmegaMax = Annotated[
     float | None,
     typer.Option(
@@ -85,17 +96,15 @@ Calibrate = Annotated[
 ]
 
 
-def quantify(
-    dmi: Annotated[Path, typer.Argument(help="MRSI as NIfTI-MRS.")],
-    out: Annotated[Path, typer.Option(help="Folder to write conc_<metabolite>.nii.gz and summary.json to.")],
+def options(
     mri: Mri = None,
-    mask: Annotated[Path | None, typer.Option(help="Mask as NIfTI; on another grid it is brought to the MRSI.")] = None,
+    mask: Mask = None,
     estimator: Estimator = None,
     lam: Lam = None,
     model: Model = None,
     errors: Errors = None,
-    repeats: Annotated[int, typer.Option(help="Repetitions of --errors montecarlo.")] = 100,
-    seed: Annotated[int, typer.Option(help="Seed of --errors montecarlo.", min=0)] = 0,
+    repeats: Repeats = 100,
+    seed: Seed = 0,
     omega_max: OmegaMax = None,
     own: Own = None,
     dead_time: DeadTime = None,
@@ -110,18 +119,44 @@ def quantify(
     noise: NoiseScan = None,
     deuterons: Deuterons = None,
     calibrate: Calibrate = "auto",
+) -> dict:
+    """Those of `precise_lib.quantify.quantify` by name; an estimator from outside is loaded."""
+    if estimator is not None and ":" in estimator:
+        from precise_lib import estimate
+
+        estimate.load(estimator)  # code that was asked for by name
+    given = {"mri": mri, "mask": mask, "estimator": estimator, "lam": lam, "model": model, "errors": errors}
+    given |= {"repeats": repeats, "seed": seed, "omega_max": omega_max, "own": _own(own)}
+    given |= {"dead_time_s": dead_time, "repetition_time_s": tr, "flip_angle_deg": flip_angle}
+    given |= {"reference_frame": reference_frame, "water": water, "b1": b1, "t1": t1, "deuterons": deuterons}
+    return given | {"average": average, "noise": noise, "calibrate": calibrate, "overwrite": overwrite}
+
+
+def _with_options(command):
+    """A command (dmi, out, **options of `quantify.quantify`) as one that takes `options`."""
+
+    @functools.wraps(command)
+    def taking(dmi, out, **given):
+        return command(dmi, out, **options(**given))
+
+    shared, own = (inspect.signature(f, eval_str=True).parameters for f in (options, command))
+    taken = [*list(own.values())[:2], *shared.values()]
+    taking.__signature__ = inspect.Signature(taken)
+    taking.__annotations__ = {parameter.name: parameter.annotation for parameter in taken}
+    return taking
+
+
+@_with_options
+def quantify(
+    dmi: Annotated[Path, typer.Argument(help="MRSI as NIfTI-MRS.")],
+    out: Annotated[Path, typer.Option(help="Folder to write conc_<metabolite>.nii.gz and summary.json to.")],
+    **given,
 ):
     """Concentration maps in mM by the water reference, with their SD and the bias that the prior brings."""
     from precise_lib import NOTICE
     from precise_lib.quantify import quantify as run
 
-    _allow(estimator)
-    scan = {"dead_time_s": dead_time, "repetition_time_s": tr, "flip_angle_deg": flip_angle}
-    scan |= {"reference_frame": reference_frame, "water": water, "b1": b1, "t1": t1, "deuterons": deuterons}
-    scan |= {"average": average, "noise": noise}
-    own = _options(own)
-    scan |= {"calibrate": calibrate, "overwrite": overwrite}
-    summary = run(dmi, out, mri, mask, estimator, lam, model, errors, repeats, seed, omega_max, own, **scan)
+    summary = run(dmi, out, **given)
     for warning in summary["warnings"]:
         typer.echo(f"Note: {printable(warning)}", err=True)
     counts, used = summary["counts"], summary["settings"]["estimator"]
@@ -129,14 +164,11 @@ def quantify(
     typer.echo(NOTICE)
 
 
+@_with_options
 def report(
     dmi: Annotated[str, typer.Argument(help="MRSI as NIfTI-MRS; 'simulated rings' shows the example of the book.")],
     out: Annotated[Path, typer.Option(help="Folder for report.html, report.ipynb and the maps.")],
-    mri: Mri = None,
-    mask: Annotated[Path | None, typer.Option(help="Mask as NIfTI on the grid of the MRSI.")] = None,
-    lam: Annotated[str | None, typer.Option(help="Weight of the MRI prior, as for 'precise quantify'.")] = None,
-    model: Annotated[str | None, typer.Option(help="Weights or signal model, as for 'precise quantify'.")] = None,
-    estimator: Annotated[str | None, typer.Option(help="Estimator, as for 'precise quantify'.")] = None,
+    **given,
 ):
     """Quantify a data set and write a page about it: spectra, SNR, B0, maps with errors, warnings.
 
@@ -144,16 +176,15 @@ def report(
     """
     from precise_lib.quantify.page import make
 
-    _allow(estimator)
     try:
-        page = make(dmi, out, mri, mask, lam, model, estimator)
+        page = make(dmi, out, **given)
     except RuntimeError as error:
         typer.echo(f"precise: {error}", err=True)
         raise typer.Exit(1) from error
     typer.echo(f"Wrote {page}, report.ipynb and the maps to {out}")
 
 
-def _options(pairs: list[str] | None) -> dict:
+def _own(pairs: list[str] | None) -> dict:
     """NAME=VALUE as a dict; numbers as such."""
     from precise_lib.errors import InputError
 
@@ -167,11 +198,3 @@ def _options(pairs: list[str] | None) -> dict:
         except ValueError:
             out[name] = value
     return out
-
-
-def _allow(estimator: str | None):
-    """Load outside code that was asked for by name."""
-    from precise_lib import estimate
-
-    if estimator is not None and ":" in estimator:
-        estimate.load(estimator)

@@ -117,10 +117,8 @@ def train(
 def train_into(out: Path, settings, name: str, device: str, run, certify, measured: str):
     """Weights trained by `run` in a folder, with `measured` put on their card by `certify`."""
     from precise_lib.evaluate.accuracy import train_and_certify
-    from precise_lib.io.atomic import alone, staged
+    from precise_lib.io.atomic import alone
 
-    with staged(out):  # an unwritable folder is refused now, not after the training
-        pass
     with interruption(), alone(out / f".{name}.lock", f"Another process trains '{name}' in {out}: wait for it."):
         new = train_and_certify(settings, out, name, run, certify, device=device)
     weights = out / f"{name}.safetensors"

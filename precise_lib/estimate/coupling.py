@@ -60,16 +60,14 @@ class Neighbors:
     ----------
     pairs : (E, 2)
     distance : (E,) in voxels of the finest axis
-    contrast : (E,) absolute difference of the gray levels
-    n_voxels : V, the finite voxels of the gray levels in the order of the grid, those of all frames one after another
+    gray : (V,) gray levels of the finite voxels in the order of the grid, those of all frames one after another
     dimensions : axes of more than one voxel
     following : (F, 2) a voxel and itself a frame later, in a time course
     """
 
     pairs: np.ndarray
     distance: np.ndarray
-    contrast: np.ndarray
-    n_voxels: int
+    gray: np.ndarray
     dimensions: int
     following: np.ndarray = field(default_factory=lambda: np.empty((0, 2), int))
 
@@ -96,10 +94,9 @@ class Neighbors:
             there = tuple(slice(max(0, s), n - max(0, -s)) for s, n in zip(step, gray.shape, strict=True))
             both = finite[here] & finite[there]
             distance = np.full(both.sum(), np.linalg.norm(axes @ step) / unit)
-            contrast = np.abs(gray[here][both] - gray[there][both])
-            parts.append((np.stack([index[here][both], index[there][both]], 1), distance, contrast))
-        pairs, distance, contrast = (np.concatenate(x) for x in zip(*parts, strict=True))
-        return cls(pairs, distance, contrast, int(finite.sum()), len(size))
+            parts.append((np.stack([index[here][both], index[there][both]], 1), distance))
+        pairs, distance = (np.concatenate(x) for x in zip(*parts, strict=True))
+        return cls(pairs, distance, gray[finite], len(size))
 
     @classmethod
     def of_frames(cls, gray: np.ndarray, usable: np.ndarray, affine: np.ndarray | None = None) -> Neighbors:
@@ -119,8 +116,7 @@ class Neighbors:
         return cls(
             np.concatenate([frame.pairs + start for frame, start in zip(frames, starts, strict=False)]),
             np.concatenate([frame.distance for frame in frames]),
-            np.concatenate([frame.contrast for frame in frames]),
-            int(starts[-1]),
+            np.concatenate([frame.gray for frame in frames]),
             frames[0].dimensions,
             np.stack([index[:-1][both], index[1:][both]], 1),
         )
@@ -132,15 +128,29 @@ class Neighbors:
             self,
             pairs=self.pairs[inside] - start,
             distance=self.distance[inside],
-            contrast=self.contrast[inside],
-            n_voxels=stop - start,
+            gray=self.gray[start:stop],
             following=self.following[after] - start,
         )
 
     @property
     def blind(self) -> Neighbors:
         """The same voxels without an MRI: `bowsher` then chooses the closest."""
-        return replace(self, contrast=np.zeros_like(self.contrast))
+        return replace(self, gray=np.zeros_like(self.gray))
+
+    @property
+    def n_voxels(self) -> int:
+        return len(self.gray)
+
+    @property
+    def contrast(self) -> np.ndarray:
+        """(E,) absolute difference of the gray levels."""
+        u, v = self.pairs.T
+        return np.abs(self.gray[u] - self.gray[v])
+
+    @property
+    def touching(self) -> sparse.csr_matrix:
+        """(V, V): ones where two voxels touch."""
+        return Couplings(self.pairs, np.ones(len(self.pairs)), self.n_voxels).matrix
 
     @property
     def most(self) -> int:
@@ -158,8 +168,7 @@ class Neighbors:
         n = len(self.pairs)
         chooser, pair = self.pairs.T.ravel(), np.tile(np.arange(n), 2)
         # gray levels that differ by rounding alone are equal
-        key = np.round(self.contrast, 9)
-        order = np.lexsort((self.distance[pair], key[pair], chooser))
+        order = np.lexsort((self.distance[pair], np.round(self.contrast, 9)[pair], chooser))
         first = np.searchsorted(chooser[order], np.arange(self.n_voxels))
         rank = np.arange(2 * n) - first[chooser[order]]
         votes = np.bincount(pair[order], weights=rank < k, minlength=n)

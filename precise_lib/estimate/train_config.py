@@ -96,10 +96,8 @@ class TrainConfig:
             "snr_range": (4.0, 60.0),
             "noiseless_share": 0.2,
             "loss_floor": 0.01,
-            # at a fixed time on a CPU, more steps of fewer FIDs came closer to the bound than 128 at a time
-            "batch_size": 64,
-            "iterations": 80_000,
-            "learning_rate": 4e-3,
+            "batch_size": 128,
+            "iterations": 20_000,
         }
         return cls(**(settings | changes))
 

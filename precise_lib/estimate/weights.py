@@ -19,7 +19,7 @@ from precise_lib.signal.model import SignalModel
 from precise_lib.signal.mrsi import MRSI
 from precise_lib.signal.parts import Acquisition
 
-BATCH = 256  # FIDs that pass the network together: their activations stay in the cache of a core
+BATCH = 128  # FIDs that pass the network together: the activations of more would leave the cache of a core
 
 
 class SveModel(card.Trained):

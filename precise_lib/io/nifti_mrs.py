@@ -266,7 +266,7 @@ def write_mrsi(path, data: MRSI | Series) -> None:
 
 def write_phantom(folder, phantom, snr: float, seed: int = 0) -> None:
     """One measurement of a `simulate.phantoms.Phantom` with its truth: dmi, mri, mask and truth_<metabolite>."""
-    with staged(folder) as work:
+    with staged(folder, last="dmi.nii.gz") as work:  # no data, whose truth is that of others
         write_mrsi(work / "dmi.nii.gz", phantom.measure(snr, seed))
         nifti.write_image(work / "mri.nii.gz", phantom.mri, phantom.mri_affine, "simulated MRI")
         nifti.write_image(work / "mask.nii.gz", phantom.mask, phantom.affine, "mask")

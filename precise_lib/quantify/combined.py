@@ -14,13 +14,14 @@ from precise_lib.signal import coils
 from precise_lib.signal.model import SignalModel
 
 
-def combined(stored: Stored, model: SignalModel, average: bool, noise_scan=None) -> tuple[Stored, list[str]]:
-    """A file with its coils combined and, with `average`, its transients too; and sentences on what was done.
+def combined(stored: Stored, model: SignalModel, average: bool, noise_scan=None):
+    """A file (`Stored`) with its coils combined and, with `average`, its transients too; sentences on what was done;
+    and the weights (x, y, z, c) of the coils, None where there was one.
 
     The noise of the coils is that of a `noise_scan` (a NIfTI-MRS file of the same coils), else of the samples in which
     no line of the model is left. Raises `InputError` where neither tells it, or there is nothing to average.
     """
-    said = []
+    said, weights = [], None
     if noise_scan is not None and stored.coils == 1:
         raise InputError(f"A noise scan was given ({noise_scan}), and {stored.path} holds no single coils to weigh.")
     if average and stored.transients == 1:
@@ -36,17 +37,29 @@ def combined(stored: Stored, model: SignalModel, average: bool, noise_scan=None)
         said.append(
             f"{stored.coils} coils were combined by whitened SVD, noise {'scan' if noise_scan else 'of the FIDs'}."
         )
-        stored = replace(stored, fids=coils.combined(stored.fids, covariance)[..., None, :, :])
+        weights = coils.weights(stored.fids, covariance)
+        stored = by_weights(stored, weights)
     if average:
-        fids, drift = transients.averaged(turned(stored.fids[..., 0, :, :], stored.header.carrier_ppm, model), model)
+        n = stored.transients
+        stored, drift = averaged(stored, model)
         hz, degrees = np.ptp(drift.shift_hz, 0).max(), np.degrees(np.ptp(drift.phase_rad, 0).max())
         said.append(
-            f"{stored.transients} transients were aligned and averaged; their frequencies lay within {hz:.1f} Hz, "
+            f"{n} transients were aligned and averaged; their frequencies lay within {hz:.1f} Hz, "
             f"their phases within {degrees:.0f} degrees."
         )
-        facts = replace(stored.header, carrier_ppm=None)  # turned already
-        stored = replace(stored, fids=fids[..., None, None, :], header=facts)
-    return stored, said
+    return stored, said, weights
+
+
+def averaged(stored: Stored, model: SignalModel) -> tuple[Stored, transients.Drift]:
+    """A file of one coil with its transients aligned and averaged, and how they had drifted."""
+    fids, drift = transients.averaged(turned(stored.fids[..., 0, :, :], stored.header.carrier_ppm, model), model)
+    facts = replace(stored.header, carrier_ppm=None)  # turned already
+    return replace(stored, fids=fids[..., None, None, :], header=facts), drift
+
+
+def by_weights(stored: Stored, weights: np.ndarray) -> Stored:
+    """A file with its coils combined by weights (x, y, z, c)."""
+    return replace(stored, fids=coils.combined(stored.fids, weights)[..., None, :, :])
 
 
 def _noise(stored: Stored, model: SignalModel, noise_scan) -> np.ndarray:

@@ -48,6 +48,7 @@ def estimated(request: Request, data: Measurement) -> Estimated:
         noise = Noise.of(free, data.zero_filled)
     known = estimates.estimate(series, single, data.zero_filled, noise)
     flags, said, sound = flagged(known, method)
+    sound = sound & data.inside
     smoothing = Smoothing.of(method.smoother, series, sound) if hasattr(method, "smoother") else None
     errors, settings, choice, adapted = ErrorModel(known, smoothing, sound, data.reference), None, None, None
     failed = int((~known.fit.converged).sum()) if hasattr(single, "fit") else 0
@@ -82,4 +83,4 @@ def flagged(known: Estimates, method) -> tuple[list[Flag], list[str], np.ndarray
         return [], [f"Nothing was checked: {problem}"], known.sound([])
     said = {flag.reason: flag.sentence for flag in flags if flag.worth_saying}
     mirrored = known.mirrored() if {"residual", "negative"} & set(said) else None
-    return flags, [*said.values(), *filter(None, (mirrored, known.unmasked(flags)))], known.sound(flags)
+    return flags, [*said.values(), *([mirrored] if mirrored else ())], known.sound(flags)

@@ -19,7 +19,6 @@ from precise_lib.signal.mrsi import Series
 
 # What makes a voxel no neighbor of others: it says that its estimate is not of what the signal model describes.
 APART = ("residual", "fit", "snr", "offset", "broadening")
-EMPTY = 0.05  # share of voxels without signal from which data without a mask are said to need one
 SAMPLED = 64  # FIDs that tell whether spectra are mirrored
 
 
@@ -77,17 +76,6 @@ class Estimates:
         residual = hits.get("residual", np.zeros(len(bad), bool))
         common = residual[~bad].mean() > 0.5 if (~bad).any() else True
         return ~bad if common else ~(bad | residual)
-
-    def unmasked(self, found: list[flags.Flag]) -> str | None:
-        """A sentence where data without a mask hold many voxels without signal: their flag is the mask to give."""
-        snr = next((flag.hits for flag in found if flag.reason == "snr"), np.zeros(1, bool))
-        if self.series.mask is not None or snr.mean() < EMPTY:
-            return None
-        return (
-            f"No mask was given, and {snr.sum()} of {snr.size} voxel(s) hold hardly any "
-            f"{self.series.model.reference}: they are no neighbors, and the range of the MRI, lambda and the SD of the "
-            "others are taken without them; a mask of what flag_snr does not mark leaves them out."
-        )
 
     def of_frame(self, method, frame: int, sound: np.ndarray | None = None, fids=None) -> tuple[np.ndarray, int]:
         """Concentrations (V, M) of a frame by an estimator, and how many of its fits did not converge.

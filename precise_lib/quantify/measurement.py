@@ -15,7 +15,8 @@ from precise_lib.estimate.prior import about_mri
 from precise_lib.io import nifti_mrs
 from precise_lib.io.lines import read_signal_model
 from precise_lib.io.nifti_mrs import Stored
-from precise_lib.quantify import combined, reference
+from precise_lib.quantify import combined, proposed, reference
+from precise_lib.quantify.proposed import Proposed
 from precise_lib.quantify.reference import Reference
 from precise_lib.quantify.request import Request
 from precise_lib.quantify.scale import Lines, Scale, lines
@@ -43,6 +44,21 @@ class Measurement:
     lines: Lines | None = None
     scale: Scale | None = None
     taught: object | None = None  # `taught.Taught`: the signal model is one that the data set taught
+    proposed: Proposed | None = None  # mask, where none was given
+
+    @property
+    def inside(self) -> np.ndarray:
+        """(N,) bool: voxel-frames that tell of the data set together."""
+        found = self.proposed
+        return np.ones(int(self.series.usable.sum()), bool) if found is None else found.of(self.series)
+
+    @property
+    def pooled(self) -> Series:
+        """The series of those voxels."""
+        series, found = self.series, self.proposed
+        if found is None:
+            return series
+        return replace(series, mask=found.inside if series.mask is None else series.mask & found.inside)
 
 
 def read(dmi, mri, mask, model: str | None, request: Request, scan: Scan | None = None) -> Measurement:
@@ -64,7 +80,7 @@ def read(dmi, mri, mask, model: str | None, request: Request, scan: Scan | None 
             f"The signal model has its carrier at {signal_model.carrier_ppm:g} ppm, the header at {carrier:g} ppm: "
             "that of the signal model was taken."
         )
-    series, done = series_of(stored, mri, mask, signal_model, network is not None, scan)
+    series, done, weights = series_of(stored, mri, mask, signal_model, network is not None, scan)
     said += done
     counts = count_voxels(series)
     if not counts["estimated"]:
@@ -73,20 +89,23 @@ def read(dmi, mri, mask, model: str | None, request: Request, scan: Scan | None 
             f"{counts['not_finite']} not finite and {counts['zero']} zero throughout): check file and mask."
         )
     filled = nifti_mrs.zero_filled(series.chunks())
+    suggestion = proposed.proposed(series, filled) if mask is None else None
     known = lines(signal_model, scan.t1, scan.deuterons)
-    series, other, factor, more = scan.referred(series, stored.acquisition, known)
-    said = [*warnings, *said, *series.notes, *more]
-    return Measurement(request, stored, series, network, filled, counts, said, other, known, factor)
+    series, other, factor, more = scan.referred(series, stored.acquisition, known, weights)
+    said = [*warnings, *said, *series.notes, *(suggestion.said if suggestion else ()), *more]
+    found = request, stored, series, network, filled, counts, said, other, known, factor
+    return Measurement(*found, proposed=suggestion)
 
 
-def series_of(stored: Stored, mri, mask, model: SignalModel, trained: bool, scan: Scan) -> tuple[Series, list[str]]:
-    """The series of a file with coils and transients combined, and what was done; a model not `trained` has the carrier
-    of the data."""
+def series_of(stored: Stored, mri, mask, model: SignalModel, trained: bool, scan: Scan):
+    """The `Series` of a file with coils and transients combined, what was done, and the weights of the coils (or None).
+
+    A model not `trained` has the carrier of the data. A `mask` of `proposed.NONE` is none."""
     if not trained:
         stored = replace(stored, header=replace(stored.header, carrier_ppm=None))
     nifti_mrs.check_model(model, stored.acquisition, str(stored.path))
-    stored, said = combined.combined(stored, model, scan.average, scan.noise)
-    return nifti_mrs.read_series(stored, mri, mask, model), said
+    stored, said, weights = combined.combined(stored, model, scan.average, scan.noise)
+    return nifti_mrs.read_series(stored, mri, None if str(mask) == proposed.NONE else mask, model), said, weights
 
 
 def possible(request: Request, stored: Stored, model: str | None) -> tuple[Request, list[str]]:
@@ -181,8 +200,8 @@ def remarks(data: Measurement, counts: dict, estimator: str, mri, lam) -> list[s
             f"The last {data.zero_filled} of {n} time points are zero-filled; they do not count for the noise level."
         )
     if mri is not None and "mri" in uses:
-        frame = int(data.series.usable.any((1, 2, 3)).argmax())
-        notes += about_mri(data.series[frame])
+        series = data.pooled
+        notes += about_mri(series[int(series.usable.any((1, 2, 3)).argmax())])
     if mri is not None and "mri" not in uses:
         notes.append(f"The estimator '{estimator}' does not use the MRI.")
     if lam is not None and lam != "auto" and "lambda" not in uses:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from precise_lib import NOTICE, estimate
 from precise_lib.errors import InputError, printable
-from precise_lib.io.atomic import staged
+from precise_lib.io.atomic import alone, staged
 from precise_lib.io.shipped import notebook_path
+from precise_lib.quantify import proposed, result
 from precise_lib.quantify.report import SIMULATED, plain
 from precise_lib.run import notebooks
 
@@ -27,24 +28,33 @@ TEMPLATE = (
 ).replace("POLICY", POLICY)
 
 
-def make(dmi, out, mri=None, mask=None, lam=None, model=None, estimator=None) -> Path:
+NAMED = ("mri", "mask", "lam", "model", "estimator")  # parameters of the notebook; other options are a mapping
+
+
+def make(dmi, out, overwrite=True, **options) -> Path:
     """Quantify a data set by running the notebook ``your_data`` on it; path of ``report.html``.
 
-    Takes what `quantify.quantify` does; a `dmi` of `report.SIMULATED` is the simulated example, and the notebook may
+    Takes the options of `quantify.quantify`; a `dmi` of `report.SIMULATED` is the simulated example. The notebook may
     run an estimator that `estimate.load` has loaded. Maps, ``report.ipynb`` and ``report.html`` go into `out`.
-    `InputError` where papermill or nbconvert is missing or the input cannot be quantified, RuntimeError where another
-    cell failed: if the notebook ran, ``failed.ipynb`` is then in `out`, and an earlier report is as it was.
+    `InputError` where papermill or nbconvert is missing, the input cannot be quantified or another process writes to
+    `out`, RuntimeError where another cell failed: if the notebook ran, ``failed.ipynb`` is then in `out`; an earlier
+    report is as it was.
     """
     notebooks.require("papermill", "ipykernel", "nbconvert", extra="sweep")
-    for path in (dmi, mri, mask):
-        if path is not None and str(path) != SIMULATED and not Path(path).is_file():
+    given = {name: _literal(value) for name, value in options.items() if value is not None}
+    parameters = {name: str(given.pop(name)) for name in NAMED if name in given} | {"dmi": str(dmi), "out": str(out)}
+    parameters |= {"options": given} if given else {}
+    estimator, mask = parameters.get("estimator"), parameters.get("mask")
+    for path in (str(dmi), parameters.get("mri"), None if mask == proposed.NONE else mask):
+        if path is not None and path != SIMULATED and not Path(path).is_file():
             raise InputError(f"There is no file {path}: check its name.")
+    if not overwrite:
+        result.check_free(out)
     out = Path(out)
-    given = {"dmi": dmi, "mri": mri, "mask": mask, "model": model, "out": out, "estimator": estimator, "lam": lam}
-    parameters = {name: str(value) for name, value in given.items() if value is not None}
     known = estimator is not None and estimator in estimate.names()
     allowed = {estimate.ALLOWED: estimator} if known and ":" in estimator else None
-    with staged(out) as work:
+    busy = f"Another process writes a report to {out}: wait for it, or give another folder."
+    with alone(out / ".report.lock", busy), staged(out) as work:
         executed = work / "report.ipynb"
         failure = notebooks.execute(notebook_path(NOTEBOOK), executed, parameters, allowed)
         if not failure:
@@ -58,6 +68,11 @@ def make(dmi, out, mri=None, mask=None, lam=None, model=None, estimator=None) ->
         raise RuntimeError(f"The report stopped: {failure}{kept}.")
     (out / "failed.ipynb").unlink(missing_ok=True)
     return out / "report.html"
+
+
+def _literal(value):
+    """A value as a notebook takes it: a path as text."""
+    return str(value) if isinstance(value, Path) else value
 
 
 def page(executed, title: str) -> str:

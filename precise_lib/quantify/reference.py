@@ -10,6 +10,7 @@ from precise_lib.errors import InputError
 from precise_lib.estimate.fit import fit_fids
 from precise_lib.evaluate.closed_form import sve_covariance
 from precise_lib.io import nifti, nifti_mrs
+from precise_lib.quantify import combined
 from precise_lib.signal import align
 from precise_lib.signal.model import SignalModel
 from precise_lib.signal.mrsi import Series
@@ -67,10 +68,11 @@ class Reference:
         return out
 
 
-def of_file(path, series: Series) -> Reference:
+def of_file(path, series: Series, weights=None) -> Reference:
     """The water of a NIfTI-MRS file on the grid of a series, by a fit of the same lines under its own acquisition.
 
-    Frames are averaged. Raises `InputError` for another grid, single coils, another nucleus or field.
+    Its coils are combined by the `weights` (x, y, z, c) of those of the series, so that both have one unit. Transients
+    are aligned and averaged, frames averaged. `InputError` for another grid, other coils, another nucleus or field.
     """
     stored = nifti_mrs.open_mrsi(path)
     if not align.same_grid(series.grid_shape, series.affine, stored.fids.shape[:3], stored.affine):
@@ -78,6 +80,13 @@ def of_file(path, series: Series) -> Reference:
             f"The water {path} is on another grid ({stored.fids.shape[:3]}) than the data ({series.grid_shape}): give "
             "one that was taken in the same place."
         )
+    coils = 1 if weights is None else weights.shape[-1]
+    if stored.coils != coils:
+        raise InputError(
+            f"The water {path} holds {stored.coils} coil(s) and the data {coils}, so their amplitudes have no common "
+            "unit: give both with single coils, or both as the scanner combined them."
+        )
+    stored = stored if weights is None else combined.by_weights(stored, weights)
     a, model = stored.acquisition, series.model
     ours = model.acquisition
     if a.nucleus != ours.nucleus or abs(a.spectrometer_frequency_mhz / ours.spectrometer_frequency_mhz - 1) > 0.01:
@@ -86,8 +95,9 @@ def of_file(path, series: Series) -> Reference:
             f"at {ours.spectrometer_frequency_mhz:g} MHz: give water of the same nucleus and field."
         )
     model = replace(model, acquisition=a)
-    water = nifti_mrs.read_series(stored, model=model)
-    fids = water.fids.mean(-1)
+    if stored.transients > 1:
+        stored, _ = combined.averaged(stored, model)
+    fids = nifti_mrs.read_series(stored, model=model).fids.mean(-1)
     where = np.isfinite(fids).all(-1) & np.abs(fids).any(-1)
     amplitude, variance = np.full(where.shape, np.nan), np.full(where.shape, np.nan)
     if where.any():

@@ -12,8 +12,8 @@ import numpy as np
 import xarray as xr
 
 from precise_lib.errors import InputError, printable
-from precise_lib.io import nifti_mrs
-from precise_lib.quantify import measurement, result
+from precise_lib.io import nifti, nifti_mrs
+from precise_lib.quantify import measurement, proposed, result
 from precise_lib.quantify.result import KINDS
 from precise_lib.quantify.scan import Scan
 from precise_lib.signal.model import SignalModel
@@ -40,7 +40,7 @@ class Source:
 
     dmi: Path
     mri: Path | None
-    mask: Path | None
+    mask: Path | None  # or `proposed.NONE`
     out: Path
     simulated: bool
 
@@ -52,7 +52,7 @@ class Source:
                 f"{EXAMPLE_SNR:g}, one draw of noise."
             )
         mri = f"MRI {code(self.mri.name)}" if self.mri else "no MRI"
-        mask = f"mask {code(self.mask.name)}" if self.mask else "no mask"
+        mask = f"mask {code(self.mask.name)}" if self.mask and str(self.mask) != proposed.NONE else "no mask"
         return f"**Data from files**: {code(self.dmi.name)}, {mri}, {mask}."
 
 
@@ -175,15 +175,31 @@ class Report:
         return {name: round(value, 6) for name, value in out.items()}
 
 
-def read(where: Source) -> Report:
-    """What `quantify` wrote for `where`, with the measurement itself."""
+def read(where: Source, summary: dict | None = None) -> Report:
+    """What `quantify` wrote for `where`, with the measurement itself.
+
+    `summary` is what `quantify` returned: `InputError` where the files have meanwhile become those of another run.
+    """
     found = result.read(where.out)
+    if summary is not None and found.attrs["summary"] != result.summary_text(summary):
+        raise InputError(f"Another process has replaced the maps in {where.out}: give each run a folder of its own.")
     summary = json.loads(found.attrs["summary"])
     model = SignalModel.from_dict(summary["signal_model"])
-    scan, trained = Scan(**summary["settings"]["scan"]), summary["weights"] is not None
+    (scan, _), trained = Scan.or_auto(**summary["settings"]["scan"]), summary["weights"] is not None
     stored = scan.overruled(nifti_mrs.open_mrsi(where.dmi))
-    series, _ = measurement.series_of(stored, where.mri, where.mask, model, trained, scan)
+    dead_time_s = model.acquisition.dead_time_s  # which the data may have taught
+    stored = replace(stored, acquisition=replace(stored.acquisition, dead_time_s=dead_time_s))
+    series, _, _ = measurement.series_of(stored, where.mri, where.mask, model, trained, scan)
     counted = np.isfinite(found["snr"].values)  # a reference may lack some voxels
     counted = counted.any(-1) if counted.ndim > 3 else counted
+    if summary["mask"]:  # files hold every voxel; a report is on the object
+        inside = nifti.read_map(Path(where.out) / summary["mask"]["file"])[0] > 0
+        counted, found = counted & inside, _within(found, inside)
     series = replace(series, mask=counted if series.mask is None else series.mask & counted)
     return Report(where, summary, series, found if "frame" in found.dims else found.expand_dims(frame=1, axis=-1))
+
+
+def _within(found: xr.Dataset, inside) -> xr.Dataset:
+    """A result without its values and flags outside of (x, y, z) bool."""
+    place = xr.DataArray(inside, dims=("x", "y", "z"))
+    return found.assign({n: v.where(place, np.nan if v.dtype.kind == "f" else 0) for n, v in found.data_vars.items()})

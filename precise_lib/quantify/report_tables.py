@@ -55,14 +55,17 @@ def results(report: Report) -> str:
     noise_alone = errors.get("median_bias_of_noise_alone_mm", {})
     head = ["metabolite", "median", "middle half of the voxels", *(titles[kind] for kind in kinds)]
     head += ["bias that noise alone would show"] if noise_alone else []
-    rows = []
+    rows, digits = [], ".2f" if report.model.reference else ".3g"  # the data's own units may be of any size
     for name in report.metabolites:
         low, middle, high = np.nanpercentile(report.maps["conc"][name], [25, 50, 75])
-        others = [f"{np.nanmedian(report.maps[kind][name]):.2f}" if name in report.maps[kind] else "" for kind in kinds]
+        others = [
+            f"{np.nanmedian(report.maps[kind][name]):{digits}}" if name in report.maps[kind] else "" for kind in kinds
+        ]
         others += [f"{noise_alone[name]:.2f}"] if noise_alone else []
-        rows.append([plain(name), f"{middle:.2f}", f"{low:.2f} to {high:.2f}", *others])
+        rows.append([plain(name), f"{middle:{digits}}", f"{low:{digits}} to {high:{digits}}", *others])
     lines = [head, ["---"] * len(head), *rows]
-    which = "the voxels quantified" if len(report.series) == 1 else "the voxels of the last frame"
+    which = "the voxels of the proposed mask" if report.summary["mask"] else "the voxels quantified"
+    which = which if len(report.series) == 1 else f"{which} in the last frame"
     how = plain(f"All in {report.summary['units']}, over {which}. Errors: {errors['how']}.")
     return f"{how}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines)
 

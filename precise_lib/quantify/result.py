@@ -21,6 +21,7 @@ from precise_lib.errors import InputError, reason
 from precise_lib.estimate.registry import Adapted
 from precise_lib.evaluate.closed_form import ErrorMaps
 from precise_lib.io import nifti
+from precise_lib.quantify import proposed
 from precise_lib.quantify.errors import ErrorModel, number
 from precise_lib.quantify.flags import Flag
 from precise_lib.signal.noise import water_snr
@@ -28,7 +29,12 @@ from precise_lib.signal.noise import water_snr
 FILE = "result.nc"
 # prefix of the NIfTI maps -> variable
 KINDS = {"conc": "concentration", "sd": "sd", "bias": "bias", "low": "low", "high": "high"}
-OURS = (*(f"{kind}_*.nii.gz" for kind in (*KINDS, "flag", "map")), FILE, "summary.json")  # what a run may leave
+OURS = (
+    *(f"{kind}_*.nii.gz" for kind in (*KINDS, "flag", "map")),
+    FILE,
+    proposed.FILE,
+    "summary.json",
+)  # what a run may leave
 
 
 def check_free(folder) -> None:
@@ -97,12 +103,16 @@ def write(folder, result: xr.Dataset, affine) -> dict[str, list[str]]:
     return files
 
 
+def summary_text(summary: dict) -> str:
+    """The text of a summary in the files."""
+    return json.dumps(summary, indent=2, allow_nan=False) + "\n"
+
+
 def write_summary(folder, summary: dict) -> None:
     """Write ``summary.json``, and the same text into ``result.nc``."""
-    said = json.dumps(summary, indent=2, allow_nan=False) + "\n"
-    (Path(folder) / "summary.json").write_text(said)
+    (Path(folder) / "summary.json").write_text(summary_text(summary))
     with _disk(), netCDF4.Dataset(Path(folder) / FILE, "a") as stored:
-        stored.summary = said
+        stored.summary = summary_text(summary)
 
 
 @contextmanager
@@ -131,25 +141,27 @@ def read(folder) -> xr.Dataset:
 
 def files(summary: dict) -> list[str]:
     """Names of all NIfTI maps of a run, sorted."""
-    parts = (summary["files"], summary["errors"].get("files", ()), (summary["adapted"] or {}).get("files", ()))
+    own = [summary["mask"]["file"]] if summary["mask"] else ()
+    parts = (summary["files"], summary["errors"].get("files", ()), (summary["adapted"] or {}).get("files", ()), own)
     return sorted([*(name for part in parts for name in part), *(f["file"] for f in summary["flags"].values())])
 
 
-def medians(maps: ErrorMaps, names: list[str], skip: int | None) -> dict:
-    """Medians of the error maps in mM for the summary, and how much of the bias map noise alone would show."""
+def medians(maps: ErrorMaps, names: list[str], skip: int | None, inside) -> dict:
+    """Medians of the error maps in mM over rows `inside`, and how much of the bias map noise alone would show."""
+    sd, bias, noise = (None if x is None else x[inside] for x in (maps.sd, maps.bias, maps.bias_noise))
 
     def named(values):
         return {n: number(v) for k, (n, v) in enumerate(zip(names, values, strict=True)) if k != skip}
 
     with np.errstate(invalid="ignore"):
-        out = {"median_sd_mm": named(np.nanmedian(maps.sd, 0))}
-        if maps.bias is not None:
-            out["median_bias_mm"] = named(np.nanmedian(np.abs(maps.bias), 0))
-        if maps.bias_noise is not None:
-            square = np.nanmean(maps.bias**2 - maps.bias_noise**2, 0)
-            out["median_bias_of_noise_alone_mm"] = named(0.6745 * np.nanmedian(maps.bias_noise, 0))
+        out = {"median_sd_mm": named(np.nanmedian(sd, 0))}
+        if bias is not None:
+            out["median_bias_mm"] = named(np.nanmedian(np.abs(bias), 0))
+        if noise is not None:
+            square = np.nanmean(bias**2 - noise**2, 0)
+            out["median_bias_of_noise_alone_mm"] = named(0.6745 * np.nanmedian(noise, 0))
             out["rms_bias_without_noise_mm"] = named(np.sqrt(np.maximum(square, 0)))
-            out["rms_sd_mm"] = named(np.sqrt(np.nanmean(maps.sd**2, 0)))
+            out["rms_sd_mm"] = named(np.sqrt(np.nanmean(sd**2, 0)))
     return out
 
 

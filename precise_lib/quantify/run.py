@@ -46,7 +46,8 @@ def quantify(
 
     Parameters
     ----------
-    dmi, mri, mask : paths, see `io.read_series`
+    dmi, mri, mask : paths, see `io.read_series`; without a mask one is proposed, written and used for what voxels tell
+        together, see `proposed`; "none" as a mask counts every voxel
     out : folder; files of these names are replaced, all together at the end
     estimator : registered name, or that of `estimate.load`; default ``precise`` with an MRI, ``sve`` without
     lam : lambda of Eq. 4, default 0.01, or "auto": chosen from the data for each metabolite
@@ -96,6 +97,8 @@ def judged_and_written(folder, request: Request, data: Measurement, found: Estim
     files = result.write(folder, dataset, series.affine)
     if data.taught is not None:
         data.taught.write(folder)
+    if data.proposed is not None:
+        data.proposed.write(folder, series.affine)
     left = [risk["sentence"]] if risk else list(found.adapted.notes if found.adapted else ())
     warnings = [*data.warnings, *warnings, *left, *found.said]
     warnings += measurement.remarks(data, counts, request.estimator, settings["mri"], request.lam)
@@ -107,6 +110,7 @@ def judged_and_written(folder, request: Request, data: Measurement, found: Estim
         "signal_model_hash": model.hash,
         "weights": None if data.network is None else {"name": data.network.name, "sha256": data.network.hash},
         "counts": counts,
+        "mask": data.proposed and data.proposed.about,
         "acquisition": assumed.about(data, settings["scan"], found.errors.estimates.amplitudes),
         "units": maps.attrs["units"],
         "files": files["conc"],
@@ -148,7 +152,7 @@ def judged(request: Request, data: Measurement, found: Estimated) -> tuple[Error
     if maps is None:
         return None, {"method": "none", "how": "not asked for"}, warnings
     model = errors.model
-    excess = zip(model.names, np.median(errors.excess, 0).round(4).tolist(), strict=True) if closed else ()
+    excess = np.median(errors.excess[data.inside], 0).round(4).tolist() if closed else ()
     how = {
         "method": "monte carlo" if repeated else "the estimator's own" if found.adapted else "closed form",
         "how": result.explained(
@@ -163,8 +167,10 @@ def judged(request: Request, data: Measurement, found: Estimated) -> tuple[Error
         "sd_relative_error_of_probing": number(maps.probing_error),
         "repeats": request.repeats if repeated else None,
         "seed": request.seed if repeated else None,
-        "single_voxel_sd_over_bound": {name: number(e) for name, e in excess} if closed else None,
-        **result.medians(maps, model.names, model.divisor),
+        "single_voxel_sd_over_bound": {n: number(e) for n, e in zip(model.names, excess, strict=True)}
+        if closed
+        else None,
+        **result.medians(maps, model.names, model.divisor, data.inside),
         "seconds": round(time.perf_counter() - started, 3),
     }
     return maps, how, warnings

@@ -71,8 +71,11 @@ class Scan:
         known = {name: value for name, value in self.set.items() if name in times}
         return replace(stored, acquisition=replace(stored.acquisition, **known))
 
-    def referred(self, series: Series, acquisition: Acquisition, known: Lines):
-        """The series where there is a reference, the `Reference` (or None), the `Scale` and sentences."""
+    def referred(self, series: Series, acquisition: Acquisition, known: Lines, weights=None):
+        """The series where there is a reference, the `Reference` (or None), the `Scale` and sentences.
+
+        `weights` (x, y, z, c) are those by which the coils of the series were combined.
+        """
         other, mm, b1, said = None, None, None, []
         if series.model.reference is None and (self.reference_frame is not None or self.water is not None):
             raise InputError("The signal model has no reference, so no water can be one: name it in the model.")
@@ -85,7 +88,7 @@ class Scan:
         elif self.water is not None and reference.is_map(self.water):
             mm = reference.on_grid(self.water, "map of water", (0.01, 2e5), "concentrations in mM", series)
         elif self.water is not None:
-            other = reference.of_file(self.water, series)
+            other = reference.of_file(self.water, series, weights)
         b1 = self.b1 and reference.on_grid(
             self.b1, "B1 map", (0.05, 3.0), "the actual over the nominal flip angle", series
         )

@@ -63,6 +63,11 @@ class Taught:
         return replace(maps, sd=np.sqrt(maps.sd**2 + part))
 
     @property
+    def within_error(self) -> bool:
+        """Whether no term differs from nothing by more than its SD."""
+        return bool((np.abs(self.values) <= self._unit).all())
+
+    @property
     def _unit(self) -> np.ndarray:
         return np.sqrt(np.diag(self.covariance))
 
@@ -90,11 +95,11 @@ def teach(data: Measurement, choice: str = "auto", dead_time: bool = False) -> M
         return _under(data, read(choice, data.series.model))
     found = []
     if dead_time:
-        found.append(of_series(data.series, data.zero_filled, [Term("dead time")]))
+        found.append(of_series(data.pooled, data.zero_filled, [Term("dead time")]))
         data = _under(data, taught(found[-1], "asked for"))
     if choice == "auto":
         try:
-            found.append(of_series(data.series, data.zero_filled))
+            found.append(of_series(data.pooled, data.zero_filled))
         except InputError:  # too few voxels, or too little of a FID without signal: there is nothing to learn from
             return data
         if found[-1].terms or found[-1].reason is not None or not found[-1].before.is_noise:
@@ -114,10 +119,21 @@ def of_series(series: Series, zero_filled: int = 0, only: list[Term] | None = No
 
 
 def _under(data: Measurement, found: Taught) -> Measurement:
-    """The measurement under another model; a network, which was made for the lines as given, gives way to the fit."""
+    """The measurement under another model; a network, which was made for the lines as given, gives way to the fit.
+
+    Unless every term lies within its standard error: lines and network stay, and the SD has the uncertainty.
+    """
     if not found.terms:
         return replace(data, taught=found if data.taught is None else data.taught, warnings=data.warnings + found.said)
     request, said = data.request, list(found.said)
+    if data.network is not None and found.within_error and found.given == data.series.model:
+        said.append(
+            f"All of that lies within its SD, so nothing was changed: the network '{data.network.name}' and its lines "
+            "were kept."
+        )
+        zeros, about = np.zeros(len(found.terms)), found.about | {"changed": False}
+        kept = replace(found, model=found.given, values=zeros, about=about)
+        return replace(data, taught=kept, warnings=data.warnings + said)
     if data.network is not None:
         if "base" not in request.uses:
             request = replace(request, estimator="fit")
@@ -151,7 +167,7 @@ def taught(found: Calibration, why: str) -> Taught:
     named = [
         {"term": t.name(model), "value": number(v), "sd": number(s), "unit": UNITS[t.kind]}
         for t, v, s in zip(found.terms, found.values, sd, strict=True)
-        if v
+        if v or not found.values.any()
     ]
     pairs = [(n, x) for n, x in zip(model.names, found.moved, strict=True) if n != model.reference]
     about |= {"terms": named, "maps_moved_by_percent": {n: number(100 * x) for n, x in pairs}, "file": FILE}

@@ -58,8 +58,10 @@ def find(name) -> Path:
 
 
 def parameters_of(notebook) -> dict[str, object]:
-    """Parameters of a notebook and their defaults (None where a default is no literal); `InputError` where it is not
-    readable or has no cell tagged ``parameters``.
+    """Parameters of a notebook and their defaults; `InputError` where it is not readable or has no cell tagged
+    ``parameters``.
+
+    None where a default is no literal; the type `str` for a text without a default (``name: str = None``).
     """
     require("papermill", "ipykernel", extra="sweep")
     import nbformat
@@ -77,7 +79,9 @@ def parameters_of(notebook) -> dict[str, object]:
         raise InputError(f"{notebook} is not readable as a notebook: {reason(error)}.") from error
     if not any("parameters" in cell.metadata.get("tags", []) for cell in cells):
         raise InputError(f"{notebook} has no cell tagged 'parameters': add the tag to the cell that sets them.")
-    return {name: _literal(about["default"]) for name, about in found.items()}
+    defaults = {name: _literal(about["default"]) for name, about in found.items()}
+    texts = [name for name, about in found.items() if about["inferred_type_name"] == "str" and defaults[name] is None]
+    return defaults | dict.fromkeys(texts, str)
 
 
 def _literal(source: str):

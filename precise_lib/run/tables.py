@@ -28,7 +28,8 @@ def read(path, defaults: dict[str, object]) -> list[dict]:
     """Rows of a table as {parameter: value}, in their order; a value that cannot be used is `Refused`.
 
     `path` is ``.csv`` (first line: names; an empty cell: the default) or ``.yaml`` / ``.yml`` (a list of mappings),
-    `defaults` the parameters that exist. A cell of a CSV stays text where the default is text; otherwise it is a
+    `defaults` the parameters that exist, see `notebooks.parameters_of`. A cell of a CSV stays text where the default is
+    text, and where the parameter is one without a default, but for none and JSON quotes; otherwise it is a
     number, true, false or none, a JSON list or mapping, or text; a number with leading zeros is text (``007``), and so
     is anything in JSON quotes. Raises `InputError` where not readable, without a row, for a name that is no parameter
     or appears twice.
@@ -76,8 +77,10 @@ def value(cell: str, default=None):
         return cell
     if cell.startswith('"') and cell.endswith('"') and len(cell) > 1:
         return _json(cell)
-    if cell.lower() in WORDS:
+    if cell.lower() in WORDS and (default is not str or WORDS[cell.lower()] is None):
         return WORDS[cell.lower()]
+    if default is str:  # the name of a file, of a subject, of weights, though it be of digits
+        return cell
     if len(cell) > MOST_DIGITS and NUMBER.fullmatch(cell):
         return Refused(f"The cell {cell[:20]}... has {len(cell)} digits: give a number of at most {MOST_DIGITS}.")
     if INTEGER.fullmatch(cell):

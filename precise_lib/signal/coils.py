@@ -32,16 +32,19 @@ def noise_covariance(samples) -> np.ndarray:
     return covariance
 
 
-def combined(fids, covariance) -> np.ndarray:
-    """FIDs (x, y, z, t, ...) of (x, y, z, t, c, ...): noise of every voxel has the variance one, 1/2 in each channel.
+def combined(fids, weights) -> np.ndarray:
+    """FIDs (x, y, z, t, ...) of (x, y, z, t, c, ...) by weights (x, y, z, c).
 
     All that follows the coils (transients, frames) is combined by the same weights, so it stays comparable.
     """
-    return np.einsum("xyztc...,xyzc->xyzt...", fids, weights(fids, covariance).astype(np.complex64))
+    return np.einsum("xyztc...,xyzc->xyzt...", fids, weights.astype(np.complex64))
 
 
 def weights(fids, covariance) -> np.ndarray:
-    """Weights (x, y, z, c) of the coils, by which `combined` sums them; NaN where a FID is not finite."""
+    """Weights (x, y, z, c) of the coils, NaN where a FID is not finite.
+
+    Noise of every voxel that they combine has the variance one, 1/2 in each channel.
+    """
     fids = np.moveaxis(np.asarray(fids), 4, -1)  # (x, y, z, t, ..., c)
     whitening = np.linalg.inv(np.linalg.cholesky(covariance)).T  # x^T W has a covariance of one
     shape, coils = fids.shape[:3], fids.shape[-1]

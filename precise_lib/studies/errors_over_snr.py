@@ -8,12 +8,15 @@ from itertools import pairwise
 import numpy as np
 import xarray as xr
 
+from precise_lib.evaluate import claims
+from precise_lib.evaluate.records import Record
 from precise_lib.proton import brain, denoised, over_snr, scores
 from precise_lib.proton.brain import BLIND_RMSE_MM, LARGEST_MM, METABOLITES, WINDOW
 from precise_lib.proton.fit import fit_spectra
 from precise_lib.proton.weights import Denoiser
 
 UNBOUNDED = "noisy, unbounded"
+SMALLER = "smaller networks, trained for less long than the paper's"
 
 
 def errors(data: xr.Dataset, networks: Mapping[str, Denoiser]) -> tuple[xr.DataArray, xr.DataArray]:
@@ -70,6 +73,28 @@ class Parts:
         ratio["Cramér-Rao bound"] = LARGEST_MM.copy(data=value)
         ratio["best linear estimate"] = np.sqrt(self.lost / self._lost_high)
         return ratio, interval
+
+
+def typical(ratio: Mapping[str, xr.DataArray], weak: Sequence[str]) -> dict[str, float]:
+    """Geometric mean over the weak metabolites of ratios (metabolite) by source."""
+    return {s: float(np.exp(np.log(r.sel(metabolite=list(weak))).mean())) for s, r in ratio.items()}
+
+
+def records(ratio: Mapping, interval: Mapping, networks, weak: Sequence[str], terms: Mapping) -> list[Record]:
+    """Claim M10 from `Parts.rmse_ratios`: the typical ratio of networks and yardsticks, and each network's largest."""
+    terms, kept = {"figure": "fig-snr-ratio", **terms}, []
+    for s, value in typical(ratio, weak).items():
+        if s != UNBOUNDED:
+            why = SMALLER if s in networks else None
+            kept.append(claims.record("M10", value, part=s, differs=why, note="geometric mean", **terms))
+    for s in networks:
+        worst = str(ratio[s].sel(metabolite=list(weak)).idxmax().values)
+        ends = tuple(float(v) for v in interval[s].sel(metabolite=worst))
+        about = {"note": worst, "differs": SMALLER, "spread_meaning": "95 % interval"}
+        kept.append(
+            claims.record("M10", float(ratio[s].sel(metabolite=worst)), ends, part=f"{s} largest", **about, **terms)
+        )
+    return kept
 
 
 def bias_rows(title: str, thirds: xr.Dataset, average: xr.DataArray, names: Sequence[str]) -> list[list]:

@@ -1,5 +1,7 @@
 """What breaks a map: each imperfection of a scanner or of tissue, with the ideal signal model and with the right one.
 
+Where no model is the right one, the right way is that of the tool, told what the scanner knows (`scanner`).
+
 Every case has the same noise as the ideal data of its seed, so that a bias beyond that of the ideal data is known far
 better than the mean of noisy voxels: 576 voxels of SNR 12 tell a weak metabolite to one percent, the difference to
 about a tenth of that.
@@ -24,6 +26,7 @@ from precise_lib.signal.model import SignalModel
 from precise_lib.signal.mrsi import MRSI, Series
 from precise_lib.signal.presets import dmi_11t7
 from precise_lib.simulate.imperfections import IMPERFECTIONS, Measured, simulate, unchanged
+from precise_lib.studies import scanner
 
 IDEAL, TAUGHT, RIGHT = "ideal model", "taught by the data", "right model"
 WAYS = (IDEAL, TAUGHT, RIGHT)
@@ -72,17 +75,18 @@ def one_case(name: str, size: float, model: SignalModel, snr: float, seed: int, 
     learned = taught(calibration, "the pooled residual is no noise")
     out = {"changed": bool(learned.terms), "reason": "" if calibration.reason is None else calibration.reason.says}
     out["p"] = min(calibration.before.p, calibration.score_p)
-    entry = IMPERFECTIONS.get(name)
-    weights = np.ones(4) if entry is None or entry.weights is None else entry.weights(model, size)
-    known = (weights / weights[0])[k]
-    ways = {IDEAL: (model, None, 1.0), TAUGHT: (learned.model, learned, 1.0), RIGHT: (data.right, None, known)}
-    for way, (of, learnt, factor) in ways.items():
+    ways = {IDEAL: (model, None), TAUGHT: (learned.model, learned), RIGHT: (data.right, None)}
+    for way, (of, learnt) in ways.items():
         if way == TAUGHT and not learned.terms:
             out[way] = out[IDEAL]
             continue
-        values, sd, flagged = quantified(data.fids, of, learnt)
-        out[way] = (values[:, k] / factor - truth) / truth, sd[:, k] / factor / truth
-        out.setdefault("flagged", flagged)
+        if way == RIGHT and name in scanner.TOOL:
+            ideal = MRSI(measured("ideal", 0.0, model, snr, seed, grid).fids, model)
+            values, sd = scanner.quantified(name, size, ideal, MRSI(data.fids, model), snr, seed)
+        else:
+            values, sd, flagged = quantified(data.fids, of, learnt)
+            out.setdefault("flagged", flagged)
+        out[way] = (values[:, k] - truth) / truth, sd[:, k] / truth
     return out
 
 

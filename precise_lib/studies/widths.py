@@ -10,7 +10,10 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from precise_lib import __version__
+import matplotlib.pyplot as plt
+import numpy as np
+
+from precise_lib import __version__, show
 from precise_lib.estimate.network import NetworkConfig
 from precise_lib.estimate.train_config import TrainConfig
 from precise_lib.estimate.training import shorter, train
@@ -69,3 +72,25 @@ def store(folder) -> Path:
     out = data_path("claims.yaml").parent.joinpath(*FILE)
     write_text(out, json.dumps(about, indent=1) + "\n")
     return out
+
+
+def above_bound(measured: dict) -> tuple[float, float]:
+    """SD / CRLB over SNR 8 to 35 of an accuracy as on a card: mean and largest over the lines."""
+    values = np.array(list(measured["sd_over_crlb"].values()))[:, np.array(measured["snr"]) >= 8]
+    return float(values.mean()), float(values.max())
+
+
+def figure(study: dict):
+    """SD / CRLB over the number of parameters, both recipes; squares mark the shipped widths."""
+    fig, ax = plt.subplots(figsize=(6.5, 3.2))
+    for name, start, shipped in (("matched network", "ours", "ours 256"), ("paper's recipe", "plain", "plain 1")):
+        chosen = [r for n, r in study.items() if n.startswith(start)]
+        parameters, look = [r["parameters"] for r in chosen], {"color": show.color(name)}
+        mean, largest = zip(*(above_bound(r["accuracy"]) for r in chosen), strict=True)
+        ax.plot(parameters, mean, "o-", label=f"{name}, {chosen[0]['iterations']} iterations: mean", **look)
+        ax.plot(parameters, largest, "o:", label="largest", **look)
+        ax.plot(study[shipped]["parameters"], above_bound(study[shipped]["accuracy"])[0], "s", ms=9, **look)
+    ax.axhspan(0.95, 1.05, color="0.92", zorder=0)
+    ax.set(xscale="log", xlabel="trained parameters", ylabel="SD / CRLB")
+    ax.legend(fontsize=8)
+    return fig

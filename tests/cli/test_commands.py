@@ -1,5 +1,6 @@
 """The command line: good input against the truth and the bound, bad input in one sentence and exit code 2."""
 
+import inspect
 import json
 import subprocess
 import sys
@@ -11,10 +12,12 @@ import numpy as np
 import pytest
 from nifti_mrs.nifti_mrs import NIFTI_MRS
 
-from precise_lib import __version__, estimate
+from precise_lib import __version__, cli, estimate
+from precise_lib.cli import quantify as commands
 from precise_lib.evaluate import crlb
 from precise_lib.io import nifti, nifti_mrs
 from precise_lib.io.shipped import data_path
+from precise_lib.quantify import page
 from precise_lib.signal.mrsi import MRSI
 from precise_lib.signal.noise import snr_to_sigma
 from precise_lib.signal.parts import Acquisition
@@ -450,3 +453,31 @@ def test_cap_of_the_edge_weights_reaches_maps_and_errors(rings, precise, tmp_pat
     assert not np.allclose(low, high, equal_nan=True)
     low, high = (np.nanmedian(nib.load(tmp_path / o / "sd_Lac.nii.gz").get_fdata()) for o in ("low", "high"))
     assert high < 0.6 * low
+
+
+def test_report_takes_the_options_of_quantify(rings, tmp_path, monkeypatch, capsys):
+    """One definition; what another run left in the folder is refused in the same words, and kept."""
+    quantify, report = (inspect.signature(f).parameters for f in (commands.quantify, commands.report))
+    assert list(quantify) == list(report)
+    assert {name: p.annotation for name, p in quantify.items() if name not in ("dmi", "out")} == {
+        name: p.annotation for name, p in report.items() if name not in ("dmi", "out")
+    }
+    handed = {}
+    monkeypatch.setattr(page.notebooks, "execute", lambda n, o, parameters, a: handed.update(parameters))
+    monkeypatch.setattr(page, "page", lambda *_: "")
+    given = ["--dead-time", "auto", "--average", "--t1", "Glc=0.06", "--mask", "none", "--set", "tau=2"]
+    monkeypatch.setattr(
+        sys, "argv", ["precise", "report", *map(str, [rings / "dmi.nii.gz", "--out", tmp_path, *given])]
+    )
+    with pytest.raises(SystemExit) as leaving:
+        cli.app_main()
+    assert leaving.value.code == 0
+    assert handed["mask"] == "none"
+    said = handed["options"]
+    assert (said["dead_time_s"], said["average"], said["t1"], said["own"]) == ("auto", True, "Glc=0.06", {"tau": 2.0})
+    (tmp_path / "conc_Glc.nii.gz").touch()
+    with pytest.raises(SystemExit) as leaving:
+        cli.app_main()
+    assert leaving.value.code == 2
+    assert "holds the maps of an earlier run" in capsys.readouterr().err
+    assert (tmp_path / "conc_Glc.nii.gz").exists()

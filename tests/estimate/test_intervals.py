@@ -76,6 +76,22 @@ def test_without_a_lesion_there_is_hardly_an_island(scene):
     assert np.mean(counts) < 0.5
 
 
+def test_voxels_that_mix_two_tissues_are_no_island(scene):
+    _, _, flat, _, _ = scene
+    gray, mixed = np.zeros((20, 20, 1)), np.zeros((20, 20), bool)
+    gray[10:], mixed[9, 1:19:3] = 1.0, True
+    gray[mixed] = 0.5
+    truth = 4 * flat
+    truth[mixed.ravel()] = (truth[0] + truth[-1]) / 2
+    neighbors, variance = Neighbors.of(gray), np.full((400, 3), 0.02)
+    counts = []
+    for seed in range(5):
+        field = adaptive(draw(truth, variance, seed)[0], variance, neighbors, SETTINGS)
+        assert field.opened_share[mixed.ravel()].min() > 0.5  # the data do cut them off
+        counts.append(len(islands(field, neighbors)))
+    assert np.mean(counts) < 0.5
+
+
 def test_larger_islands_and_more_voxels_need_a_larger_gain():
     gains = least_gain(1000, 3, np.array([1, 2, 5, 12, 200]))
     assert (np.diff(gains[:4]) > 0).all()

@@ -12,7 +12,7 @@ from precise_lib.evaluate import claims
 from precise_lib.evaluate.records import format_value
 from precise_lib.evaluate.tolerances import Tolerance
 
-EXPECTED = [f"P{i}" for i in range(1, 19)] + [f"M{i}" for i in range(1, 13)] + [f"B{i}" for i in range(1, 10)]
+EXPECTED = [f"P{i}" for i in range(1, 19)] + [f"M{i}" for i in range(1, 14)] + [f"B{i}" for i in range(1, 10)]
 
 
 @pytest.fixture
@@ -117,6 +117,32 @@ def test_parts_that_hold_beside_parts_that_do_not(folder):
     claims.record("B6", holds=True, part="Stein's estimate")
     claims.record("B6", holds=False, part="cross-validation")
     assert listed["B6"].verdict(claims.read_records(folder)) == "not reproduced"
+
+
+def test_two_readings_of_the_snr_have_a_verdict_each(folder):
+    """M2 has bounds .25 and .45; where the readings disagree the paper leaves out what decides."""
+    claim = claims.load_claims()["M2"]
+    claims.record("M2", 0.2, reading="signal", differs="smaller network")
+    assert claim.verdict(claims.read_records(folder)) == "differs"
+    claims.record("M2", 0.3, reading="water")
+    assert claim.verdict(claims.read_records(folder)) == "undecided"
+    row = row_of(page_of(folder), "M2")
+    assert "**? undecided** (SNR of all the signal: ≠ differs; SNR of water alone: ✔ reproduced)" in row
+    claims.record("M2", 0.4, reading="signal")
+    assert claim.verdict(claims.read_records(folder)) == "reproduced"
+    assert len(claims.read_records(folder)) == 2
+    for reading, id in ((None, "M2"), ("metabolite", "M2"), ("water", "P1")):
+        with pytest.raises(InputError, match="of the SNR"):
+            claims.record(id, 1.7, reading=reading)
+
+
+def test_a_reading_that_lacks_parts_does_not_decide(folder):
+    claim = claims.load_claims()["M6"]
+    claims.record("M6", 0.1, part="1D", reading="water")
+    assert claim.verdict(claims.read_records(folder)) == "partly measured"
+    for part in ("1D", "2D"):
+        claims.record("M6", 0.9, part=part, reading="signal")
+    assert claim.verdict(claims.read_records(folder)) == "not reproduced"
 
 
 def test_a_measurement_counts_once_and_a_calibration_not_at_all(folder):

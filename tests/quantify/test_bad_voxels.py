@@ -1,5 +1,7 @@
 """Voxels without signal, with an artifact or with fat: what they do to the others is nothing."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -7,9 +9,10 @@ from precise_lib.estimate.fit import Fit
 from precise_lib.estimate.precise import Precise
 from precise_lib.estimate.smoother import DenseMap, Smoother
 from precise_lib.io import nifti, nifti_mrs
-from precise_lib.quantify import quantify
+from precise_lib.quantify import quantify, report, report_tables, result
 from precise_lib.quantify.errors import ErrorModel, choose_settings
 from precise_lib.quantify.estimates import Smoothing, estimate
+from precise_lib.quantify.proposed import proposed
 from precise_lib.signal.mrsi import MRSI, Series
 from precise_lib.signal.noise import snr_to_sigma
 from precise_lib.signal.presets import dmi_11t7
@@ -89,12 +92,9 @@ def test_lambda_is_not_that_of_bad_voxels(name):
 def test_a_mask_is_proposed_where_there_is_none():
     data, good = damaged("noise only")
     known = model_of(data, Fit()).estimates
-    flags = known.flags(Fit())
-    snr = next(flag.hits for flag in flags if flag.reason == "snr")
+    snr = next(flag.hits for flag in known.flags(Fit()) if flag.reason == "snr")
     np.testing.assert_array_equal(snr, ~good.ravel())
-    assert f"{(~good).sum()} of 196 voxel(s) hold hardly any water" in known.unmasked(flags)
-    masked = model_of(data, Fit(), good).estimates
-    assert masked.unmasked(masked.flags(Fit())) is None
+    np.testing.assert_array_equal(proposed(known.series).inside, good)
 
 
 def test_a_flagged_voxel_is_no_neighbor():
@@ -148,3 +148,47 @@ def test_a_map_among_voxels_that_it_leaves_alone():
     full[np.ix_(whole.within, whole.within)] = matrix
     np.testing.assert_allclose(whole.at([1.0])[0](values), full @ values)
     np.testing.assert_allclose(whole.at([1.0])[0].rows([0, 4, 11]), full[[0, 4, 11]])
+
+
+def quantified(folder, mask=None, **options):
+    summary = quantify(folder / "dmi.nii.gz", folder / "out", folder / "mri.nii.gz", mask, "precise", **options)
+    sd = nifti.read_map(folder / "out" / "sd_Glc.nii.gz")[0]
+    return summary, sd
+
+
+def test_the_proposed_mask_is_written_said_and_used(tmp_path):
+    """SD and lambda of the object are those under its true mask; 'none' proposes nothing."""
+    data, good = damaged("noise only")
+    written(tmp_path, data)
+    nifti.write_image(tmp_path / "truth.nii.gz", good, np.eye(4))
+    summary, sd = quantified(tmp_path, lam="auto")
+    np.testing.assert_array_equal(nifti.read_map(tmp_path / "out" / "proposed_mask.nii.gz")[0] > 0, good)
+    assert summary["mask"] == {"file": "proposed_mask.nii.gz", "voxels": 80, "of": 196, "snr_at_least": 3.0}
+    assert "80 of 196 voxel(s) in which water stands out" in " ".join(summary["warnings"])
+    assert "proposed_mask.nii.gz" in result.files(summary)
+    assert np.isfinite(sd[~good]).mean() > 0.5  # those outside are quantified too
+    shown = report.read(report.Source(tmp_path / "dmi.nii.gz", tmp_path / "mri.nii.gz", None, tmp_path / "out", False))
+    assert len(shown.snr) == 80
+    assert np.isfinite(shown.maps["conc"]["Glc"]).sum() == 80
+    assert "snr" not in shown.flags
+    assert "over the voxels of the proposed mask" in report_tables.results(shown)
+    masked, true_sd = quantified(tmp_path, tmp_path / "truth.nii.gz", lam="auto")
+    assert masked["mask"] is None
+    assert not (tmp_path / "out" / "proposed_mask.nii.gz").exists()
+    for key in ("median_sd_mm", "single_voxel_sd_over_bound"):
+        assert summary["errors"][key] == pytest.approx(masked["errors"][key], rel=0.05)
+    chosen = [x["lambda_choice"]["chosen"]["Glc"] for x in (summary, masked)]
+    assert chosen[0] == pytest.approx(chosen[1], rel=0.15)
+    assert np.median(sd[good]) == pytest.approx(np.median(true_sd[good]), rel=0.05)
+    off, _ = quantified(tmp_path, "none")
+    assert off["mask"] is None
+    assert "No mask was given" not in " ".join(off["warnings"])
+    assert off["counts"]["masked_out"] == 0
+
+
+@pytest.mark.parametrize("size", [1.0, 0.5])
+def test_noise_alone_is_no_object(size):
+    """Of 1000 FIDs of noise none is taken for water, at long and at short FIDs."""
+    model = replace(MODEL, acquisition=replace(MODEL.acquisition, n_samples=int(512 * size)))
+    noise = np.random.default_rng(5).standard_normal((10, 100, 1, int(512 * size), 2)).view(complex)[..., 0]
+    assert proposed(Series.of(MRSI(noise.astype(np.complex64), model))) is None

@@ -6,7 +6,7 @@ import pytest
 from nifti_mrs.create_nmrs import gen_nifti_mrs
 
 from precise_lib.errors import InputError
-from precise_lib.io import nifti
+from precise_lib.io import nifti, nifti_mrs
 from precise_lib.quantify import quantify
 from precise_lib.signal.noise import add_noise, snr_to_sigma
 from precise_lib.signal.parts import Acquisition
@@ -141,6 +141,34 @@ def test_a_water_scan_with_its_own_acquisition(tmp_path):
     write(tmp_path / "w.nii.gz", np.array([1.0, 0, 0, 0]), before, snr=60, seed=5)
     quantify(path, tmp_path / "o", estimator="fit", water=tmp_path / "w.nii.gz")
     assert maps(tmp_path / "o").mean((0, 1, 2)) / MM == pytest.approx([1.5, 1, 1, 1], abs=0.015)
+
+
+def with_coils(path, out, seed=0):
+    """The file as four coils of an array saw it."""
+    rng, image = np.random.default_rng(3), nifti_mrs.open_mrsi(path)
+    phase, place = rng.uniform(-3, 3, 4), np.indices(SHAPE)[0][..., None] / 10
+    s = np.exp(1j * phase) / (1 + (np.abs(place - [0, 0.3, 0.7, 1]) / 0.5) ** 2)
+    noise = 0.01 * np.random.default_rng(seed).standard_normal((*SHAPE, 256, 4, 2)).view(complex)[..., 0]
+    fids = (image.fids[..., 0, 0, :] * s[..., None, :] + noise).astype(np.complex64)
+    a = image.acquisition
+    tags = ["DIM_COIL", None, None]
+    mrs = gen_nifti_mrs(fids, a.dwell_time_s, a.spectrometer_frequency_mhz, "2H", image.affine, tags)
+    mrs.save(out)
+    return out
+
+
+def test_water_with_single_coils_has_the_unit_of_the_data(tmp_path):
+    """Combined by the same weights: label in the data, none in the scan; one of the two alone is refused."""
+    path = write(tmp_path / "d.nii.gz", MM / 10 * [1.5, 1, 1, 1], snr=60)
+    one = write(tmp_path / "w.nii.gz", np.array([1.0, 0, 0, 0]), snr=60, seed=5)
+    raw = with_coils(path, tmp_path / "raw.nii.gz")
+    water = with_coils(one, tmp_path / "raw_water.nii.gz", seed=1)
+    quantify(raw, tmp_path / "o", estimator="fit", water=water)
+    assert maps(tmp_path / "o").mean((0, 1, 2)) / MM == pytest.approx([1.5, 1, 1, 1], abs=0.015)
+    for data, reference in ((raw, one), (path, water)):
+        with pytest.raises(InputError, match="no common unit"):
+            quantify(data, tmp_path / "p", estimator="fit", water=reference)
+    assert not (tmp_path / "p").exists()
 
 
 def test_a_map_of_water(tmp_path):

@@ -12,7 +12,7 @@ from nifti_mrs.create_nmrs import gen_nifti_mrs
 
 from precise_lib.errors import InputError
 from precise_lib.estimate.noise_model import Noise
-from precise_lib.quantify import quantify
+from precise_lib.quantify import quantify, report
 from precise_lib.quantify.estimated import estimated
 from precise_lib.quantify.request import checked
 from precise_lib.quantify.taught import Taught
@@ -71,6 +71,8 @@ def test_a_dead_time_is_learned_from_the_data(tmp_path, estimator):
     assert any("taught the signal model" in w and "dead time 0.6" in w for w in summary["warnings"])
     assert any("was not made for these lines" in w for w in summary["warnings"]) == (estimator == "sve")
     assert summary["settings"]["estimator"] == "fit"
+    shown = report.read(report.Source(path, None, None, tmp_path / "auto", False))
+    assert shown.model.acquisition.dead_time_s == pytest.approx(6e-4, abs=2e-5)
 
 
 def test_the_calibrated_model_is_kept_and_used_again(tmp_path):
@@ -107,6 +109,21 @@ def test_a_dead_time_may_be_asked_for(tmp_path):
     assert [each["term"] for each in learned] == ["dead time"]
     assert learned[0]["value"] == pytest.approx(3e-4, abs=5 * learned[0]["sd"])
     assert summary["settings"]["scan"] == {"dead_time_s": "auto"}
+
+
+def test_a_network_stays_where_nothing_was_learned(tmp_path):
+    """A dead time of zero within its SD: the network's maps to the bit, and an SD that knows the uncertainty."""
+    path = write(tmp_path / "d.nii.gz")
+    options = {"estimator": "sve", "calibrate": "off"}
+    plain = quantify(path, tmp_path / "p", **options)
+    summary = quantify(path, tmp_path / "o", dead_time_s="auto", **options)
+    assert summary["weights"] == plain["weights"]
+    assert summary["weights"] is not None
+    assert summary["settings"]["estimator"] == "sve"
+    assert not summary["calibration"]["changed"]
+    assert any("lies within its SD, so nothing was changed: the network" in w for w in summary["warnings"])
+    assert (tmp_path / "o" / "conc_Glc.nii.gz").read_bytes() == (tmp_path / "p" / "conc_Glc.nii.gz").read_bytes()
+    assert (sd(tmp_path / "o") > sd(tmp_path / "p")).all()
 
 
 def test_what_cannot_be_taught_is_said(tmp_path):

@@ -5,8 +5,8 @@ import pytest
 
 from precise_lib.errors import InputError
 from precise_lib.estimate.train_config import TrainConfig
-from precise_lib.io import nifti_mrs
-from precise_lib.quantify import quantify, result
+from precise_lib.io import measurements, nifti_mrs
+from precise_lib.quantify import quantify, report, report_tables, result
 from precise_lib.signal.model import SignalModel
 from precise_lib.signal.mrsi import MRSI
 from precise_lib.signal.noise import add_noise
@@ -52,6 +52,16 @@ def test_amplitudes_with_sd_and_flags_at_any_scale(tmp_path, scale):
     assert not any("water" in warning or "None" in warning for warning in summary["warnings"]), summary["warnings"]
     assert list(found.snr.values.shape) == [12, 12, 2]
     assert (found.snr > 20).all()
+
+
+def test_the_table_of_a_report_has_digits_at_any_scale(tmp_path):
+    path = measurements.fetch("in_vivo_129xe")
+    source = report.Source(path, None, None, tmp_path, False)
+    quantify(path, tmp_path, estimator="fit", model=str(path.with_name("lines.yaml")))
+    said = report_tables.results(report.read(source))
+    rows = {cells[1].strip(): float(cells[2]) for cells in (line.split("|") for line in said.splitlines()[4:])}
+    assert rows["gas"] == pytest.approx(0.00419, rel=0.01)
+    assert rows["RBC"] == pytest.approx(6.4e-4, rel=0.15)
 
 
 def test_the_prior_works_on_amplitudes(tmp_path):

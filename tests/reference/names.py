@@ -38,7 +38,7 @@ from precise_lib.proton.preprocess import decompose, eddy_current_corrected, rem
 from precise_lib.proton.quantifiers import InceptionConfig, ShallowCnnConfig
 from precise_lib.proton.spectrum_model import SpectrumModel
 from precise_lib.proton.spectrum_model import crlb as spectrum_crlb
-from precise_lib.proton.training import DenoiseConfig, QuantifyConfig
+from precise_lib.proton.train_config import DenoiseConfig, QuantifyConfig
 from precise_lib.proton.unets import UNet1dConfig, UNet2dConfig
 from precise_lib.proton.weights import Denoiser, Quantifier
 from precise_lib.quantify import lesions, quantify

@@ -86,6 +86,18 @@ def test_cells_of_a_csv_are_data(cell, value):
     assert tables.value("3", default="x") == "3"
 
 
+def test_a_column_of_digits_that_is_a_name(tmp_path):
+    """A text without a default: names of weights and files of digits, of which 12e45 was a number and 0012 was not."""
+    defaults = {"model": str, "mask": str, "lam": None}
+    text = 'model,mask,lam\n12345678,12e45,12e45\n007,none,none\ntrue,"""none""",2\n'
+    for name, content in (("t.csv", text), ("t.tsv", text.replace(",", "\t"))):
+        assert tables.read(write(tmp_path / name, content), defaults) == [
+            {"model": "12345678", "mask": "12e45", "lam": 12e45},
+            {"model": "007", "mask": None, "lam": None},
+            {"model": "true", "mask": "none", "lam": 2},
+        ]
+
+
 def test_csv_and_yaml_hold_the_same(tmp_path):
     text = "lam,name,mode\n0.01,s1,none\n1e-3,2024-05-01,\n\n,no,[1]\n"
     rows = tables.read(write(tmp_path / "t.csv", text), DEFAULTS)
@@ -182,7 +194,8 @@ def test_parameters_of_a_notebook(toy, tmp_path):
     with pytest.raises(InputError, match="no cell tagged 'parameters'"):
         notebooks.parameters_of(write_notebook(tmp_path / "bare.ipynb", "x = 1", tags=()))
     assert notebooks.find(toy) == toy
-    assert "dmi" in notebooks.parameters_of(notebooks.find("your_data"))
+    own = notebooks.parameters_of(notebooks.find("your_data"))
+    assert (own["model"], own["lam"], own["options"]) == (str, None, {})
     for missing in (tmp_path / "no.ipynb", "no", "", "../notebooks/your_data", tmp_path):
         with pytest.raises(InputError, match="There is no notebook"):
             notebooks.find(missing)
