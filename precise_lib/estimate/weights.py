@@ -87,7 +87,7 @@ def check_match(network: SveModel | catalog.Entry, model: SignalModel):
     own, what = network.signal_model, f"The network '{network.name}'"
     if own == model:
         return
-    if not catalog.same_acquisition(own.acquisition, model.acquisition):
+    if model.acquisition.differences(own.acquisition):
         raise InputError(f"{what} was trained for another acquisition than the data's.")
     if own.names != model.names or own.reference != model.reference:
         raise InputError(f"{what} estimates {', '.join(own.names)}, not {', '.join(model.names)}.")

@@ -13,7 +13,7 @@ from precise_lib.estimate.choose import ratios
 from precise_lib.estimate.fit import fit_fids
 from precise_lib.estimate.prior import ExactSolver, edge_weights
 from precise_lib.estimate.weights import load_weights
-from precise_lib.evaluate import closed_form, correlated_noise
+from precise_lib.evaluate import closed_form
 from precise_lib.signal.model import spectrum
 from precise_lib.signal.noise import snr_to_sigma
 from precise_lib.simulate.rat import rat, snr_of
@@ -32,7 +32,7 @@ class Animal:
         self.tumor, self.height = tumor[self.mask], int(np.argwhere(tumor)[:, 1].mean().round())
         self.reference = np.moveaxis(self.phantom.blurred.values[:, self.mask], 0, -1)
         self.seen = fit_fids(self.phantom.noiseless()[self.mask], self.model)  # point spread and dephasing included
-        self.shared = correlated_noise.correlation_matrix(self.encoding, self.mask)
+        self.shared = self.encoding.correlation_matrix(self.mask)
 
     def snr(self, averages: int) -> float:
         return snr_of(self.encoding.voxel_ul, averages)
@@ -80,7 +80,7 @@ class Animal:
 
     def shared_sd(self, averages: int, solver: ExactSolver | None = None) -> np.ndarray:
         """The same with the noise that the voxels share."""
-        return correlated_noise.closed_form_sd(*self._bound(averages), self.shared, solver)
+        return closed_form.sd_of_shared_noise(*self._bound(averages), self.shared, solver)
 
     def contrast(self, lac) -> np.ndarray:
         """Share of the lactate contrast of the tumor that mean maps (..., V) keep."""

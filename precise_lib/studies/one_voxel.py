@@ -14,6 +14,7 @@ from precise_lib.estimate.fit import FitResult, fit_fids
 from precise_lib.evaluate import crlb
 from precise_lib.io import measurements, nifti_mrs
 from precise_lib.signal.model import SignalModel, spectrum
+from precise_lib.signal.noise import zero_filled
 from precise_lib.signal.parts import Resonance
 from precise_lib.signal.presets import dmi_3t
 
@@ -27,7 +28,7 @@ def read() -> tuple[SignalModel, np.ndarray, int]:
     """Signal model, FID (first sample of magnitude one; only ratios matter) and number of samples not zero-filled."""
     voxel = nifti_mrs.read_mrsi(measurements.fetch("in_vivo_2h_3t_voxel"), model=dmi_3t())
     fid = voxel.fids[0, 0, 0].astype(complex)
-    return voxel.model, fid / np.abs(fid[0]), len(fid) - nifti_mrs.zero_filled(voxel.fids)
+    return voxel.model, fid / np.abs(fid[0]), len(fid) - zero_filled(voxel.fids)
 
 
 def constraints(model: SignalModel, n_samples: int) -> dict[str, SignalModel]:

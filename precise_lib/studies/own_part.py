@@ -134,7 +134,7 @@ def noiseless_figure(clean: Mapping[str, xr.Dataset]):
         zip(clean.items(), ("0.2", "0.6", "#AA4499", "#DDCC77", "#6699CC"), strict=True)
     ):
         x = np.arange(result.sizes["metabolite"])
-        label = part if "our" in part or part == "posterior mean" else f"plain recipe, {part}"
+        label = part if "our" in part or part == "posterior mean" else f"paper's recipe, {part}"
         ax.bar(x + 0.16 * (i - 2), result["bias_percent"].mean("snr"), 0.15, color=shade, label=label)
     ax.axhspan(-1, 1, color="0.92", zorder=0)
     ax.axhline(0, color="black", lw=0.8)
