@@ -146,7 +146,7 @@ def columns_figure(tables: Mapping[str, xr.Dataset], order, best: xr.DataArray |
     axes[2].set(yscale="log")
     axes[2].set_yticks([0.1, 0.3, 1, 3], ["0.1", "0.3", "1", "3"])
     axes[2].minorticks_off()
-    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=5)
     return fig
 
 
