@@ -126,8 +126,9 @@ def test_prior_and_network():
 
 def test_what_a_tumor_keeps():
     assert VALUES["P9", "contrast of B at 0.04"] < 0.5 < 0.8 < VALUES["P9", "contrast of B at 0.004"]
-    lost = [-float(part.split(": ")[1].removesuffix(" mM")) / 2 for part in VALUES["P11", None].split("; ")]
+    lost = [-float(part.split(": ")[1].removesuffix(" mM")) / 2 for part in VALUES["P11", "orderings"].split("; ")]
     assert 0.5 > lost[0] > lost[1] > lost[2] > 0.1  # a voxel keeps a little more than half, 4 x 4 most
+    assert VALUES["P11", "contrast of the smallest kept at B"] == pytest.approx(1 - lost[0], abs=0.01)
 
 
 @pytest.mark.parametrize("lam", ["0.004", "0.01", "0.04"])
