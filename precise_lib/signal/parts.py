@@ -137,6 +137,12 @@ class Resonance:
         if any(len(line) != 4 or not np.isfinite(line).all() for line in self.lines):
             raise InputError(f"A line of {self.name} is not four numbers (ppm, real, imaginary, Gaussian width).")
 
+    @property
+    def lifetime_s(self) -> float:
+        """``1 / (pi FWHM)``: T2*, or less where all its lines have a Gaussian width too."""
+        gaussian_hz = min((line[3] for line in self.lines), default=0.0)
+        return float(1 / np.hypot(1 / self.t2star_s, np.pi * gaussian_hz))
+
     def unit_fid(self, acquisition: Acquisition, carrier_ppm: float) -> np.ndarray:
         """FID (n_samples,) of amplitude one."""
         ppm, real, imaginary, gaussian_hz = np.array(self.lines or ((self.ppm, 1, 0, 0),), float).T
@@ -148,3 +154,11 @@ class Resonance:
 def gaussian_decay(fwhm_hz, time_s) -> np.ndarray:
     """Envelope (..., t) of Gaussian lines of full width `fwhm_hz` (...)."""
     return np.exp(-GAUSSIAN * (np.asarray(fwhm_hz, float)[..., None] * time_s) ** 2)
+
+
+def exponentials(rates, acquisition: Acquisition) -> np.ndarray:
+    """``exp(rates t)`` (V, t) complex of rates (V,) per s: products of two short ones, several times as fast."""
+    rates, root = np.asarray(rates)[:, None], int(np.ceil(np.sqrt(acquisition.n_samples)))
+    n = next((n for n in range(root, 2 * root) if acquisition.n_samples % n == 0), root)
+    inner, outer = np.exp(rates * acquisition.dwell_time_s * np.arange(n)), np.exp(rates * acquisition.time_s[::n])
+    return np.ascontiguousarray((outer[..., None] * inner[:, None]).reshape(len(rates), -1)[:, : acquisition.n_samples])

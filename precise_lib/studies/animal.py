@@ -152,7 +152,7 @@ def predict(animal: Animal, averages: int, judged, solver: ExactSolver) -> list[
     """Gain in the SD of lactate over SVE (independent, shared noise; median judged voxel), and contrast left."""
     lac, mm = animal.lac, animal.model.reference_concentration_mm
     sve, own = animal.independent_sd(averages), (animal.independent_sd, animal.shared_sd)
-    gains = [np.median((sve / sd(averages, solver))[judged, lac]) for sd in own]
+    gains = [np.median(sve[judged, lac] / sd(averages, solver)[judged, lac]) for sd in own]
     kept = mm * ratios([solver] * len(animal.model.names), animal.seen.amplitudes, animal.water)[:, lac]
     healthy = animal.reference[judged & ~animal.tumor, lac].mean()
     return [*gains, (kept[animal.tumor].mean() - healthy) / (animal.reference[animal.tumor, lac].mean() - healthy)]

@@ -146,7 +146,7 @@ def columns_figure(tables: Mapping[str, xr.Dataset], order, best: xr.DataArray |
     axes[2].set(yscale="log")
     axes[2].set_yticks([0.1, 0.3, 1, 3], ["0.1", "0.3", "1", "3"])
     axes[2].minorticks_off()
-    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=5)
     return fig
 
 
@@ -182,7 +182,9 @@ def after_table(found: xr.Dataset, pairs: Mapping[str, tuple[str, str]], strong:
             both = [float(of_all[s].slope.sel(metabolite=m)) for s in (noisy, denoised)]
             rows.append([f"slope of {m}, noisy and denoised input", f"{both[0]:.2f}, {both[1]:.2f}"])
         for s in (noisy, denoised):
-            rows.append([f"{s}: worse than the fit, of {', '.join(strong)}", ", ".join(worse(found, strong, s, FIT))])
+            rows.append(
+                [f"{s}: worse than the fit, of {', '.join(strong)}", ", ".join(worse(found, strong, s, FIT)) or "none"]
+            )
     return show.table(["", ""], rows)
 
 
