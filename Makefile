@@ -5,22 +5,24 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 SCALE  ?= paper
 BIN    := .venv/bin
+PIP    := $(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps
 # The stamp is younger than the lock only when everything in the lock is installed.
 STAMP  := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help env lab book paper results pdf launch linkcheck test newest fuzz kills bench lint format clean vendor
+.PHONY: help env lab book paper results pdf launch linkcheck test newest lock fuzz kills bench lint format clean vendor
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 env: $(STAMP) ## create .venv with the locked dependencies and this package (once)
 
-$(STAMP): requirements.lock pyproject.toml
+$(STAMP): requirements.lock requirements-cuda.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed and was not found"; exit 1; }
 	test -x $(BIN)/python || "$(PYTHON)" -m venv .venv
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet -r requirements.lock
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
+	$(PIP) --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip check >/dev/null || $(PIP) --require-hashes -r requirements-cuda.lock  # torch for GPUs
+	$(PIP) --no-build-isolation --editable .
 	@touch $@
 
 lab: env ## open JupyterLab on the notebooks
@@ -53,6 +55,9 @@ newest: ## run the tests with the newest packages that pyproject.toml allows, in
 	"$(PYTHON)" -m venv .venv-newest
 	.venv-newest/bin/python -m pip install --disable-pip-version-check --quiet --upgrade --editable ".[dev]"
 	.venv-newest/bin/python -m pytest --deselect tests/test_environment.py::test_this_environment_is_the_locked_one
+
+lock: ## resolve the ranges of pyproject.toml into the lock, with hashes (needs uv; see .ci/lock)
+	"$(PYTHON)" .ci/lock
 
 fuzz: env ## give the readers ten thousand spoiled files; `make test` takes a tenth
 	PRECISE_FUZZ=5 $(BIN)/python -m pytest -q tests/io/test_fuzz.py

@@ -48,9 +48,11 @@ POINTS = [
     ),
     (
         "What denoising of single spectra leaves.",
-        "Of the noise at low SNR a network on spectra leaves {M1 1D:.0%} and one on spectrograms {M1 2D:.0%}, judged"
-        " over the whole spectrum; the slope of a weak metabolite (sI) over the truth is then"
-        " {M5 slope of sI, 1D:.2f} and {M5 slope of sI, 2D:.2f}.",
+        "The SNR of the second paper can be read in two ways. If it is that of all the signal, a network on spectra"
+        " leaves {M1 1D, SNR of all the signal:.0%} of the noise at low SNR, judged over the whole spectrum, and the"
+        " slope of a weak metabolite (sI) over the truth is {M5 slope of sI, 1D, SNR of all the signal:.2f}. If it is"
+        " that of water alone, a quarter of the noise, {M1 1D, SNR of water alone:.0%} and"
+        " {M5 slope of sI, 1D, SNR of water alone:.2f}.",
         ["M1", "M5"],
     ),
     (
@@ -69,7 +71,7 @@ FIELDS = re.compile(r"\{([^}:]+)(?::([^}]*))?\}")  # {name} or {name:format}
 
 def filled(sentence: str, records: list[Record]) -> str | None:
     """The sentence with its numbers, or None where one of them was not recorded."""
-    measured = {f"{r.id} {r.part}" if r.part else r.id: r.text if r.value is None else r.value for r in records}
+    measured = {f"{r.id} {r.label}".strip(): r.text if r.value is None else r.value for r in records}
     if not measured.keys() >= {name for name, _ in FIELDS.findall(sentence)}:
         return None
     return FIELDS.sub(lambda found: format(measured[found[1]], found[2] or ""), sentence)
@@ -82,7 +84,7 @@ def summary(claims: dict[str, Claim], records: list[Record]) -> str:
     for head, sentence, names in POINTS:
         if (text := filled(sentence, records)) is None:
             continue
-        marks = ", ".join(f"{name} {claims[name].worded(claims[name].verdict(of[name]))}" for name in names)
+        marks = ", ".join(f"{name} {claims[name].told(of[name]).replace('*', '')}" for name in names)
         links = ", ".join(
             f"{{doc}}`../notebooks/{stem}`" for stem in dict.fromkeys(r.notebook for name in names for r in of[name])
         )

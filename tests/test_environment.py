@@ -5,7 +5,7 @@ import re
 import subprocess
 import sys
 import tomllib
-from importlib.metadata import version
+from importlib.metadata import requires, version
 from pathlib import Path
 
 import pytest
@@ -27,25 +27,42 @@ RANGES = [
 ]
 
 
-def locked() -> dict[str, str]:
-    """The lock as {name: version}; every line of it must pin exactly one version."""
-    pins = {}
-    for line in (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines():
+def locked(file="requirements.lock") -> dict[str, Requirement]:
+    """The lock as {name: requirement}; every entry of it must pin one version, with the hashes of its files."""
+    pins, text = {}, re.sub(r" \\\n *", " ", (ROOT / file).read_text(encoding="utf-8"))
+    for line in text.splitlines():
         if line and not line.startswith("#"):
-            name, pinned = re.fullmatch(r"([\w.-]+)==([\w.!]+)", line).groups()
-            assert canonicalize_name(name) not in pins, f"{name} is locked twice"
-            pins[canonicalize_name(name)] = pinned
+            pin = Requirement(re.fullmatch(r"([^#]*?)( --hash=sha256:[0-9a-f]{64})+", line)[1])
+            assert re.fullmatch(r"==[\w.!]+", str(pin.specifier))
+            assert canonicalize_name(pin.name) not in pins, f"{pin.name} is locked twice"
+            pins[canonicalize_name(pin.name)] = pin
     return pins
+
+
+def pinned(pins: dict[str, Requirement]) -> dict[str, str]:
+    """{name: version} of what this platform and Python take."""
+    here = {name: pin for name, pin in pins.items() if pin.marker is None or pin.marker.evaluate()}
+    return {name: str(pin.specifier).removeprefix("==") for name, pin in here.items()}
 
 
 @pytest.mark.parametrize("requirement", RANGES, ids=str)
 def test_lock_lies_within_the_ranges(requirement):
-    assert locked()[canonicalize_name(requirement.name)] in requirement.specifier
+    assert pinned(locked())[canonicalize_name(requirement.name)] in requirement.specifier
 
 
 def test_this_environment_is_the_locked_one():
-    installed = {name: version(name).partition("+")[0] for name in locked()}
-    assert installed == locked()
+    """The local label of a torch build (such as +cpu) does not count: CPU and GPU builds both satisfy the lock."""
+    wanted = pinned(locked())
+    assert {name: version(name).partition("+")[0] for name in wanted} == wanted
+
+
+def test_a_torch_for_gpus_and_one_without_have_all_they_need():
+    """Torch says what it needs; a build for GPUs names libraries on Linux, which are in the second lock alone."""
+    pins, cuda = locked(), locked("requirements-cuda.lock")
+    assert not pins.keys() & cuda.keys()
+    assert {pin.marker.evaluate({"sys_platform": "darwin"}) for pin in cuda.values()} == {False}
+    needed = {canonicalize_name(Requirement(text).name) for text in requires("torch") if "extra" not in text}
+    assert needed <= pins.keys() | cuda.keys()
 
 
 def test_packages_do_not_contradict_each_other():
@@ -55,7 +72,9 @@ def test_packages_do_not_contradict_each_other():
 
 def test_conda_users_get_the_same():
     entries = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))["dependencies"]
-    assert [entry for entry in entries if isinstance(entry, dict)] == [{"pip": ["-r requirements.lock", "-e ."]}]
+    assert [entry for entry in entries if isinstance(entry, dict)] == [
+        {"pip": ["-r requirements.lock", "-r requirements-cuda.lock"]}
+    ]
     python = next(entry for entry in entries if str(entry).startswith("python="))
     assert f"{python.removeprefix('python=')}.0" in Requirement(f"python{PROJECT['requires-python']}").specifier
 

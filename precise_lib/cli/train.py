@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from precise_lib.errors import InputError
+from precise_lib.errors import InputError, settings_in
 
 METABOLITES = "water,Glc,Glx,Lac"
 SNR = 12.0  # of the accuracy that is printed; the card has more
@@ -117,10 +117,8 @@ def train(
 def train_into(out: Path, settings, name: str, device: str, run, certify, measured: str):
     """Weights trained by `run` in a folder, with `measured` put on their card by `certify`."""
     from precise_lib.evaluate.accuracy import train_and_certify
-    from precise_lib.io.atomic import alone, staged
+    from precise_lib.io.atomic import alone
 
-    with staged(out):  # an unwritable folder is refused now, not after the training
-        pass
     with interruption(), alone(out / f".{name}.lock", f"Another process trains '{name}' in {out}: wait for it."):
         new = train_and_certify(settings, out, name, run, certify, device=device)
     weights = out / f"{name}.safetensors"
@@ -222,13 +220,8 @@ def read_yaml(config: Path) -> dict:
     """Settings of a training from a YAML or JSON file, or from a card, which holds more than the settings."""
     from precise_lib.io import text
 
-    values = text.read_yaml(config, "The training configuration")
-    if not isinstance(values, dict):
-        raise InputError(f"The training configuration {config} must be a mapping of settings.")
-    values = values.get("config", values)
-    if not isinstance(values, dict):
-        raise InputError(f"The 'config' in {config} must be a mapping of settings.")
-    return values
+    what = "The training configuration"
+    return settings_in(text.read_yaml(config, what), f"{what} {config}")
 
 
 def _read_settings(config: Path | None, iterations: int | None):

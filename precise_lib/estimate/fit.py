@@ -1,10 +1,9 @@
 r"""Maximum-likelihood fit of Eq. 2: real amplitudes, one shift, one broadening, one phase per FID.
 
-Variable projection (theory, "The fit"): with `E` the unit lines under a trial shift and broadening, ``h = E^H x`` and
-``G = Re(E^H E)``, amplitudes and phase have closed forms. The search for the other two starts from a grid and ends with
+Variable projection (theory, "The fit"). The search for shift and broadening starts from a grid and ends with
 Levenberg-Marquardt steps on the full normal equations, whose entries are moments ``sum_t t^p conj(e_k) e_l`` and
-``sum_t t^p conj(e_k) x``: no Jacobian is formed. All voxels advance together. Signal models with a Gaussian width or
-lipids are refined from there, see `least_squares.refine`.
+``sum_t t^p conj(e_k) x`` of the unit lines e: no Jacobian is formed. All voxels advance together. Signal models with a
+Gaussian width or lipids are refined from there, see `least_squares.refine`.
 """
 
 from __future__ import annotations

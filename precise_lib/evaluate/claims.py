@@ -32,8 +32,9 @@ def record(id, value=None, spread=None, unit=None, parameters=None, holds=None, 
     ``PRECISE_NOTEBOOK`` unless given.
 
     `about`: `part`, which of the claim's values it is (``"SVE, SNR 12"``), `spread_meaning`, of what the spread is
-    (``"95 % CI"``), `figure`, the label of the one that shows it, `note`, a remark for the scoreboard, and `differs`,
-    why it was measured on other terms than the paper's: outside its tolerance its verdict is "differs".
+    (``"95 % CI"``), `reading` of the SNR, "signal" or "water", where a claim has both, `figure`, the label of the one
+    that shows it, `note`, a remark for the scoreboard, and `differs`, why it was measured on other terms than the
+    paper's: outside its tolerance its verdict is "differs".
 
     Raises `InputError` for an unknown claim or part, and for a value that is no finite number where bounds ask for one.
     """
@@ -76,7 +77,7 @@ def read_records(folder: str | Path) -> list[Record]:
             complaint = f"{path} is not a record of a claim ({reason(error)}); delete it and run its notebook again."
             raise InputError(complaint) from error
     order = list(load_claims())
-    return sorted(records, key=lambda r: (order.index(r.id), r.notebook, r.part or ""))
+    return sorted(records, key=lambda r: (order.index(r.id), r.notebook, r.label))
 
 
 def write_results(folder: str | Path, out_json: str | Path) -> None:
@@ -132,6 +133,10 @@ commit that set it beside each claim; where a first measurement was known by the
 ◐ **partly measured**: nothing measured so far lies outside, but a part is missing.
 · **reported**: shown, and not comparable.
 
+The SNR of the second paper can be read in two ways: that of all the signal, as its text says, or that of water alone,
+as notes of its authors on their data have it, with a quarter of the noise. Neither is called the paper's: its claims
+have a verdict under each reading that was measured, and are *undecided* where the two disagree.
+
 One measurement counts once: a claim that restates another one's measurement is shown and not counted, nor is a
 calibration, whose free parameter was chosen to bring the paper's figure about."""
 
@@ -149,17 +154,17 @@ def _table(widths: str, header: list[str], rows: list[list[str]]) -> list[str]:
 
 def _rows(claim: Claim, records: list[Record], notebooks: str) -> list[list[str]]:
     """Table rows of one claim: a single line, or a head line with one line for each part below it."""
-    verdict, about = claim.verdict(records), [f"tolerance of {claim.set}"] * bool(claim.set)
+    about = [f"tolerance of {claim.set}"] * bool(claim.set)
     about += ["after a pilot"] * claim.pilot + [f"counted with {claim.counts_with}"] * bool(claim.counts_with)
     about += ["a calibration, not counted"] * claim.calibration
     head = f"**{claim.id}** {claim.statement}" + f" ({', '.join(about)})" * bool(about)
-    single = len(records) == 1 and not claim.parts
-    rows = [] if single else [[head, claim.paper_text, "", f"**{claim.worded(verdict)}**"]]
+    single = len(records) == 1 and not (claim.parts or claim.readings)
+    rows = [] if single else [[head, claim.paper_text, "", claim.told(records)]]
     for r in records:
         page = "" if r.notebook == "interactive" else f"[{r.notebook}]({notebooks}/{r.notebook}.ipynb)"
         links = ", ".join(text for text in (f"{{numref}}`{r.figure}`" if r.figure else "", page) if text)
         remarks = ["; ".join(text for text in (r.differs, r.note) if text)] * bool(r.differs or r.note)
-        words = [head] if single else [f"– {r.part or r.notebook}{':' if remarks else ''}"]
+        words = [head] if single else [f"– {r.label or r.notebook}{':' if remarks else ''}"]
         words += remarks + ([f"({links})"] if links else [])
         state = claim.worded(r.verdict) + f", {r.side}" * bool(r.side)
         state = f"{f'**{state}**' if single else state} ({claim.tolerance_of(r.part)})"

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 
 from precise_lib import __version__
 from precise_lib.errors import InputError
-from precise_lib.evaluate.tolerances import load_claims
+from precise_lib.evaluate.tolerances import READINGS, load_claims
 
 INTERVALS = {"95 % CI": 1.0, "95 % interval": 1.0, "standard error": 1.96}  # meanings of a spread that bound a value
 _TYPES = dict.fromkeys(("notebook", "version", "time"), str)
-_TYPES |= dict.fromkeys(("part", "spread_meaning", "unit", "figure", "note", "differs", "scale"), str | None)
+_TYPES |= dict.fromkeys(("part", "spread_meaning", "unit", "figure", "note", "differs", "scale", "reading"), str | None)
 _TYPES |= {"value": int | float | str | None, "spread": int | float | list | tuple | None}
 _TYPES |= {"parameters": dict, "holds": bool | None}
 
@@ -40,6 +40,7 @@ class Record:
     holds: bool | None = None
     differs: str | None = None
     scale: str | None = None
+    reading: str | None = None
     version: str = __version__
     time: str = ""
 
@@ -49,6 +50,9 @@ class Record:
         tolerance = load_claims()[self.id].tolerance_of(self.part)
         if wrong := [n for n, t in _TYPES.items() if not isinstance(getattr(self, n), t)]:
             raise InputError(f"The record of claim {self.id} has something of another type as its {', '.join(wrong)}.")
+        if self.reading not in (READINGS if load_claims()[self.id].readings else [None]):
+            wanted = " or ".join(READINGS) if load_claims()[self.id].readings else "none"
+            raise InputError(f"Claim {self.id} has the reading {self.reading} of the SNR; record {wanted}.")
         number = isinstance(self.value, int | float) and not isinstance(self.value, bool)
         spread = self.spread if isinstance(self.spread, list | tuple) else [self.spread or 0] * 2
         if len(spread) != 2 or not all(isinstance(s, int | float) and _finite(s) for s in spread):
@@ -108,17 +112,23 @@ class Record:
         return f"{format_value(self.value, self.spread, self.spread_meaning)} {self.unit or ''}".strip()
 
     @property
+    def label(self) -> str:
+        """The part, and under which reading of the SNR it was measured; empty where there is neither."""
+        return ", ".join(text for text in (self.part, READINGS.get(self.reading)) if text)
+
+    @property
     def filename(self) -> str:
+        start = f"{self.notebook}__{self.id}" + f"-{self.reading}" * bool(self.reading)
         if not self.part:
-            return f"{self.notebook}__{self.id}.json"
+            return f"{start}.json"
         # Two parts may differ only in signs that a file name cannot carry, hence the short hash.
         tag = hashlib.sha256(self.part.encode()).hexdigest()[:6]
-        return f"{self.notebook}__{self.id}__{re.sub(r'[^A-Za-z0-9]+', '-', self.part).strip('-')}-{tag}.json"
+        return f"{start}__{re.sub(r'[^A-Za-z0-9]+', '-', self.part).strip('-')}-{tag}.json"
 
     def _repr_markdown_(self) -> str:
         claim = load_claims()[self.id]
         words = [
-            f"**{self.id}**{f' ({self.part})' if self.part else ''}: {self.text}",
+            f"**{self.id}**{f' ({self.label})' if self.label else ''}: {self.text}",
             "" if claim.paper == "ours" else f"paper: {claim.paper_text}",
             f"tolerance: {claim.tolerance_of(self.part)}",
             f"**{claim.worded(self.verdict)}**",

@@ -22,6 +22,7 @@ SYMBOLS = {
     "reported": "·",
 }
 PAPERS = {"precise": "PRECISE-DMI", "mirage": "Miracle or mirage?", "ours": "Questions of our own"}
+READINGS = {"signal": "SNR of all the signal", "water": "SNR of water alone"}  # of the second paper's SNR
 OWN_WORDS = {"reproduced": "met", "not reproduced": "not met"}  # nothing to reproduce in a question of our own
 
 
@@ -59,6 +60,7 @@ class Claim:
 
     `set` is the day and the commit of the tolerance, `pilot` whether a first measurement was known by then. A claim
     that is another reading of a measurement names that one's by `counts_with`; it is not counted, nor a `calibration`.
+    With `readings` every record says under which of `READINGS` of the SNR it was measured.
     """
 
     id: str
@@ -77,6 +79,7 @@ class Claim:
     pilot: bool = False
     counts_with: str | None = None
     calibration: bool = False
+    readings: bool = False
 
     @property
     def counted(self) -> bool:
@@ -93,6 +96,13 @@ class Claim:
         word = OWN_WORDS.get(verdict, verdict) if self.paper == "ours" else verdict
         return f"{SYMBOLS[verdict]}\N{NO-BREAK SPACE}{word}"
 
+    def told(self, records: list) -> str:
+        """The verdict in bold as a reader sees it, and where its SNR can be read in two ways that under each."""
+        each = [
+            f"{READINGS[k]}: {self.worded(self._verdict(own))}" for k, own in self._by_reading(records).items() if k
+        ]
+        return f"**{self.worded(self.verdict(records))}**" + f" ({'; '.join(each)})" * bool(each)
+
     def declared(self, part: str | None) -> str | None:
         """The declared part that a recorded part falls under: ``"SVE, SNR 12"`` falls under ``"SVE"``."""
         return next((p for p in self.parts if part == p or (part or "").startswith(p + ", ")), None)
@@ -105,8 +115,22 @@ class Claim:
             raise InputError(f"Claim {self.id} has the parts {', '.join(self.parts)}; {part!r} is none of them.")
         return self.parts[self.declared(part)]
 
+    def _by_reading(self, records: list) -> dict[str | None, list]:
+        """The records under each reading of the SNR that was measured; one list of all where there is but one."""
+        measured = [k for k in READINGS if any(r.reading == k for r in records)] if self.readings else []
+        return {k: [r for r in records if r.reading == k] for k in measured} or {None: records}
+
     def verdict(self, records: list) -> str:
-        """Verdict over all of the claim's records; no declared part may be missing.
+        """Verdict over all of the claim's records; undecided where two readings of the SNR disagree.
+
+        A reading under which parts are missing does not decide as long as another one is measured in full.
+        """
+        verdicts = {self._verdict(own) for own in self._by_reading(records).values()}
+        settled = verdicts - {"partly measured"} or verdicts
+        return settled.pop() if len(settled) == 1 else "undecided"
+
+    def _verdict(self, records: list) -> str:
+        """Verdict over records of one reading; no declared part may be missing.
 
         A part holds when all its records do. A claim of a paper of which some parts hold and others do not is
         reproduced "partly"; a question of our own is then not met.

@@ -51,8 +51,7 @@ def staged(folder, last: str = "summary.json", instead_of: tuple[str, ...] = ())
             raise OSError(errno.ENAMETOOLONG, "file name too long")
         with suppress(FileNotFoundError):
             folder.stat()
-        if os.path.lexists(folder) and not folder.is_dir():
-            raise InputError(f"{folder} is a file, not a folder: give another folder to write to.")
+        _check_no_file(folder)
         stack, places = ExitStack(), [p for p in (folder, *folder.absolute().parents) if p.exists()]
         for place in () if folder.name.startswith(PREFIX) else places[1:]:  # where a run began without its folder
             clean(place)
@@ -92,16 +91,21 @@ def scratch(home) -> Iterator[Path]:
 
 @contextmanager
 def alone(path, sentence: str) -> Iterator[None]:
-    """Hold the file `path`, which is for this only, while the block runs, in a folder that is there.
+    """Hold the file `path`, which is for this only, while the block runs.
 
-    Raises `InputError` with `sentence` where another process holds it. The file vanishes with the block; one that a
-    killed process left holds nobody up.
+    Raises `InputError` with `sentence` where another process holds it, or where its folder cannot be written. The file
+    vanishes with the block, and with it a folder that was made for it and is empty; a file that a killed process left
+    holds nobody up.
     """
+    path, made = Path(path), []
     while True:
         try:
+            made = made or [folder for folder in path.parents if not folder.exists()]
+            _check_no_file(path.parent)
+            path.parent.mkdir(parents=True, exist_ok=True)
             handle = os.open(path, os.O_CREAT | os.O_RDWR, 0o644)
         except OSError as error:
-            raise InputError(f"{path} cannot be written ({reason(error)}): give another folder.") from error
+            raise InputError(f"The folder {path.parent} cannot be written ({reason(error)}): give another.") from error
         try:
             with suppress(AttributeError):
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -118,7 +122,14 @@ def alone(path, sentence: str) -> Iterator[None]:
     finally:
         with suppress(OSError):
             os.unlink(path)
+            for folder in made:
+                folder.rmdir()
         os.close(handle)
+
+
+def _check_no_file(folder: Path) -> None:
+    if os.path.lexists(folder) and not folder.is_dir():
+        raise InputError(f"{folder} is a file, not a folder: give another folder to write to.")
 
 
 def clean(home: Path) -> None:

@@ -69,18 +69,16 @@ def plot_over_truth(ax, truth, estimate, maximum: float, line=None, color: str =
     return ax
 
 
-def over_truth_grid(quantified, lines: Mapping, metabolites, blocks: int = 1):
-    """Figure of estimates over truth: metabolites in rows, `blocks` of them side by side, the sources of
-    `denoised.quantified` in columns, each with its line of `evaluate.regression`.
+def over_truth_grid(quantified, lines: Mapping, metabolites):
+    """Figure of estimates over truth: metabolites in rows, the sources of `denoised.quantified` in columns, each with
+    its line of `evaluate.regression`.
     """
-    sources = list(lines)
-    rows, columns = -(-len(metabolites) // blocks), blocks * len(sources)
-    width = max(6.6 / len(sources), 10.5 / columns)
-    size = (width * columns, 0.95 * width * rows)
-    fig, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="none")
+    sources, rows = list(lines), len(metabolites)
+    width = 10.5 / len(sources)
+    size = (10.5, 0.95 * width * rows)
+    fig, axes = plt.subplots(rows, len(sources), figsize=size, squeeze=False, layout="none")
     fig.subplots_adjust(0.055, 0.25 / rows, 0.98, 1 - 0.2 / rows, wspace=0.42, hspace=0.5)
-    panels = axes.reshape(rows * blocks, len(sources))
-    for name, row in zip(metabolites, panels, strict=False):
+    for name, row in zip(metabolites, axes, strict=True):
         truth = quantified.truth.sel(metabolite=name).values
         for source, ax in zip(sources, row, strict=True):
             values = quantified.estimate.sel(source=source, metabolite=name).values
@@ -93,7 +91,6 @@ def over_truth_grid(quantified, lines: Mapping, metabolites, blocks: int = 1):
             ax.set_title(f"{name}, {source}", fontsize=9, pad=9.5 * width)
             ax.set_xlabel("")
     plt.setp(axes[:, 0], ylabel="estimate (mM)")
-    plt.setp(panels[len(metabolites) :].flat, visible=False)
     fig.supxlabel("truth (mM)", fontsize=10, y=0)
     return fig
 

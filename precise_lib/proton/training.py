@@ -11,103 +11,28 @@ The spectra stay in memory: 20000 take 330 MB for the 1D net and 1.3 GB for the 
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 
-from precise_lib.errors import InputError, filled
 from precise_lib.estimate import training
-from precise_lib.proton import brain, quantifiers, unets
+from precise_lib.proton import brain, weights
+from precise_lib.proton.train_config import LOSSES, DenoiseConfig
 
-LOSSES = {"mse": nn.functional.mse_loss, "huber": nn.functional.huber_loss}
 VALIDATION_BATCH = 128
-RANGES = ("snr", "shim_hz", "mm", "maximum_mm", "snr_of")  # of `brain.draw`
-
-
-@dataclass(frozen=True)
-class DenoiseConfig:
-    """Everything a training depends on; the defaults are the paper's 1D-UNet."""
-
-    network: unets.UNet1dConfig | unets.UNet2dConfig = field(default_factory=unets.UNet1dConfig)
-    data: dict = field(default_factory=dict)  # ranges of `brain.draw` that differ from its own
-    data_seed: int = 1000  # of the training spectra; the validation set has the next one
-    n_train: int = 18_000  # spectra
-    n_validation: int = 1000
-    loss: str = "mse"  # or "huber", between scaled outputs
-    batch_size: int = 50
-    learning_rate: float = 2e-4
-    schedule: str = "constant"  # or "one_cycle" over all epochs, see `estimate.training.learning_rate`
-    epochs: int = 200  # at most
-    patience: int = 10  # epochs without gain on the validation set
-    seed: int = 0  # of the first weights, the order of the spectra and dropout
-    checkpoint_every: int = 100  # iterations
-    kinds, task = unets.KINDS, "denoising"
-
-    def __post_init__(self):
-        if self.loss not in LOSSES or self.schedule not in ("constant", "one_cycle"):
-            given = f"The loss is '{self.loss}' and the schedule '{self.schedule}'"
-            raise InputError(f"{given}; they can be mse or huber, and constant or one_cycle.")
-        counts = ("n_train", "n_validation", "batch_size", "epochs", "patience", "checkpoint_every")
-        if wrong := [n for n in counts if getattr(self, n) < 1]:
-            raise InputError(f"Training needs whole positive numbers for {', '.join(wrong)}.")
-        if self.batch_size < 2:
-            raise InputError("A batch needs at least two spectra to be normalized by.")
-        if not 0 < self.learning_rate < np.inf:
-            raise InputError(f"The learning rate is {self.learning_rate}; it must be a positive number.")
-        if set(self.data) - set(RANGES):
-            raise InputError(f"The settings of the data can be ranges of {', '.join(RANGES)}, each with its values.")
-        object.__setattr__(self, "data", json.loads(json.dumps(self.data)))  # tuples or lists: the same settings
-
-    @classmethod
-    def from_dict(cls, values: dict) -> DenoiseConfig:
-        """From plain values (YAML, JSON) or a whole card; raises `InputError` when they are not readable."""
-        values = values.get("config", values) if isinstance(values, dict) else values
-        if not isinstance(values, dict):
-            raise InputError("The training configuration must be a mapping of settings.")
-        if "network" in values:
-            values = values | {"network": unets.config_from_dict(values["network"], cls.kinds, cls.task)}
-        return filled(cls, values, "The training configuration")
-
-    def to_dict(self) -> dict:
-        """Plain values, as JSON has them."""
-        values = asdict(self) | {"network": self.network.to_dict()}
-        return json.loads(json.dumps(values))
-
-    def build(self) -> unets.SpectrumNetwork:
-        """The network, its weights drawn from torch's global generator."""
-        return self.network.build()
-
-    @property
-    def batches_per_epoch(self) -> int:
-        return -(-self.n_train // self.batch_size)
-
-    @property
-    def iterations(self) -> int:
-        """Of all epochs."""
-        return self.epochs * self.batches_per_epoch
-
-
-@dataclass(frozen=True)
-class QuantifyConfig(DenoiseConfig):
-    """As `DenoiseConfig`, for networks of `quantifiers.KINDS`; the loss is that of all 17 outputs."""
-
-    network: quantifiers.InceptionConfig | quantifiers.ShallowCnnConfig = field(
-        default_factory=quantifiers.InceptionConfig
-    )
-    kinds, task = quantifiers.KINDS, "quantification"
 
 
 def examples(config: DenoiseConfig, n: int, seed: int, network) -> tuple[torch.Tensor, torch.Tensor]:
     """Noisy spectra (n, n_points) complex64 of the points that `network` takes, and what it is to learn of each."""
+    first = weights.first_denoiser(config)
     noisy, truth, done = torch.empty(n, network.n_points, dtype=torch.complex64), None, 0
     for data in brain.batches(n, seed, 200, **config.data):
         here, own = slice(done, done + data.sizes["spectrum"]), network.truth(data)
         truth = torch.empty(n, own.shape[1], dtype=own.dtype) if truth is None else truth
-        noisy[here], truth[here], done = network.spectra(data.noisy.values), own, here.stop
+        seen = network.spectra(data.noisy.values)
+        noisy[here] = torch.from_numpy(first.denoise_spectra(seen.numpy())) if first else seen
+        truth[here], done = own, here.stop
     return noisy, truth
 
 

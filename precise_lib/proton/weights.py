@@ -11,7 +11,7 @@ from precise_lib.errors import InputError
 from precise_lib.estimate import card
 from precise_lib.io.shipped import data_path
 from precise_lib.proton.brain import acquisition_3t, spectra_of
-from precise_lib.proton.training import DenoiseConfig, QuantifyConfig
+from precise_lib.proton.train_config import DenoiseConfig, QuantifyConfig
 
 BATCH = 64  # spectra that pass the network together: bounds the memory
 
@@ -78,10 +78,25 @@ class Denoiser(Trained):
     denoise, denoise_spectra = Trained.of_fids, Trained.of_spectra
 
 
+def first_denoiser(config: DenoiseConfig) -> Denoiser | None:
+    """The denoiser whose output a network of these settings takes, if any; `InputError` for one of other points."""
+    name = getattr(config, "denoiser", None)
+    if name is None:
+        return None
+    denoiser = Denoiser.load(name)
+    if denoiser.points != config.network.network.points:
+        raise InputError(f"The denoiser '{name}' does not give the points that the network takes; name another one.")
+    return denoiser
+
+
 class Quantifier(Trained):
-    """A trained quantification network and its card."""
+    """A trained quantification network and its card; where the card names a denoiser, spectra pass it first."""
 
     folder, config_class = "quantify", QuantifyConfig
+
+    def _joined(self, parts) -> np.ndarray:
+        first = first_denoiser(self.card.config)
+        return super()._joined(map(first.denoise_spectra, parts) if first else parts)
 
     def quantify(self, fids) -> np.ndarray:
         """Concentrations (V, 16) in mM of `METABOLITES`, NaN without water; FIDs and errors as in `of_fids`."""

@@ -99,7 +99,7 @@ class Teacher:
     def climb(self, found: list[Term], values) -> Peak:
         """The largest posterior near a start."""
         prior = np.array([SPREAD[t.kind] for t in found]) ** -2.0
-        low, step, peak = np.array([t.lowest for t in found]), np.zeros(len(found)), None
+        low, step, peak = np.array([t.lowest(self.given) for t in found]), np.zeros(len(found)), None
         values = np.maximum(values, low)
         for _ in range(STEPS):
             trial = np.maximum(values + step, low)

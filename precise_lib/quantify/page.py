@@ -8,7 +8,7 @@ from pathlib import Path
 
 from precise_lib import NOTICE, estimate
 from precise_lib.errors import InputError, printable
-from precise_lib.io.atomic import staged
+from precise_lib.io.atomic import alone, staged
 from precise_lib.io.shipped import notebook_path
 from precise_lib.quantify import proposed, result
 from precise_lib.quantify.report import SIMULATED, plain
@@ -36,8 +36,9 @@ def make(dmi, out, overwrite=True, **options) -> Path:
 
     Takes the options of `quantify.quantify`; a `dmi` of `report.SIMULATED` is the simulated example. The notebook may
     run an estimator that `estimate.load` has loaded. Maps, ``report.ipynb`` and ``report.html`` go into `out`.
-    `InputError` where papermill or nbconvert is missing or the input cannot be quantified, RuntimeError where another
-    cell failed: if the notebook ran, ``failed.ipynb`` is then in `out`, and an earlier report is as it was.
+    `InputError` where papermill or nbconvert is missing, the input cannot be quantified or another process writes to
+    `out`, RuntimeError where another cell failed: if the notebook ran, ``failed.ipynb`` is then in `out`; an earlier
+    report is as it was.
     """
     notebooks.require("papermill", "ipykernel", "nbconvert", extra="sweep")
     given = {name: _literal(value) for name, value in options.items() if value is not None}
@@ -52,7 +53,8 @@ def make(dmi, out, overwrite=True, **options) -> Path:
     out = Path(out)
     known = estimator is not None and estimator in estimate.names()
     allowed = {estimate.ALLOWED: estimator} if known and ":" in estimator else None
-    with staged(out) as work:
+    busy = f"Another process writes a report to {out}: wait for it, or give another folder."
+    with alone(out / ".report.lock", busy), staged(out) as work:
         executed = work / "report.ipynb"
         failure = notebooks.execute(notebook_path(NOTEBOOK), executed, parameters, allowed)
         if not failure:

@@ -175,9 +175,14 @@ class Report:
         return {name: round(value, 6) for name, value in out.items()}
 
 
-def read(where: Source) -> Report:
-    """What `quantify` wrote for `where`, with the measurement itself."""
+def read(where: Source, summary: dict | None = None) -> Report:
+    """What `quantify` wrote for `where`, with the measurement itself.
+
+    `summary` is what `quantify` returned: `InputError` where the files have meanwhile become those of another run.
+    """
     found = result.read(where.out)
+    if summary is not None and found.attrs["summary"] != result.summary_text(summary):
+        raise InputError(f"Another process has replaced the maps in {where.out}: give each run a folder of its own.")
     summary = json.loads(found.attrs["summary"])
     model = SignalModel.from_dict(summary["signal_model"])
     (scan, _), trained = Scan.or_auto(**summary["settings"]["scan"]), summary["weights"] is not None

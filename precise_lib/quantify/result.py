@@ -103,12 +103,16 @@ def write(folder, result: xr.Dataset, affine) -> dict[str, list[str]]:
     return files
 
 
+def summary_text(summary: dict) -> str:
+    """The text of a summary in the files."""
+    return json.dumps(summary, indent=2, allow_nan=False) + "\n"
+
+
 def write_summary(folder, summary: dict) -> None:
     """Write ``summary.json``, and the same text into ``result.nc``."""
-    said = json.dumps(summary, indent=2, allow_nan=False) + "\n"
-    (Path(folder) / "summary.json").write_text(said)
+    (Path(folder) / "summary.json").write_text(summary_text(summary))
     with _disk(), netCDF4.Dataset(Path(folder) / FILE, "a") as stored:
-        stored.summary = said
+        stored.summary = summary_text(summary)
 
 
 @contextmanager

@@ -164,8 +164,9 @@ def taught(found: Calibration, why: str) -> Taught:
         )
         return Taught(found.given, model, (), np.zeros(0), np.zeros((0, 0)), [said], about)
     sd = np.sqrt(np.diag(found.covariance))
+    own = {"dead time": found.given.acquisition.dead_time_s}  # of the others it is the change that tells
     named = [
-        {"term": t.name(model), "value": number(v), "sd": number(s), "unit": UNITS[t.kind]}
+        {"term": t.name(model), "value": number(v + own.get(t.kind, 0)), "sd": number(s), "unit": UNITS[t.kind]}
         for t, v, s in zip(found.terms, found.values, sd, strict=True)
         if v or not found.values.any()
     ]

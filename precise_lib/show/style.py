@@ -15,6 +15,7 @@ MOSS, INDIGO = "#117733", "#332288"
 LOOKS = {  # name in a legend -> color, marker
     "truth": (BLACK, "o"),
     "bound": (BLACK, "o"),
+    "distorted": (LIGHT, "o"),
     "fourier": (ORANGE, "s"),
     "fourier, zero-filled": (BROWN, "D"),
     "fit": (GREEN, "^"),
@@ -55,6 +56,8 @@ LOOKS = {  # name in a legend -> color, marker
     "2D": (PINK, "^"),
     "InceptionNet": (BLUE, "o"),
     "shallow CNN": (PINK, "o"),
+    "InceptionNet, denoised": (BLUE, "s"),
+    "shallow CNN, denoised": (PINK, "s"),
     "posterior mean": (DARK, "D"),
 }
 

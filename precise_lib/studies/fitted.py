@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
+from scipy.stats import binom
 
 from precise_lib import show
+from precise_lib.evaluate import claims
 from precise_lib.evaluate.montecarlo import sd_interval
-from precise_lib.proton import brain, figures
+from precise_lib.evaluate.records import Record
+from precise_lib.proton import brain, figures, scores
 from precise_lib.proton.brain import LARGEST_MM, METABOLITES, WINDOW
 from precise_lib.proton.fit import fit_spectra
 from precise_lib.proton.spectrum_model import crlb
+from precise_lib.studies import quantified
 
 SOURCES = {"fit": False, "fit, not negative": True}
 
@@ -43,6 +47,37 @@ def fitted(data: xr.Dataset) -> xr.Dataset:
     }
     coords = {"source": list(SOURCES), "metabolite": list(METABOLITES)}
     return xr.Dataset(variables, coords, {"spectra_per_s": len(seen) / seconds[0]})
+
+
+def over_bound(found: xr.Dataset) -> xr.DataArray:
+    """Error of the unbounded fit over the Cramer-Rao bound of its spectrum (spectrum, metabolite)."""
+    return (found.estimate.sel(source="fit", drop=True) - found.truth) / found.bound
+
+
+def predicted_error(found: xr.Dataset) -> xr.DataArray:
+    """Standard error (metabolite) that the bound predicts for the slope of the unbounded fit."""
+    return LARGEST_MM.copy(data=scores.slope_error(found.truth.values, found.bound.values))
+
+
+def records(found: xr.Dataset, strong: Sequence[str], reading: str, terms: Mapping) -> list[Record]:
+    """Claims M9, and M4 of the `strong` and of all other metabolites, of the unbounded fit under one reading."""
+    line, n = quantified.lines(found)["fit"], found.sizes["spectrum"]
+    about = {"parameters": {**terms, "spectra": n}, "reading": reading, "figure": "fig-1h-fit"}
+    spread, strong = about | {"spread_meaning": "95 % interval"}, list(strong)
+    pooled = float(over_bound(found).sel(metabolite=strong).values.std())
+    interval = tuple(float(v) for v in sd_interval(pooled, n * len(strong)))
+    worst = str(np.abs(line.slope - 1).sel(metabolite=strong).idxmax().values)
+    own, distance = line.sel(metabolite=worst), np.abs(line.slope - 1) / predicted_error(found)
+    ends, note = (float(own.slope_low), float(own.slope_high)), f"the strong metabolite farthest from 1, {worst}"
+    weak = [m for m in METABOLITES if m not in strong]
+    outside, allowed = int((distance.sel(metabolite=weak) > 2).sum()), int(binom.isf(0.05, len(weak), 0.0455))
+    text = f"{outside} of {len(weak)} beyond two standard errors"
+    by_chance = f"chance alone puts more than {allowed} there in fewer than 5 % of studies"
+    return [
+        claims.record("M9", pooled, interval, **spread),
+        claims.record("M4", float(own.slope), ends, part="strong metabolites", note=note, **spread),
+        claims.record("M4", text, holds=outside <= allowed, part="weak metabolites", note=by_chance, **about),
+    ]
 
 
 def bound_figure(sd_over_bound: xr.DataArray, n_spectra: int, lines, predicted: xr.DataArray, order: Sequence[str]):

@@ -19,6 +19,7 @@ from precise_lib.evaluate.montecarlo import bootstrap_interval
 from precise_lib.proton import figures, scores
 from precise_lib.proton.brain import BLIND_RMSE_MM, LARGEST_MM, METABOLITES
 
+FIT = "fit, not negative"  # of the noisy spectra
 TRIO = ("sI", "NAAG", "NAA")  # the paper's examples of a weak, a middling and a strong metabolite
 
 
@@ -57,6 +58,20 @@ def worse(found: xr.Dataset, names: Sequence[str], source: str, than: str) -> li
     """Those of the metabolites whose RMSE is larger with one source than with another (95 %, paired)."""
     low = rmse_ratio(found, source, than).ratio_low
     return [m for m in names if float(low.sel(metabolite=m)) > 1]
+
+
+def median_ratio(found: xr.Dataset, source: str, over: str) -> tuple[float, tuple[float, float]]:
+    """Median over the metabolites of the RMSE of one source over another's, and its 95 % interval, paired bootstrap
+    over the spectra.
+    """
+    squares = [(found.estimate.sel(source=s, drop=True) - found.truth).values ** 2 for s in (over, source)]
+
+    def median(draws):
+        mean = draws.mean(0)
+        return np.median(np.sqrt(mean[1] / mean[0]))
+
+    pairs = np.stack(squares, axis=1)
+    return float(median(pairs)), tuple(float(v) for v in bootstrap_interval(median, pairs))
 
 
 def middle_third(found: xr.Dataset, source: str, name: str = "sI") -> tuple[float, tuple[float, float]]:
@@ -114,6 +129,61 @@ def reading_rows(reading: str, regressions: Mapping[str, xr.Dataset], best: xr.D
     ideal = [float(best.slope.sel(metabolite=m)) for m in TRIO]
     left = np.sqrt(1 - ideal[0]) * BLIND_RMSE_MM.sel(metabolite=TRIO[0])
     return [*rows, [reading, "best linear (least error)", *ideal, left]]
+
+
+def columns_figure(tables: Mapping[str, xr.Dataset], order, best: xr.DataArray | None = None):
+    """Figure of slope, squared correlation and RMSE over the blind guess of `lines` by label, a panel each, the
+    metabolites in `order`; `best` (metabolite,) are slopes of the best linear estimate, from which the rest follows.
+    """
+    fig, axes = plt.subplots(3, 1, figsize=(9.5, 7.6), sharex=True)
+    columns = {"slope": ("slope", 1.0), "r2": ("R²", 1.0), "rmse": ("RMSE / blind guess", BLIND_RMSE_MM)}
+    for ax, (column, (label, scale)) in zip(axes, columns.items(), strict=True):
+        figures.plot_column(ax, tables, column, order, scale)
+        ax.set_ylabel(label)
+        if best is not None:
+            b = best.sel(metabolite=order).values
+            ax.plot(np.sqrt(1 - b) if column == "rmse" else b, "k_", ms=11, label="best linear (least error)")
+    axes[2].set(yscale="log")
+    axes[2].set_yticks([0.1, 0.3, 1, 3], ["0.1", "0.3", "1", "3"])
+    axes[2].minorticks_off()
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=5)
+    return fig
+
+
+def after_figure(found: xr.Dataset, pairs: Mapping[str, tuple[str, str]], order):
+    """Figure of networks on noisy (full) and on denoised spectra (open), `pairs` of their sources: slopes beside those
+    of the non-negative fit of the noisy spectra, and RMSE over that of this fit, the metabolites in `order`.
+    """
+    fig, (top, bottom) = plt.subplots(2, 1, figsize=(9.5, 6), sharex=True)
+    sources, of_all = [s for pair in pairs.values() for s in pair], lines(found)
+    figures.plot_column(top, {s: of_all[s] for s in (FIT, *sources)}, "slope", order)
+    figures.plot_column(bottom, {s: rmse_ratio(found, s, FIT) for s in sources}, "ratio", order)
+    top.set(ylabel="slope")
+    bottom.set(ylabel="RMSE / that of the fit", yscale="log")
+    bottom.set_yticks([0.3, 0.5, 1, 2], ["0.3", "0.5", "1", "2"])
+    bottom.minorticks_off()
+    for ax in (top, bottom):
+        for part in ax.containers:
+            if part.get_label().endswith("denoised"):
+                part[0].set_markerfacecolor("white")
+    fig.legend(*top.get_legend_handles_labels(), loc="outside upper center", ncols=3)
+    return fig
+
+
+def after_table(found: xr.Dataset, pairs: Mapping[str, tuple[str, str]], strong: Sequence[str]) -> show.Markdown:
+    """Table of networks on denoised over those on noisy spectra, `pairs` of their sources: RMSE, slopes, and which of
+    the `strong` metabolites each loses to the non-negative fit of the noisy spectra.
+    """
+    rows, of_all = [], lines(found)
+    for noisy, denoised in pairs.values():
+        value, (low, high) = median_ratio(found, denoised, noisy)
+        rows.append([f"{denoised}: RMSE over that on noisy spectra, median", f"{value:.3f} ({low:.3f} to {high:.3f})"])
+        for m in TRIO:
+            both = [float(of_all[s].slope.sel(metabolite=m)) for s in (noisy, denoised)]
+            rows.append([f"slope of {m}, noisy and denoised input", f"{both[0]:.2f}, {both[1]:.2f}"])
+        for s in (noisy, denoised):
+            rows.append([f"{s}: worse than the fit, of {', '.join(strong)}", ", ".join(worse(found, strong, s, FIT))])
+    return show.table(["", ""], rows)
 
 
 def range_figure(noisy: xr.Dataset, ratio: Mapping, share: Mapping, best: xr.DataArray, order):

@@ -9,7 +9,7 @@ from pathlib import Path
 from precise_lib.errors import InputError, reason
 from precise_lib.evaluate.claims import counted
 from precise_lib.evaluate.records import Record
-from precise_lib.evaluate.tolerances import PAPERS, SYMBOLS, load_claims
+from precise_lib.evaluate.tolerances import PAPERS, load_claims
 from precise_lib.io.atomic import write_bytes
 from precise_lib.io.shipped import data_path
 from precise_lib.io.text import read_json
@@ -41,13 +41,12 @@ def table(records: list[Record], width: int = 100) -> str:
     for paper, title in PAPERS.items():
         lines += ["", title]
         for claim in (c for c in claims.values() if c.paper == paper):
-            verdict = claim.verdict(of[claim.id])
-            head = f"{claim.id:4s}{SYMBOLS[verdict]} {verdict}"
+            head = f"{claim.id:4s}" + claim.told(of[claim.id]).replace("*", "").replace("\N{NO-BREAK SPACE}", " ")
             paper_says = "" if claim.paper_value is None else f" [paper: {claim.paper_text}]"
             lines += textwrap.wrap(f"{head} - {claim.statement}{paper_says}", width, subsequent_indent=" " * 6)
             for r in of[claim.id]:
                 text = (
-                    f"{r.part or 'measured'}: {r.text}, {r.verdict} {r.side}".strip()
+                    f"{r.label or 'measured'}: {r.text}, {r.verdict} {r.side}".strip()
                     + f" ({claim.tolerance_of(r.part)})"
                 )
                 lines += textwrap.wrap(text, width, initial_indent=" " * 6, subsequent_indent=" " * 8)
@@ -77,7 +76,7 @@ def differences(new: list[Record], kept: list[Record]) -> list[Difference]:
     this machine, as long as it leaves the verdict alone.
     """
     found = []
-    before, after = ({(r.id, r.notebook, r.part): r for r in records} for records in (kept, new))
+    before, after = ({(r.id, r.notebook, r.label): r for r in records} for records in (kept, new))
     for key in before.keys() | after.keys():
         name = " ".join(str(k) for k in (key[0], key[2]) if k)
         if key not in before:

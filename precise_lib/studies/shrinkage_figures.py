@@ -9,6 +9,8 @@ import numpy as np
 import xarray as xr
 
 from precise_lib import show
+from precise_lib.studies.contrasts import HIDDEN, SHOWN, TISSUE
+from precise_lib.studies.mirage import WORDS, Prior
 from precise_lib.studies.shrinkage import FAITHFUL, FROM_THE_FID, MIRAGE
 
 
@@ -42,86 +44,64 @@ def slopes_over_snr(snr, measured: Mapping[str, xr.Dataset], predicted: Mapping[
     return fig
 
 
-def mean_over_truth(
-    ax, truth, estimates: Mapping[str, np.ndarray], top: float, colors: Mapping, n_bins=15, ls="none", ms=5
-):
-    """Mean estimate in bins of the truth (n,) from zero to `top`, symbols by label, and the identity (dotted)."""
-    bins = np.clip((n_bins * np.asarray(truth) / top).astype(int), 0, n_bins - 1)
-    centers = top * (np.arange(n_bins) + 0.5) / n_bins
-    for label, estimate in estimates.items():
-        means = [estimate[bins == i].mean() if (bins == i).any() else np.nan for i in range(n_bins)]
-        ax.plot(centers, means, marker=show.marker(label, "s"), ls=ls, lw=1, ms=ms, color=colors[label], label=label)
-    ax.plot([0, top], [0, top], "k:", lw=1)
-    ax.set(ylim=(0, 1.07 * top))
-    return ax
+def _grouped(points: Mapping[str, tuple[float, float]], near: float = 0.07) -> list[tuple[str, float, float]]:
+    """Labels of points; those of points that lie within `near` of each other are joined, so that none hides another."""
+    groups: list[list[tuple[str, float, float]]] = []
+    for name, (x, y) in points.items():
+        own = next((g for g in groups if all(abs(x - a) < near and abs(y - b) < near for _, a, b in g)), None)
+        groups.append([(name, x, y)]) if own is None else own.append((name, x, y))
+    return [(", ".join(n for n, _, _ in g), *np.mean([v[1:] for v in g], axis=0)) for g in groups]
 
 
-def table_of_tests(low: Mapping[str, xr.Dataset], high: Mapping[str, xr.Dataset]) -> str:
-    """The tests of "Miracle or mirage?" as a Markdown table, the same columns for every method and metabolite; `low`
-    and `high` have the Dataset of `shrinkage.summary` at low and at high SNR by label.
+def kept_panels(methods: Mapping[str, Mapping[str, tuple[float, float]]], columns: int = 4, limit: float = 1.25):
+    """Figure of contrast kept (slope) over noise kept (SD / bound), a panel per method: {method: {point: (noise,
+    slope)}}, each point with its name, and what a single FID of separate lines can and cannot do.
     """
-    head = ["", "", "slope, low SNR", "slope, high SNR", "intercept, low SNR (mM)", "shrunk toward (mM)"]
-    head += ["middle third", "above maximum", "RMSE / bound, low SNR", "RMSE / bound, high SNR"]
-    head += ["RMSE low / high", "bound low / high"]
-    rows = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    for label, tables in low.items():
-        for name in tables.metabolite.values:
-            a, b = ({k: float(v) for k, v in x.sel(metabolite=name).items()} for x in (tables, high[label]))
-            cells = [f"{x['slope']:.2f} ± {x['slope_high'] - x['slope']:.2f}" for x in (a, b)]
-            cells.append(f"{a['intercept']:.2f}")
-            cells.append(f"{a['intercept'] / (1 - a['slope']):.1f}" if a["slope"] < 1 - FAITHFUL else "")
-            values = [a["middle_third"], a["above_maximum"], a["rmse_ratio"], b["rmse_ratio"]]
-            values += [a["rmse"] / b["rmse"], a["efficient"] / b["efficient"]]
-            rows.append("| " + " | ".join([label, str(name), *cells, *(f"{v:.2f}" for v in values)]) + " |")
-    return "\n".join(rows)
-
-
-def contrast_over_noise(ax, limit: float = 1.25):
-    """Axes of contrast kept (slope) over noise kept (SD / CRLB), with what a single FID can and cannot do."""
+    rows = -(-len(methods) // columns)
+    size = (2.75 * columns, 2.7 * rows + 0.3)
+    fig, axes = plt.subplots(rows, columns, figsize=size, sharex=True, sharey=True, squeeze=False)
     x = np.array([0.0, limit])
-    ax.fill_between(x, FROM_THE_FID * x, 2 * limit, color="#F0E442", alpha=0.22, lw=0)
-    ax.plot(x, x, color="0.4", lw=1)
-    ax.plot(x, FROM_THE_FID * x, color="0.4", lw=0.8, ls=":")
-    ax.axhline(1, color="0.8", lw=0.8, zorder=0)
-    ax.axvline(1, color="0.8", lw=0.8, zorder=0)
-    ax.set(xlim=(0, limit), ylim=(0, 1.1), xlabel="noise kept (SD / bound)")
-    return ax
+    for ax, (method, points) in zip(axes.flat, methods.items(), strict=False):
+        ax.fill_between(x, FROM_THE_FID * x, 2 * limit, color="#F0E442", alpha=0.22, lw=0)
+        ax.plot(x, x, color="0.4", lw=1)
+        places = {name: (min(noise, 0.98 * limit), slope) for name, (noise, slope) in points.items()}
+        ax.plot(
+            *zip(*places.values(), strict=True), ms=7, **style(method.split(",")[0] if "PRECISE" in method else method)
+        )
+        for name, a, b in _grouped(places):
+            right = a > 0.62
+            ax.annotate(name, (a, b), (-9 if right else 8, 0), textcoords="offset points", fontsize=9,
+                        ha="right" if right else "left", va="center")  # fmt: skip
+        ax.set_title(method, fontsize=10)
+        ax.set(xlim=(0, limit), ylim=(0, 1.15))
+    plt.setp(axes.flat[len(methods) :], visible=False)
+    plt.setp(axes[-1], xlabel="noise kept (SD / bound)")
+    plt.setp(axes[:, 0], ylabel="contrast kept (slope)")
+    return fig
 
 
-def kept_over_size(ax, sizes, closed: Mapping[str, tuple], measured: Mapping[str, tuple]):
-    """Contrast kept over the side of a lesion: by label the `closed` (values over `sizes`, color, line style) and the
-    `measured` (sizes, slopes, half widths of their intervals, color, marker).
+VIEW_COLORS = {TISSUE: "#009E73", SHOWN: "#0072B2", HIDDEN: "#D55E00"}
+
+
+def contrast_figure(prior: Prior):
+    """Figure of the contrast that the prior keeps over the side of a lesion: closed form, with and without the edges of
+    the MRI, measured with intervals at low (open) and high SNR (full), and the noise that a voxel keeps.
     """
-    for label, (values, color, dashes) in closed.items():
-        ax.plot(sizes, values, dashes, color=color, label=label)
-    for label, (x, y, half, color, marker) in measured.items():
-        ax.errorbar(x, y, half, color=color, marker=marker, ls="none", ms=6, elinewidth=1, label=label)
-    ax.set(xlabel="side of the lesion (voxels)", ylim=(0, 1.06), xticks=list(sizes))
+    fig, ax = plt.subplots(figsize=(8.2, 4.4))
+    sizes, snrs = list(prior.scenes), sorted(prior.efficient)
+    for view, color in VIEW_COLORS.items():
+        ax.plot(sizes, prior.closed(view), "-", color=color, label=WORDS[view])
+        if view != HIDDEN:
+            ax.plot(sizes, prior.closed(view, True), "--", color=color, label=f"{WORDS[view]}, smoothed blindly")
+    for (size, snr), lines in prior.lines.items():
+        for view, color in VIEW_COLORS.items():
+            line, full = lines[view].isel(metabolite=0), snr == snrs[-1]
+            half = float(line.slope_high - line.slope)
+            face = {"marker": "o", "ms": 6, "color": color, "mfc": color if full else "white"}
+            ax.errorbar(size + 0.06 * (2 * full - 1), float(line.slope), half, **face)
+    noise = sorted(prior.noise_kept(s) for s in (sizes[0], sizes[-1]))
+    ax.axhspan(*noise, color="0.75", zorder=0, label="noise kept by a voxel")
     ax.axhline(1, color="0.8", lw=0.8, zorder=0)
-    return ax
-
-
-def rmse_ladder(levels: Mapping[str, Mapping[str, xr.Dataset]], highlight: float = MIRAGE):
-    """Figure of the RMSE of each estimator with the slope beside each point, in red below `highlight`; `levels` has the
-    Dataset (metabolite) of `shrinkage.summary` by label of the SNR and by estimator.
-    """
-    first = next(iter(levels.values()))
-    methods, names = list(first), next(iter(first.values())).metabolite.values
-    fig, axes = plt.subplots(1, len(names), figsize=(4 * len(names), 0.42 * len(methods) + 1.5), sharey=True)
-    for k, (ax, name) in enumerate(zip(axes, names, strict=True)):
-        for (label, tables), color in zip(levels.items(), ("#0072B2", "#D55E00"), strict=False):
-            rmse = [float(tables[m].rmse[k]) for m in methods]
-            places = np.arange(len(methods))
-            ax.plot(rmse, places, "o-", color=color, lw=1, ms=6, label=label)
-            for x, y, m in zip(rmse, places, methods, strict=True):
-                slope = float(tables[m].slope[k])
-                low = slope < highlight
-                ax.annotate(f"{slope:.2f}", (x, y), (7, 2), textcoords="offset points", fontsize=8, ha="left",
-                            color="#B00020" if low else "0.35", weight="bold" if low else "normal")  # fmt: skip
-        ax.set(xscale="log", xlabel="RMSE (mM)", title=name, ylim=(len(methods) - 0.5, -0.7))
-        ax.set_xticks([0.1, 0.2, 0.5, 1], ["0.1", "0.2", "0.5", "1"])
-        ax.minorticks_off()
-        ax.margins(x=0.12)
-    axes[0].set_yticks(range(len(methods)), methods)
-    axes[0].legend(fontsize=9, loc="lower right")
+    ax.set(xlabel="side of the lesion (voxels)", ylabel="contrast kept (slope)", ylim=(0, 1.06), xticks=sizes)
+    ax.legend(fontsize=9, loc="lower right", ncols=2)
     return fig

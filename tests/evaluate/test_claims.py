@@ -12,7 +12,7 @@ from precise_lib.evaluate import claims
 from precise_lib.evaluate.records import format_value
 from precise_lib.evaluate.tolerances import Tolerance
 
-EXPECTED = [f"P{i}" for i in range(1, 19)] + [f"M{i}" for i in range(1, 13)] + [f"B{i}" for i in range(1, 10)]
+EXPECTED = [f"P{i}" for i in range(1, 19)] + [f"M{i}" for i in range(1, 14)] + [f"B{i}" for i in range(1, 10)]
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def test_bounds_are_those_of_the_list():
     assert listed["P2"].tolerance.max == pytest.approx(1.1 * 20.5)
     assert listed["P4"].parts["fit"] == Tolerance(min=0.97, max=1.05)
     assert listed["P4"].parts["SVE"] == Tolerance(min=0.95, max=1.05)
-    assert listed["P7"].tolerance.judged
+    assert listed["P7"].parts["positive and largest for Lac"].judged
     assert str(listed["P10"].parts["SD"]) == "≥ 0.8"
 
 
@@ -69,8 +69,9 @@ def test_bounds_decide(folder, value, verdict):
 
 
 def test_a_statement_in_words_is_judged(folder):
-    assert claims.record("P7", "Lac > Glc", holds=np.True_).verdict == "reproduced"
-    assert claims.record("P7", "Glc > Lac", holds=False).verdict == "not reproduced"
+    about = {"part": "positive and largest for Lac"}
+    assert claims.record("P7", "Lac > Glc", holds=np.True_, **about).verdict == "reproduced"
+    assert claims.record("P7", "Glc > Lac", holds=False, **about).verdict == "not reproduced"
     assert claims.record("P1", 1.7, holds=False).verdict == "not reproduced"
 
 
@@ -119,6 +120,32 @@ def test_parts_that_hold_beside_parts_that_do_not(folder):
     assert listed["B6"].verdict(claims.read_records(folder)) == "not reproduced"
 
 
+def test_two_readings_of_the_snr_have_a_verdict_each(folder):
+    """M2 has bounds .25 and .45; where the readings disagree the paper leaves out what decides."""
+    claim = claims.load_claims()["M2"]
+    claims.record("M2", 0.2, reading="signal", differs="smaller network")
+    assert claim.verdict(claims.read_records(folder)) == "differs"
+    claims.record("M2", 0.3, reading="water")
+    assert claim.verdict(claims.read_records(folder)) == "undecided"
+    row = row_of(page_of(folder), "M2")
+    assert "**? undecided** (SNR of all the signal: ≠ differs; SNR of water alone: ✔ reproduced)" in row
+    claims.record("M2", 0.4, reading="signal")
+    assert claim.verdict(claims.read_records(folder)) == "reproduced"
+    assert len(claims.read_records(folder)) == 2
+    for reading, id in ((None, "M2"), ("metabolite", "M2"), ("water", "P1")):
+        with pytest.raises(InputError, match="of the SNR"):
+            claims.record(id, 1.7, reading=reading)
+
+
+def test_a_reading_that_lacks_parts_does_not_decide(folder):
+    claim = claims.load_claims()["M6"]
+    claims.record("M6", 0.1, part="1D", reading="water")
+    assert claim.verdict(claims.read_records(folder)) == "partly measured"
+    for part in ("1D", "2D"):
+        claims.record("M6", 0.9, part=part, reading="signal")
+    assert claim.verdict(claims.read_records(folder)) == "not reproduced"
+
+
 def test_a_measurement_counts_once_and_a_calibration_not_at_all(folder):
     listed = claims.load_claims()
     assert [c.id for c in listed.values() if not c.counted] == ["P2", "P3", "P18"]
@@ -158,7 +185,7 @@ def test_optional_and_reported_parts_do_not_decide(folder):
         {"id": "P1", "value": True},
         {"id": "P1", "value": "about 1.7"},
         {"id": "P1"},
-        {"id": "P7", "value": 3.0},
+        {"id": "P7", "value": 3.0, "part": "positive and largest for Lac"},
         {"id": "P4", "value": 1.0},
         {"id": "P4", "value": 1.0, "part": "SVEN"},
         {"id": "P1", "value": 1.7, "notebook": "../03"},
@@ -241,7 +268,8 @@ def test_the_page_shows_success_failure_and_what_is_missing(folder):
     claims.record("P1", 1.7, figure="fig-precision-vs-snr")
     claims.record("P2", 30.0)
     claims.record("P4", 1.01, part="fit")
-    claims.record("P7", holds=True, notebook="interactive")
+    claims.record("P7", holds=True, notebook="interactive", part="positive and largest for Lac")
+    claims.record("P7", 3.0, notebook="interactive", part="small (Lac)")
     page = page_of(folder)
     n = sum(c.counted and c.paper != "ours" for c in claims.load_claims().values())  # P2 is not one of them
     counted = f"Of {n} claims of the two papers: 2 reproduced, 1 partly measured"

@@ -186,8 +186,16 @@ def test_one_at_a_time_and_a_killed_one_holds_nobody_up(tmp_path):
         with atomic.alone(path, "x"):
             assert path.exists()
         assert not list(tmp_path.iterdir())
-    with pytest.raises(InputError, match="cannot be written"), atomic.alone(tmp_path / "no" / "lock", "x"):
+    with atomic.alone(tmp_path / "a" / "b" / "lock", "x"):
         pass
+    assert not list(tmp_path.iterdir()), "a folder that stayed empty is not left"
+    (tmp_path / "file").touch()
+    for bad in (tmp_path / "file" / "lock", tmp_path / ("x" * 300) / "lock"):
+        with pytest.raises(InputError, match=r"cannot be written|is a file"), atomic.alone(bad, "x"):
+            pass
+    with atomic.alone(tmp_path / "kept" / "lock", "x"):
+        (tmp_path / "kept" / "result").touch()
+    assert sorted(os.listdir(tmp_path)) == ["file", "kept"]
 
 
 def test_what_a_run_without_its_folder_left_is_removed_and_what_looks_like_it_is_not(tmp_path):

@@ -33,7 +33,7 @@ from precise_lib.estimate.weights import load_weights
 from precise_lib.evaluate import claims
 from precise_lib.io import nifti, nifti_mrs
 from precise_lib.io.shipped import data_path
-from precise_lib.proton.training import DenoiseConfig, QuantifyConfig
+from precise_lib.proton.train_config import DenoiseConfig, QuantifyConfig
 from precise_lib.proton.weights import Denoiser
 from precise_lib.quantify import measurement, provenance, report, report_tables, result
 from precise_lib.run import sweep, tables

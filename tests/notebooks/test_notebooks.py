@@ -68,10 +68,15 @@ def test_runs_from_top_to_bottom(path, executed):
 
 
 def bounds_of(stem: str, record: dict) -> tuple[float, float] | None:
-    """The bounds for one record: those of its part, of the part's first words, or of the whole claim."""
+    """The bounds for one record: those of its part, of the part's first words, or of the whole claim.
+
+    Those of the reading of its SNR go first.
+    """
     part = record.get("part")
     wanted = [f"{record['id']} {part}", f"{record['id']} {part.split(',')[0]}"] if part else []
-    return next((BOUNDS[stem][name] for name in [*wanted, record["id"]] if name in BOUNDS.get(stem, {})), None)
+    wanted += [record["id"]]
+    wanted = [f"{name} ({record.get('reading')})" for name in wanted] + wanted
+    return next((BOUNDS[stem][name] for name in wanted if name in BOUNDS.get(stem, {})), None)
 
 
 @each_notebook
@@ -82,7 +87,8 @@ def test_measures_what_is_plausible(path, executed):
     missing = set(BOUNDS.get(path.stem, {})) - {
         name
         for r in records
-        for name in (r["id"], f"{r['id']} {r.get('part')}", f"{r['id']} {str(r.get('part')).split(',')[0]}")
+        for named in (r["id"], f"{r['id']} {r.get('part')}", f"{r['id']} {str(r.get('part')).split(',')[0]}")
+        for name in (named, f"{named} ({r.get('reading')})")
     }
     assert not missing, "claims that have bounds here and were not recorded"
     for record in records:

@@ -14,7 +14,8 @@ from precise_lib.proton import brain, quantification, scores
 from precise_lib.proton.brain import MAXIMUM_MM, METABOLITES, WATER_MM, WINDOW, spectra_of
 from precise_lib.proton.fit import fit_spectra
 from precise_lib.proton.quantifiers import InceptionConfig, ShallowCnnConfig
-from precise_lib.proton.training import QuantifyConfig, Trainer, examples, train
+from precise_lib.proton.train_config import QuantifyConfig
+from precise_lib.proton.training import Trainer, examples, train
 from precise_lib.proton.weights import Denoiser, Quantifier
 from tests.helpers import (
     TINY_TRAINING,
@@ -182,6 +183,21 @@ def test_files_that_do_not_fit_are_refused(trained):
         Quantifier.load(data_path("weights", "denoise", "unet1d_small.safetensors"))
     with pytest.raises(InputError, match="kind '1d' or '2d'"):
         Denoiser.load(trained)
+
+
+def test_a_network_behind_a_denoiser_learns_from_and_reads_denoised_spectra(tmp_path):
+    config = tiny(denoiser="unet1d_small")
+    data = brain.draw(3, 9)
+    denoised = Denoiser.load("unet1d_small").denoise(data.noisy.values)
+    seen, _ = examples(config, 3, 9, untrained(TINY_INCEPTION))
+    np.testing.assert_allclose(seen, denoised, rtol=1e-5, atol=1e-4)
+    network = Quantifier.load(train(config, tmp_path, "behind", progress=False))
+    assert network.card.config.denoiser == "unet1d_small"
+    with torch.no_grad():
+        expected = network.network(torch.from_numpy(denoised)).numpy()
+    np.testing.assert_allclose(network.quantify(data.noisy.values), expected, rtol=1e-4, atol=1e-4)
+    with pytest.raises(InputError, match="name another one"):
+        examples(tiny(denoiser="unet2d_small"), 3, 9, untrained(TINY_INCEPTION))
 
 
 def test_command_trains_and_writes_slopes_on_the_card(tmp_path):

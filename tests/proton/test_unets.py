@@ -17,7 +17,8 @@ from precise_lib.io.shipped import data_path
 from precise_lib.proton import brain, denoised, scores, training, weights
 from precise_lib.proton.fit import fit_spectra
 from precise_lib.proton.stft import Spectrogram
-from precise_lib.proton.training import DenoiseConfig, Trainer, train
+from precise_lib.proton.train_config import DenoiseConfig
+from precise_lib.proton.training import Trainer, train
 from precise_lib.proton.unets import UNet1dConfig, UNet2dConfig
 from precise_lib.proton.weights import Denoiser
 from tests.helpers import (

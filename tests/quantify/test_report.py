@@ -179,6 +179,28 @@ def single_voxel(folder, n=1, frames=1):
     return folder / "voxel.nii.gz"
 
 
+def test_a_color_scale_says_what_lies_beyond_it():
+    values = np.r_[np.zeros(2000), np.linspace(0, 1, 2000), 50.0]
+    fig, ax = plt.subplots()
+    drawn = ax.imshow(values[None], **panels.limits([values]))
+    assert 0.99 < drawn.get_clim()[1] < 1.01
+    assert panels.bar(fig, drawn, [ax], [values]).extend == "max"
+    assert panels.bar(fig, drawn, [ax], [values[:-1] / 2]).extend == "neither"
+    plt.close(fig)
+
+
+def test_a_bias_below_its_own_noise_is_not_shown(found):
+    errors = found.summary["errors"] | {"median_bias_of_noise_alone_mm": {"Lac": 0.6745}}
+    bias = 0 * found.result["concentration"] + 0.5
+    bias.loc[{"metabolite": "Lac"}][*np.argwhere(found.data.usable)[0], 0] = 2.0
+    result = found.result.assign(bias=bias)
+    fig = figures.concentrations(replace(found, summary=found.summary | {"errors": errors}, result=result))
+    n, row = 3 * len(found.slices), found.metabolites.index("Lac")
+    drawn = fig.axes[row * n + 2 * len(found.slices)].images[-1].get_array()
+    assert np.isfinite(np.ma.filled(drawn.astype(float), np.nan)).sum() == 1
+    plt.close(fig)
+
+
 @pytest.mark.parametrize("n", [1, 2, 5])
 def test_few_voxels_without_an_mri(tmp_path, n):
     found = quantified(report.source(single_voxel(tmp_path, n), out=tmp_path / "maps"))
@@ -275,6 +297,33 @@ def test_bad_input_is_one_sentence_and_the_notebook_is_kept(tmp_path, monkeypatc
     with pytest.raises(InputError, match="There is no file"):
         report_page.make(path, tmp_path / "other", mri=tmp_path / "no.nii.gz")
     assert not (tmp_path / "other").exists()
+
+
+def test_two_reports_in_one_folder(tmp_path, monkeypatch):
+    """The second is refused by a sentence and touches nothing; the first is whole."""
+    path, out, said = single_voxel(tmp_path), tmp_path / "out", []
+
+    def execute(notebook, output, *_):
+        with pytest.raises(InputError, match=r"Another process writes a report to .*out: wait for it") as refusal:
+            report_page.make(path, out)
+        said.append(str(refusal.value))
+        nbformat.write(nbformat.v4.new_notebook(), output)
+
+    monkeypatch.setattr(notebooks, "execute", execute)
+    report_page.make(path, out)
+    assert len(said) == 1
+    assert sorted(p.name for p in out.iterdir()) == ["report.html", "report.ipynb"]
+    report_page.make(path, out)  # nobody is held up afterwards
+
+
+def test_a_report_of_maps_that_another_run_replaced(files, tmp_path):
+    folder, _ = files
+    where = report.source(folder / "dmi.nii.gz", None, None, tmp_path / "maps")
+    summary = quantify(where.dmi, where.out, estimator="fourier")
+    report.read(where, summary)
+    quantify(where.dmi, where.out, estimator="fourier")
+    with pytest.raises(InputError, match="Another process has replaced the maps"):
+        report.read(where, summary)
 
 
 def test_another_failure_names_its_cell(tmp_path, monkeypatch):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import yaml
 from nifti_mrs.create_nmrs import gen_nifti_mrs
+from nifti_mrs.nifti_mrs import NIFTI_MRS
 
 from precise_lib.errors import InputError
 from precise_lib.quantify import quantify, report
@@ -93,8 +94,15 @@ def test_the_uncertainty_goes_into_the_sd(tmp_path):
     assert 0.002 < part / np.median(sd(tmp_path / "known")) < 0.5
 
 
-def test_a_dead_time_may_be_asked_for(tmp_path):
+@pytest.mark.parametrize("header_s", [None, 6e-4])
+def test_a_dead_time_may_be_asked_for(tmp_path, header_s):
+    """Whatever the header says of it, more or less."""
     path = write(tmp_path / "d.nii.gz", ("dead time", 0.3))
+    if header_s is not None:
+        mrs = NIFTI_MRS(str(path))
+        mrs.add_hdr_field("AcquisitionStartTime", header_s)
+        mrs.save(tmp_path / "e.nii.gz")
+        path = tmp_path / "e.nii.gz"
     summary = quantify(path, tmp_path / "o", estimator="fit", calibrate="off", dead_time_s="auto")
     learned = summary["calibration"]["terms"]
     assert [each["term"] for each in learned] == ["dead time"]

@@ -13,7 +13,7 @@ from precise_lib.proton import brain
 from precise_lib.proton.fit import fit_spectra
 from precise_lib.signal.presets import dmi_11t7
 from precise_lib.studies import shrinkage
-from precise_lib.studies.shrinkage_figures import table_of_tests
+from precise_lib.studies.shrinkage_figures import _grouped
 from tests.helpers import SHIPPED
 
 RANGES = {"Glc": (0, 5), "Glx": (0, 5), "Lac": (0, 3)}
@@ -110,24 +110,10 @@ def test_summary_of_a_fit_and_of_a_guess():
     assert guess.rmse_ratio.item() == pytest.approx(np.sqrt(1 / 3), rel=0.05)
 
 
-def test_table_has_the_same_columns_for_every_method():
-    rng = np.random.default_rng(8)
-    truth, error = rng.uniform(0, 2, (400, 2)), rng.standard_normal((400, 2))
-    low = {"fit": truth + error, "half": 1 + 0.5 * (truth + error - 1)}
-    high = {label: truth + 0.1 * (e - truth) for label, e in low.items()}
-    tables = (
-        {label: shrinkage.summary(truth, e, scale * error, np.full(2, 2.0), ["a", "b"]) for label, e in at.items()}
-        for at, scale in ((low, 1), (high, 0.1))
-    )
-    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table_of_tests(*tables).splitlines()]
-    assert {len(row) for row in rows} == {12}
-    named = {tuple(row[:2]): dict(zip(rows[0][2:], row[2:], strict=True)) for row in rows[2:]}
-    half = named["half", "a"]
-    assert half["slope, low SNR"].startswith("0.50")
-    assert half["intercept, low SNR (mM)"] == "0.50"
-    assert half["shrunk toward (mM)"] == "1.0"
-    assert float(named["fit", "b"]["RMSE low / high"]) == pytest.approx(10, abs=0.5)
-    assert named["fit", "b"]["bound low / high"] == "10.00"
+def test_names_of_points_that_lie_together_are_joined():
+    points = {"a": (1.0, 1.0), "b": (0.3, 0.2), "c": (1.02, 0.98)}
+    assert [name for name, _, _ in _grouped(points)] == ["a, c", "b"]
+    assert _grouped(points)[0][1:] == pytest.approx((1.01, 0.99))
 
 
 @pytest.mark.parametrize(
