@@ -25,7 +25,8 @@ Estimator = Annotated[
     str | None,
     typer.Option(
         help="fourier, fit, sve, precise, adaptive, or another registered one; default adaptive with an MRI (precise "
-        "where --lam or --omega-max is given), else sve. Your own as package.module:factory or file.py:factory, whose code is run."
+        "where --lam or --omega-max is given), else sve. Your own as package.module:factory or file.py:factory, whose "
+        "code is run."
     ),
 ]
 Lam = Annotated[

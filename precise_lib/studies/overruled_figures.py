@@ -172,8 +172,8 @@ def new_objects(own: Mapping, others: Mapping) -> show.Markdown:
     return show.table(head, lines, ".3f")
 
 
-def outcome(results: Mapping[str, xr.Dataset], table: xr.Dataset, metabolite: str = "Lac") -> str:
-    """Table: each object at SNR 12, tuned by itself: error and hidden tumor beside the best peer, intervals, islands."""
+def outcome(results: Mapping[str, xr.Dataset], table: xr.Dataset, metabolite: str = "Lac") -> show.Markdown:
+    """Table: each object at SNR 12: error and hidden tumor beside the best peer, intervals, islands."""
     head = ["", "RMSE over that of the best peer", "hidden tumor kept (best peer), %", "intervals hold, %"]
     head += ["there at the hidden tumor, %", "islands found at it, % of data sets", "false islands per data set"]
     lines = []
