@@ -75,8 +75,7 @@ def quantify(
         data = taught.teach(measurement.read(dmi, mri, mask, model, request, taken), str(calibrate), dead_time)
         request, read = data.request, time.perf_counter()
         given = {"dmi": dmi, "mri": mri, "mask": mask, "out": out}
-        found = estimated(request, data)
-        done = time.perf_counter()
+        found, done = estimated(request, data), time.perf_counter()
         settings = provenance.settings(given, request, model, taken, dead_time, calibrate)
         summary = judged_and_written(folder, request, data, found, settings) | provenance.cost(started, read, done)
         result.write_summary(folder, summary)

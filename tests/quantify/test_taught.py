@@ -1,6 +1,8 @@
 """From files to maps under a signal model that the data set taught: what changes, what is said, what is kept."""
 
 import json
+from dataclasses import replace
+from types import SimpleNamespace
 
 import nibabel as nib
 import numpy as np
@@ -10,7 +12,14 @@ from nifti_mrs.create_nmrs import gen_nifti_mrs
 from nifti_mrs.nifti_mrs import NIFTI_MRS
 
 from precise_lib.errors import InputError
+from precise_lib.estimate.noise_model import Noise
 from precise_lib.quantify import quantify, report
+from precise_lib.quantify.estimated import estimated
+from precise_lib.quantify.request import checked
+from precise_lib.quantify.taught import Taught
+from precise_lib.signal.mrsi import MRSI, Series
+from precise_lib.signal.noise import snr_to_sigma
+from precise_lib.signal.parts import Acquisition
 from precise_lib.signal.presets import dmi_11t7
 from precise_lib.simulate.imperfections import simulate
 
@@ -148,3 +157,25 @@ def test_files_that_are_no_calibration(tmp_path, content, said):
     with pytest.raises(InputError, match=said):
         quantify(path, tmp_path / "o", estimator="fit", calibrate=other)
     assert not (tmp_path / "o").exists()
+
+
+def test_a_line_that_is_hardly_there_makes_no_color_of_white_noise():
+    """Widths as of a voxel at 3 T, without lactate, to which the noise then taught a T2* of 60 ms."""
+    rng, shape = np.random.default_rng(1), (8, 8, 1)
+    acquisition = Acquisition(1400, 2e-4, 19.613053)
+    lines = [replace(r, t2star_s=t) for r, t in zip(MODEL.resonances, (0.008, 0.0106, 0.0052, 0.008), strict=True)]
+    true = replace(MODEL, acquisition=acquisition, resonances=tuple(lines))
+    given = replace(MODEL, acquisition=acquisition)
+    noisy = rng.standard_normal((*shape, 1400, 2)).view(complex)[..., 0]
+    fids = true.fids([1.0, 0.29, 0.46, 0.0]) + snr_to_sigma(true, 25) * noisy
+    series = Series.of(MRSI(fids.astype(np.complex64), given))
+    learned = [replace(r, t2star_s=t) for r, t in zip(given.resonances, (0.02, 0.0421, 0.0086, 0.0601), strict=True)]
+    found = Taught(given, replace(given, resonances=tuple(learned)), (), np.zeros(0), np.zeros((0, 0)), [], {})
+    assert Noise.of(replace(series, model=found.model)).density is not None  # what the wrong widths leave of Glx
+    under = SimpleNamespace(
+        series=replace(series, model=found.model), taught=found, zero_filled=0, network=None, reference=None
+    )
+    under.scale = SimpleNamespace(factor=1.0)
+    known = estimated(checked("fit", None, None, None, 100, 0, None, None), under).errors.estimates
+    assert known.noise.density is None
+    assert known.noise.level == pytest.approx(snr_to_sigma(true, 25), rel=0.02)
