@@ -49,7 +49,8 @@ def quantify(
     dmi, mri, mask : paths, see `io.read_series`; without a mask one is proposed, written and used for what voxels tell
         together, see `proposed`; "none" as a mask counts every voxel
     out : folder; files of these names are replaced, all together at the end
-    estimator : registered name, or that of `estimate.load`; default ``precise`` with an MRI, ``sve`` without
+    estimator : registered name, or that of `estimate.load`; default ``sve`` without an MRI; with one ``adaptive``, or
+        ``precise`` where `lam` or `omega_max` is given
     lam : lambda of Eq. 4, default 0.01, or "auto": chosen from the data for each metabolite
     model : see `measurement.resolve_model`
     errors : "closed" (from the noise level, the bound and the linear map of the prior), "montecarlo" (the whole chain
