@@ -126,6 +126,11 @@ class SignalModel:
     def t2star_s(self) -> np.ndarray:
         return np.array([r.t2star_s for r in self.resonances])
 
+    @property
+    def lifetime_s(self) -> np.ndarray:
+        """T2* (M,) of Lorentzian lines as wide as each: shorter than `t2star_s` where a Gaussian width adds, s."""
+        return np.array([r.lifetime_s for r in self.resonances])
+
     def basis(self) -> np.ndarray:
         """Unit-amplitude FIDs, (n_samples, M), complex128: Eq. 1 with every amplitude one."""
         t = self.acquisition.time_s[:, None]

@@ -1,4 +1,4 @@
-"""What a signal model consists of: how the FID was sampled, and the resonances that it is made of."""
+"""What a signal model consists of: how the FID was sampled, its resonances, and what T1 leaves of their signal."""
 
 from __future__ import annotations
 
@@ -137,6 +137,12 @@ class Resonance:
         if any(len(line) != 4 or not np.isfinite(line).all() for line in self.lines):
             raise InputError(f"A line of {self.name} is not four numbers (ppm, real, imaginary, Gaussian width).")
 
+    @property
+    def lifetime_s(self) -> float:
+        """``1 / (pi FWHM)``: T2*, or less where all its lines have a Gaussian width too."""
+        gaussian_hz = min((line[3] for line in self.lines), default=0.0)
+        return float(1 / np.hypot(1 / self.t2star_s, np.pi * gaussian_hz))
+
     def unit_fid(self, acquisition: Acquisition, carrier_ppm: float) -> np.ndarray:
         """FID (n_samples,) of amplitude one."""
         ppm, real, imaginary, gaussian_hz = np.array(self.lines or ((self.ppm, 1, 0, 0),), float).T
@@ -148,3 +154,32 @@ class Resonance:
 def gaussian_decay(fwhm_hz, time_s) -> np.ndarray:
     """Envelope (..., t) of Gaussian lines of full width `fwhm_hz` (...)."""
     return np.exp(-GAUSSIAN * (np.asarray(fwhm_hz, float)[..., None] * time_s) ** 2)
+
+
+def exponentials(rates, acquisition: Acquisition) -> np.ndarray:
+    """``exp(rates t)`` (V, t) complex of rates (V,) per s: products of two short ones, several times as fast."""
+    rates, root = np.asarray(rates)[:, None], int(np.ceil(np.sqrt(acquisition.n_samples)))
+    n = next((n for n in range(root, 2 * root) if acquisition.n_samples % n == 0), root)
+    inner, outer = np.exp(rates * acquisition.dwell_time_s * np.arange(n)), np.exp(rates * acquisition.time_s[::n])
+    return np.ascontiguousarray((outer[..., None] * inner[:, None]).reshape(len(rates), -1)[:, : acquisition.n_samples])
+
+
+def saturation(t1_s, repetition_time_s, flip_angle_deg) -> np.ndarray:
+    """Signal of the steady state over that of a relaxed line under a pulse of 90 degrees; arguments broadcast.
+
+    ``sin a (1 - E) / (1 - E cos a)`` with ``E = exp(-TR / T1)``: after many pulses of angle a, no transverse
+    magnetization left at the next one (Ernst and Anderson 1966).
+
+    >>> saturation(0.3, 3.0, 90.0).round(4).item()
+    1.0
+    """
+    decay = np.exp(-np.asarray(repetition_time_s, float) / t1_s)
+    angle = np.radians(flip_angle_deg)
+    return np.sin(angle) * (1 - decay) / (1 - decay * np.cos(angle))
+
+
+def sensitivity(t1_s, repetition_time_s, flip_angle_deg) -> np.ndarray:
+    """Relative change of `saturation` for a relative change of T1: ``d ln S / d ln T1``, never positive."""
+    ratio = np.asarray(repetition_time_s, float) / t1_s
+    decay, cosine = np.exp(-ratio), np.cos(np.radians(flip_angle_deg))
+    return -ratio * decay * (1 - cosine) / ((1 - decay) * (1 - decay * cosine))

@@ -182,7 +182,9 @@ def after_table(found: xr.Dataset, pairs: Mapping[str, tuple[str, str]], strong:
             both = [float(of_all[s].slope.sel(metabolite=m)) for s in (noisy, denoised)]
             rows.append([f"slope of {m}, noisy and denoised input", f"{both[0]:.2f}, {both[1]:.2f}"])
         for s in (noisy, denoised):
-            rows.append([f"{s}: worse than the fit, of {', '.join(strong)}", ", ".join(worse(found, strong, s, FIT))])
+            rows.append(
+                [f"{s}: worse than the fit, of {', '.join(strong)}", ", ".join(worse(found, strong, s, FIT)) or "none"]
+            )
     return show.table(["", ""], rows)
 
 
