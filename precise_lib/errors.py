@@ -64,7 +64,8 @@ def mapping(values, what: str) -> dict:
 
 def settings_in(values, what: str) -> dict:
     """Settings as such, or in a whole card, which has them as its ``config``; errors of `mapping`."""
-    return mapping(mapping(values, what).get("config", values), what)
+    values = mapping(values, what)
+    return mapping(values["config"], f"{what}, its 'config',") if "config" in values else values
 
 
 def filled(cls, values, what: str):

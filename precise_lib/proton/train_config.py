@@ -56,9 +56,9 @@ class DenoiseConfig:
         return filled(cls, values, "The training configuration")
 
     def to_dict(self) -> dict:
-        """Plain values, as JSON has them."""
-        values = asdict(self) | {"network": self.network.to_dict()}
-        return json.loads(json.dumps(values))
+        """Plain values, as JSON has them; None is left out, so that what was stored before it came still fits."""
+        values = {name: value for name, value in asdict(self).items() if value is not None}
+        return json.loads(json.dumps(values | {"network": self.network.to_dict()}))
 
     def build(self) -> unets.SpectrumNetwork:
         """The network, its weights drawn from torch's global generator."""

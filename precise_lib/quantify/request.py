@@ -47,7 +47,8 @@ class Request:
 
 def checked(estimator, mri, lam, errors, repeats, seed, omega_max, own=None) -> Request:
     """The options as a `Request`; raises `InputError` for those that make no sense."""
-    asked, estimator = estimator is not None, estimator or ("sve" if mri is None else "precise")
+    prior = "adaptive" if lam is None and omega_max is None else "precise"  # whose options these are
+    asked, estimator = estimator is not None, estimator or ("sve" if mri is None else prior)
     estimate.find(estimator)
     own = dict(own or {})
     lam = own.pop("lam", lam)

@@ -1,4 +1,4 @@
-"""What a signal model consists of: how the FID was sampled, and the resonances that it is made of."""
+"""What a signal model consists of: how the FID was sampled, its resonances, and what T1 leaves of their signal."""
 
 from __future__ import annotations
 
@@ -162,3 +162,24 @@ def exponentials(rates, acquisition: Acquisition) -> np.ndarray:
     n = next((n for n in range(root, 2 * root) if acquisition.n_samples % n == 0), root)
     inner, outer = np.exp(rates * acquisition.dwell_time_s * np.arange(n)), np.exp(rates * acquisition.time_s[::n])
     return np.ascontiguousarray((outer[..., None] * inner[:, None]).reshape(len(rates), -1)[:, : acquisition.n_samples])
+
+
+def saturation(t1_s, repetition_time_s, flip_angle_deg) -> np.ndarray:
+    """Signal of the steady state over that of a relaxed line under a pulse of 90 degrees; arguments broadcast.
+
+    ``sin a (1 - E) / (1 - E cos a)`` with ``E = exp(-TR / T1)``: after many pulses of angle a, no transverse
+    magnetization left at the next one (Ernst and Anderson 1966).
+
+    >>> saturation(0.3, 3.0, 90.0).round(4).item()
+    1.0
+    """
+    decay = np.exp(-np.asarray(repetition_time_s, float) / t1_s)
+    angle = np.radians(flip_angle_deg)
+    return np.sin(angle) * (1 - decay) / (1 - decay * np.cos(angle))
+
+
+def sensitivity(t1_s, repetition_time_s, flip_angle_deg) -> np.ndarray:
+    """Relative change of `saturation` for a relative change of T1: ``d ln S / d ln T1``, never positive."""
+    ratio = np.asarray(repetition_time_s, float) / t1_s
+    decay, cosine = np.exp(-ratio), np.cos(np.radians(flip_angle_deg))
+    return -ratio * decay * (1 - cosine) / ((1 - decay) * (1 - decay * cosine))

@@ -170,3 +170,21 @@ def new_objects(own: Mapping, others: Mapping) -> show.Markdown:
         held = f"{100 * float(covered(run).mean()):.0f}"
         lines.append([seed, rmse(run, "rmse_single"), rival, least, rmse(run), shares, held])
     return show.table(head, lines, ".3f")
+
+
+def outcome(results: Mapping[str, xr.Dataset], table: xr.Dataset, metabolite: str = "Lac") -> show.Markdown:
+    """Table: each object at SNR 12: error and hidden tumor beside the best peer, intervals, islands."""
+    head = ["", "RMSE over that of the best peer", "hidden tumor kept (best peer), %", "intervals hold, %"]
+    head += ["there at the hidden tumor, %", "islands found at it, % of data sets", "false islands per data set"]
+    lines = []
+    for name, peers in results.items():
+        run, null = of(table, name), of(table, name, lesion=False)
+        best, whole = peers.sel(setting=oracle(peers)[best_peer(peers)]), 100 * covered(run)
+        ratio = total_rmse(peers.sel(setting=shipped(peers)["adaptive"])) / total_rmse(best)
+        rival = 100 * float(best["contrast"].sel(metabolite=metabolite, region=HIDDEN))
+        cells = [f"{float(ratio):.2f}", f"{100 * kept(run)[0]:.0f} ({rival:.0f})"]
+        cells += [", ".join(f"{m} {x:.0f}" for m, x in zip(whole["metabolite"].values, whole.values, strict=True))]
+        cells += [f"{100 * float(covered(run, HIDDEN).mean()):.0f}", f"{100 * float(run['found'].mean()):.0f}"]
+        cells += ["" if null is None else f"{float(null['islands'].mean()):.2f}"]
+        lines.append([name, *cells])
+    return show.table(head, lines)

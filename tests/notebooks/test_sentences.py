@@ -31,6 +31,18 @@ def test_quantification_networks(kind):
     assert not all("mI" in names for names in better)
 
 
+@pytest.mark.skipif(("M13", "strong metabolites better fitted, 1D") not in VALUES, reason="not yet run at full size")
+@pytest.mark.parametrize("kind", ["1D", "2D"])
+def test_networks_after_denoising(kind):
+    assert 1 < VALUES["M13", f"RMSE, denoised over noisy input, {kind}"] < 1.1  # a few percent
+    assert VALUES["M13", f"slope, denoised minus noisy input, {kind}"] < 0  # fall further
+    behind = [VALUES["M13", f"strong metabolites better fitted, {k}"] for k in ("1D", "2D")]
+    assert behind == [0, 2]
+    assert all(
+        n < VALUES["M11", f"strong metabolites better fitted, {k}"] for n, k in zip(behind, ("1D", "2D"), strict=True)
+    )
+
+
 @pytest.mark.parametrize("kind", ["1D", "2D"])
 def test_quantification_after_denoising(kind):
     assert VALUES["M5", f"metabolites with lower slope, {kind}"] > 0.8 * METABOLITES  # nearly all

@@ -127,8 +127,7 @@ def test_the_prior_works_on_the_fit_where_no_network_fits(tmp_path):
     phantom = rings(matrix=16, model=model)
     nifti_mrs.write_phantom(tmp_path, phantom, SNR)
     given = [tmp_path / f"{name}.nii.gz" for name in ("dmi", "mri", "mask")]
-    summary = quantify(given[0], tmp_path / "out", *given[1:])
-    assert summary["settings"]["estimator"] == "precise"
+    summary = quantify(given[0], tmp_path / "out", *given[1:], "precise")
     assert summary["weights"] is None
     assert any("works on the model fit" in said for said in summary["warnings"])
     assert {"sd_Glx.nii.gz", "bias_Glx.nii.gz"} <= set(summary["errors"]["files"])
