@@ -113,7 +113,9 @@ class Cached:
         return self._of("fit", fids, model)
 
     def amplitudes(self, fids, model):
-        return self.fit(fids, model).amplitudes if hasattr(self.estimator, "fit") else self._of("amplitudes", fids, model)
+        return (
+            self.fit(fids, model).amplitudes if hasattr(self.estimator, "fit") else self._of("amplitudes", fids, model)
+        )
 
     def __call__(self, data) -> xr.DataArray:
         return data.map_usable(lambda fids: self.amplitudes(fids, data.model), self.name)
