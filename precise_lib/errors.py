@@ -1,5 +1,6 @@
 """The one exception that means "your input, not our code", reasons in words for it, and dataclasses of plain values."""
 
+import math
 import re
 from dataclasses import MISSING, fields
 from difflib import get_close_matches
@@ -47,21 +48,38 @@ def reason(error: BaseException) -> str:
     return text
 
 
+def check_number(what: str, value, zero: bool = False, whole: bool = False) -> None:
+    """Raise `InputError` unless a number is finite and positive (or `zero`), and `whole` where it must be."""
+    if not (0 < value < math.inf or (zero and value == 0)) or (whole and value != int(value)):
+        must = f"a whole number, {'zero' if zero else 'one'} or more" if whole else f"{'zero or ' * zero}positive"
+        raise InputError(f"{what} is {value}; it must be {must}.")
+
+
+def mapping(values, what: str) -> dict:
+    """Plain values by name that somebody wrote; raises `InputError` for anything else."""
+    if not isinstance(values, dict):
+        raise InputError(f"{what} is {_short(values)}; it must be a mapping of settings.")
+    return dict(values)
+
+
+def settings_in(values, what: str) -> dict:
+    """Settings as such, or in a whole card, which has them as its ``config``; errors of `mapping`."""
+    values = mapping(values, what)
+    return mapping(values["config"], f"{what}, its 'config',") if "config" in values else values
+
+
 def filled(cls, values, what: str):
-    """An instance of a dataclass from plain values that somebody wrote, see `check_fields`."""
-    check_fields(cls, values, what)
-    return cls(**values)
+    """An instance of a dataclass from plain values that somebody wrote, see `checked`."""
+    return cls(**checked(cls, values, what))
 
 
-def check_fields(cls, values, what: str) -> None:
-    """Check plain values for the fields of a dataclass; annotations that `KINDS` lacks are not checked.
+def checked(cls, values, what: str) -> dict:
+    """Plain values as the fields of a dataclass, lists as tuples; annotations that `KINDS` lacks are not checked.
 
     Raises `InputError`, which begins with `what` ("The signal model"): no mapping, a field that is missing, unknown or
     of another kind than its annotation says.
     """
-    if not isinstance(values, dict):
-        raise InputError(f"{what} is {_short(values)}; it must be a mapping of settings.")
-    known = {f.name: f for f in fields(cls)}
+    known, values = {f.name: f for f in fields(cls)}, mapping(values, what)
     if unknown := sorted(str(name) for name in values if name not in known):
         hint = "".join(f" (did you mean {name}?)" for name in get_close_matches(unknown[0], known, 1))
         raise InputError(f"{what} has unknown settings {printable(', '.join(unknown))}{hint}.")
@@ -72,6 +90,11 @@ def check_fields(cls, values, what: str) -> None:
         kind = known[name].type
         if not _fits(value, kind):
             raise InputError(f"{what} has {name} {_short(value)}; it must be {_words(kind)}.")
+    return {n: _frozen(value) if known[n].type.startswith("tuple[") else value for n, value in values.items()}
+
+
+def _frozen(value):
+    return tuple(map(_frozen, value)) if isinstance(value, list | tuple) else value
 
 
 def _short(value) -> str:

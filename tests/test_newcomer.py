@@ -51,7 +51,7 @@ def test_own_file_as_the_readme_says(tmp_path):
     done = subprocess.run(run, cwd=tmp_path, env=os.environ | {"PATH": path}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     summary = json.loads((tmp_path / "maps" / "summary.json").read_text())
-    assert summary["settings"]["estimator"] == "precise"
+    assert summary["settings"]["estimator"] == "adaptive"
     assert all((tmp_path / "maps" / f"conc_{name}.nii.gz").is_file() for name in ("water", "Glc", "Glx", "Lac"))
 
 

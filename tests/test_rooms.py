@@ -18,7 +18,7 @@ WRONG = {
     "above, inside a function": ("estimate/fit.py", "def f():\n    from precise_lib.evaluate import crlb"),
     "beside": ("simulate/rat.py", "import precise_lib.estimate.fit"),
     "own data from the second paper": ("proton/fit.py", "from precise_lib.quantify import flags"),
-    "a study in the tool": ("quantify/flags.py", "from precise_lib.studies import spill"),
+    "a study in the tool": ("quantify/flags.py", "from precise_lib.studies import widths"),
     "drawing in the core": ("evaluate/crlb.py", "import matplotlib.pyplot"),
     "a command line in the core": ("signal/model.py", "import typer"),
 }

@@ -118,7 +118,7 @@ def test_quantify_from_the_wheel(at_work):
     _, folder, _ = at_work
     out = folder / "maps é" / "1"
     summary = json.loads((out / "summary.json").read_text(encoding="utf-8"))
-    assert summary["settings"]["estimator"] == "precise"
+    assert summary["settings"]["estimator"] == "adaptive"
     assert summary["weights"]["name"] == "dmi_11t7"
     inside = nib.load(folder / "phantom ä b" / "mask.nii.gz").get_fdata() > 0
     for name in ("Glc", "Glx"):

@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from precise_lib import __version__
-from precise_lib.cli import maintain, model, quantify, simulate, sweep, train
+from precise_lib.cli import begin, maintain, quantify, sweep, train
 from precise_lib.errors import InputError, printable
 
 app = typer.Typer(
@@ -24,8 +24,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Quantify deuterium metabolic imaging with deep learning and an MRI prior.",
 )
-app.add_typer(simulate.app, name="simulate")
-app.add_typer(model.app, name="model")
+app.add_typer(begin.simulate, name="simulate")
+app.add_typer(begin.model, name="model")
 for command in (
     quantify.quantify,
     train.train,

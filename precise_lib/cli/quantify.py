@@ -24,8 +24,9 @@ Mask = Annotated[
 Estimator = Annotated[
     str | None,
     typer.Option(
-        help="fourier, fit, sve, precise, adaptive, or another registered one; default precise with an MRI, else "
-        "sve. Your own as package.module:factory or file.py:factory, whose code is run."
+        help="fourier, fit, sve, precise, adaptive, or another registered one; default adaptive with an MRI (precise "
+        "where --lam or --omega-max is given), else sve. Your own as package.module:factory or file.py:factory, whose "
+        "code is run."
     ),
 ]
 Lam = Annotated[

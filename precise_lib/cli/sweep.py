@@ -27,7 +27,7 @@ def sweep(
     try:
         runs = run(notebook, table, out, jobs, scheduler)
     except KeyboardInterrupt:
-        typer.echo(f"Interrupted; finished runs are in {out}, and the same command goes on from there.", err=True)
+        typer.echo(f"Interrupted; finished runs are in {out}, and the same command resumes from there.", err=True)
         raise typer.Exit(130) from None
     states = enumerate((run.state for run in runs), 1)
     failed = [(number, reason) for number, (state, reason) in states if state != "finished"]

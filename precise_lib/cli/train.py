@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from precise_lib.errors import InputError
+from precise_lib.errors import InputError, settings_in
 
 METABOLITES = "water,Glc,Glx,Lac"
 SNR = 12.0  # of the accuracy that is printed; the card has more
@@ -220,13 +220,8 @@ def read_yaml(config: Path) -> dict:
     """Settings of a training from a YAML or JSON file, or from a card, which holds more than the settings."""
     from precise_lib.io import text
 
-    values = text.read_yaml(config, "The training configuration")
-    if not isinstance(values, dict):
-        raise InputError(f"The training configuration {config} must be a mapping of settings.")
-    values = values.get("config", values)
-    if not isinstance(values, dict):
-        raise InputError(f"The 'config' in {config} must be a mapping of settings.")
-    return values
+    what = "The training configuration"
+    return settings_in(text.read_yaml(config, what), f"{what} {config}")
 
 
 def _read_settings(config: Path | None, iterations: int | None):

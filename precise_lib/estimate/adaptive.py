@@ -24,7 +24,7 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse.linalg import splu
 
-from precise_lib.errors import InputError
+from precise_lib.errors import InputError, check_number
 from precise_lib.estimate.coupling import Couplings, Neighbors
 
 STEPS = 8  # reweighted solves
@@ -55,12 +55,10 @@ class Settings:
     share: tuple[float, ...] = ()
 
     def __post_init__(self):
-        if not (np.isfinite(self.lam) and self.lam >= 0):
-            raise InputError(f"lambda is {self.lam}; it must be zero or positive.")
+        check_number("lambda", self.lam, zero=True)
         if not self.tau > 0:
             raise InputError(f"tau is {self.tau}; it must be positive (inf for a quadratic penalty).")
-        if not (np.isfinite(self.frames) and self.frames >= 0):
-            raise InputError(f"The coupling of frames is {self.frames}; it must be zero or positive.")
+        check_number("The coupling of frames", self.frames, zero=True)
 
     @property
     def step(self) -> float:

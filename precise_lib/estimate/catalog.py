@@ -25,8 +25,6 @@ from precise_lib.io.shipped import data_path
 from precise_lib.signal.model import SignalModel
 from precise_lib.signal.parts import Acquisition
 
-SAME_DEAD_TIME_S = 5e-6  # turns lines 1 kHz apart by less than 2 degrees
-
 
 @dataclass(frozen=True)
 class Entry:
@@ -99,9 +97,13 @@ def available() -> list[Entry]:
 
 
 def fitting(acquisition: Acquisition) -> list[Entry]:
-    """Networks trained for an acquisition, whole ones only, in the order in which they are chosen without a name."""
+    """Networks trained for an acquisition, whole ones only, in the order in which they are chosen without a name.
+
+    A network's layers know the FID from its first sample on, with the noise white there: no linear map brings FIDs that
+    start later back without coloring it.
+    """
     found = [entry for entry in available() if entry.is_default]
-    return [entry for entry in found if same_acquisition(acquisition, entry.signal_model.acquisition)]
+    return [entry for entry in found if not acquisition.differences(entry.signal_model.acquisition)]
 
 
 def find(name: str) -> Entry | None:
@@ -135,21 +137,6 @@ def table(snr: float) -> str:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return "\n".join(lines + notes)
-
-
-def same_acquisition(a: Acquisition, b: Acquisition) -> bool:
-    """Whether FIDs of `a` look like FIDs of `b` to a network: length, dwell time, nucleus, field within 1 %, dead time.
-
-    A network's layers know the FID from its first sample on, with the noise white there: no linear map brings FIDs that
-    start later back without coloring it.
-    """
-    return (
-        a.n_samples == b.n_samples
-        and a.nucleus == b.nucleus
-        and abs(a.dwell_time_s / b.dwell_time_s - 1) < 1e-4
-        and abs(a.spectrometer_frequency_mhz / b.spectrometer_frequency_mhz - 1) < 0.01
-        and abs(a.dead_time_s - b.dead_time_s) < SAME_DEAD_TIME_S
-    )
 
 
 def check_folder() -> None:

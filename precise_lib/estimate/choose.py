@@ -21,7 +21,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from precise_lib.errors import InputError
+from precise_lib.errors import InputError, check_number
 from precise_lib.estimate.prior import ExactSolver
 from precise_lib.estimate.smoother import leverage_and_variance
 
@@ -53,8 +53,7 @@ class Curves:
             raise InputError(f"No way '{method}' to choose lambda; there are {', '.join(METHODS)}.")
         if method != "bias":
             return least(self.lams, self.stein if method == "stein" else self.gcv)
-        if not share > 0:
-            raise InputError(f"The share of the SD that the bias may take is {share}; it must be positive.")
+        check_number("The share of the SD that the bias may take", share)
         # up to the first lambda that goes too far; at zero there is no bias
         beyond = np.maximum.accumulate(self.bias2 > share**2 * self.variance, axis=0)
         return self.lams[np.maximum((~beyond).sum(0) - 1, 0)]

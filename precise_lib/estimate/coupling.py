@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from scipy import sparse
 
-from precise_lib.errors import InputError
+from precise_lib.errors import check_number
 
 
 @dataclass(frozen=True)
@@ -163,8 +163,7 @@ class Neighbors:
         A pair weighs 1 where both choose each other and 1/2 where one does; a voxel and itself a frame later weigh
         `following`.
         """
-        if int(k) != k or k < 1:
-            raise InputError(f"The number of neighbors is {k}; it must be a whole number, one or more.")
+        check_number("The number of neighbors", k, whole=True)
         n = len(self.pairs)
         chooser, pair = self.pairs.T.ravel(), np.tile(np.arange(n), 2)
         # gray levels that differ by rounding alone are equal
@@ -174,13 +173,6 @@ class Neighbors:
         votes = np.bincount(pair[order], weights=rank < k, minlength=n)
         later = np.full(len(self.following), float(following))
         return Couplings(np.concatenate([self.pairs, self.following]), np.r_[votes / 2, later], self.n_voxels)
-
-    def gaussian(self, width: float) -> Couplings:
-        """``exp(-contrast^2 / 2 width^2) / distance``; an infinite width leaves the MRI no say."""
-        if not width > 0:
-            raise InputError(f"The width in gray level is {width}; it must be positive.")
-        weight = np.exp(-0.5 * (self.contrast / width) ** 2) / self.distance
-        return Couplings(self.pairs, weight, self.n_voxels)
 
     def capped(self, omega_max: float) -> Couplings:
         """Eq. 5 of PRECISE-DMI: ``min(1 / contrast^2, omega_max)``, whatever the distance."""

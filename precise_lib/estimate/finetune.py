@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from scipy import sparse
 
-from precise_lib.errors import InputError
+from precise_lib.errors import check_number
 from precise_lib.estimate.weights import SveModel
 
 LEARNING_RATE = 1e-3
@@ -32,8 +32,7 @@ def finetune(network: SveModel, fids, weights, lam, epochs=60, seed=0) -> np.nda
     which overlap (half the work of single voxels, as close to the minimum). Each of the `epochs` passes draws cuts and
     order of the rows anew, by `seed`; the rate falls to zero along a cosine.
     """
-    if lam < 0:
-        raise InputError(f"lambda is {lam}; it must be zero or positive.")
+    check_number("lambda", lam, zero=True)
     features, unit = network.features(fids)
     head = network.new_head()
     with torch.no_grad():

@@ -1,10 +1,9 @@
 r"""Maximum-likelihood fit of Eq. 2: real amplitudes, one shift, one broadening, one phase per FID.
 
-Variable projection (theory, "The fit"): with `E` the unit lines under a trial shift and broadening, ``h = E^H x`` and
-``G = Re(E^H E)``, amplitudes and phase have closed forms. The search for the other two starts from a grid and ends with
+Variable projection (theory, "The fit"). The search for shift and broadening starts from a grid and ends with
 Levenberg-Marquardt steps on the full normal equations, whose entries are moments ``sum_t t^p conj(e_k) e_l`` and
-``sum_t t^p conj(e_k) x``: no Jacobian is formed. All voxels advance together. Signal models with a Gaussian width or
-lipids are refined from there, see `least_squares.refine`.
+``sum_t t^p conj(e_k) x`` of the unit lines e: no Jacobian is formed. All voxels advance together. Signal models with a
+Gaussian width or lipids are refined from there, see `least_squares.refine`.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ from precise_lib.estimate import least_squares
 from precise_lib.signal.information import LineMoments
 from precise_lib.signal.model import SignalModel
 from precise_lib.signal.mrsi import MRSI
+from precise_lib.signal.parts import exponentials
 
 CHUNK = 1024  # voxels that advance together: bounds the memory at about 30 MB per thread
 
@@ -70,37 +70,35 @@ class _Problem:
         self.moments, self.water = LineMoments(model), model.divisor
         self.conj_basis = model.basis().conj()
         self.conj_basis_t = np.hstack([self.conj_basis, self.t[:, None] * self.conj_basis])
-        fwhm = 1 / (np.pi * model.t2star_s)
-        self.scale_hz = fwhm.min()
+        self.scale_hz = 1 / (np.pi * model.lifetime_s.max())
         self.max_shift = default_max_shift_hz(model) if max_shift_hz is None else max_shift_hz
         # widths from nearly undamped to ten linewidths
-        self.low = np.array([-1.5 * self.max_shift, -0.9 * fwhm.min()])
-        self.high = np.array([1.5 * self.max_shift, 10 * fwhm.max()])
+        self.low = np.array([-1.5 * self.max_shift, -0.9 * self.scale_hz])
+        self.high = np.array([1.5 * self.max_shift, 10 / (np.pi * model.t2star_s.min())])
         n_shift = int(np.ceil(2 * self.max_shift / (0.3 * self.scale_hz))) + 1
         self.shift_grid = np.linspace(-self.max_shift, self.max_shift, n_shift)
         self.broad_grid = self.scale_hz * np.array([-0.4, 0.0, 0.8, 2.0, 4.0])
 
-    def envelope(self, shift, broadening):
-        return np.exp((2j * np.pi * shift - np.pi * broadening)[:, None] * self.t)
-
     def correlations(self, x, shift, broadening):
         """(V, 2, M): sum_t t^p conj(e_k) x, p = 0, 1."""
-        demodulated = x * self.envelope(shift, broadening).conj()
+        demodulated = x * exponentials(-2j * np.pi * shift - np.pi * broadening, self.model.acquisition)
         return (demodulated @ self.conj_basis_t).reshape(len(x), 2, self.moments.m)
 
     def start(self, x):
         """theta of the best grid point."""
-        best, theta = np.full(len(x), -np.inf), np.zeros((len(x), 2))
+        best, theta, s = np.full(len(x), -np.inf), np.zeros((len(x), 2)), self.shift_grid
         x32 = x.astype(np.complex64)
         for b in self.broad_grid:
-            g_inv = np.linalg.inv(self.moments.gram(np.array([b]))[0, 0].real)
-            for s in self.shift_grid:
-                template = self.conj_basis * self.envelope(np.array([s]), np.array([b]))[0].conj()[:, None]
-                h = x32 @ template.astype(np.complex64)
-                gh = h @ g_inv.astype(np.float32)
-                score = (h.conj() * gh).sum(-1).real + np.abs((h * gh).sum(-1))
-                better = score > best
-                best[better], theta[better] = score[better], (s, b)
+            g_inv = np.linalg.inv(self.moments.gram(np.array([b]))[0, 0].real).astype(np.float32)
+            back = exponentials(-2j * np.pi * s - np.pi * b, self.model.acquisition)
+            templates = (back.T[:, :, None] * self.conj_basis[:, None]).astype(np.complex64)
+            h = (x32 @ templates.reshape(len(back.T), -1)).reshape(len(x), len(s), -1)
+            gh = h @ g_inv
+            score = (h.conj() * gh).sum(-1).real + np.abs((h * gh).sum(-1))
+            place = score.argmax(1)
+            highest = score[np.arange(len(x)), place]
+            better = highest > best
+            best[better], theta[better] = highest[better], np.column_stack([s[place], np.full(len(x), b)])[better]
         return theta
 
     def evaluate(self, x, theta) -> _State:

@@ -6,17 +6,18 @@ All rows of a batch advance together, each with a damping of its own.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import combinations_with_replacement
 from types import SimpleNamespace
 
 import numpy as np
 
 from precise_lib.signal.information import prior
 from precise_lib.signal.model import SignalModel
-from precise_lib.signal.parts import GAUSSIAN
+from precise_lib.signal.parts import GAUSSIAN, exponentials
 
 ROUNDING = 1e-13  # a cost that rises by this share of itself has not risen
 CHUNK = 256  # FIDs that advance together
-CACHED = 16  # FIDs whose lines fit into a processor's cache
+CACHED = 64  # FIDs whose lines fit into a processor's cache
 GAIN = 1e-2  # of chi-square: the last step gains that, the next ones, by their quadratic convergence, far less
 LEAST_LEFT = 1e-15  # of the energy of a FID: below is rounding
 MAX_OFFSET_HZ = 20.0  # of lipids
@@ -59,19 +60,17 @@ def levenberg_marquardt(
 
 
 class _Terms:
-    """Lines of a model with terms beyond Eq. 2 at parameters (V, M + P), and moments of them: no Jacobian is formed.
+    """Moments of the lines of a model with terms beyond Eq. 2, at parameters (V, M + P): no Jacobian is formed.
 
     Each slope of the FID is ``f exp(i phi) sum_k S_k a_k t^p e_k`` with a factor f, a power p and a selection S of the
-    unit lines e, so the Fisher matrix is made of ``sum_t t^p e_k conj(e_l)``, small blocks.
+    unit lines e, so the Fisher matrix is made of ``sum_t t^p e_k conj(e_l)``, small blocks. Lines that move and widen
+    together are a group: their products times powers of t are fixed, and only the factor of two groups is a FID's own.
+    So all moments are products of two large matrices.
     """
 
     def __init__(self, model: SignalModel):
-        self.basis, self.t, self.voigt = model.basis().T, model.acquisition.time_s, model.lineshape == "voigt"
-        single = np.array([not r.lines for r in model.resonances])
-        self.several = np.flatnonzero(~single)  # the others are exponentials
-        self.rates = np.where(single, 2j * np.pi * model.frequencies_hz - 1 / model.t2star_s, 0)
-        self.m, names, lines = len(self.basis), model.common, np.arange(len(model.names))
-        self.dwell, self.names = model.acquisition.dwell_time_s, names
+        self.acquisition, self.voigt, names = model.acquisition, model.lineshape == "voigt", model.common
+        self.m, self.names, lines, basis = len(model.names), names, np.arange(len(model.names)), model.basis()
         every, slope = np.ones(self.m), {}
         slope["shift_hz"], slope["broadening_hz"] = (2j * np.pi, every), (-np.pi, every)
         slope["offset_hz"] = 2j * np.pi, 1.0 * model.of_role("lipid")
@@ -84,39 +83,43 @@ class _Terms:
             [slope[name][0] * slope[name][1] for name in first]
         )  # (P1, M), also rates by parameter
         self.precision = np.diag(prior(model))
+        _, group = np.unique(self.selected, axis=1, return_inverse=True)
+        self.groups = [np.flatnonzero(group.ravel() == g) for g in range(group.max() + 1)]
+        powers = model.acquisition.time_s[:, None, None] ** np.arange(5 if self.voigt else 3)[:, None]
+        self.powers = powers.shape[1]
+        self.with_data = [(powers[:, :3] * basis[:, None, g]).reshape(len(basis), -1) for g in self.groups]
+        self.pairs = []  # two groups, their lines k and n, and t^p e_k conj(e_n)
+        for i, j in combinations_with_replacement(range(len(self.groups)), 2):
+            k, n = (x.ravel() for x in np.meshgrid(self.groups[i], self.groups[j], indexing="ij"))
+            k, n = (k[k <= n], n[k <= n]) if i == j else (k, n)
+            products = powers * (basis[:, k] * basis[:, n].conj())[:, None]
+            self.pairs.append((i, j, k, n, products.reshape(len(basis), -1)))
 
-    def lines(self, p) -> np.ndarray:
-        """Unit lines (V, M, t) without the phase; an exponential is a product of two short ones."""
-        rates = (p[:, self.first] @ self.selected + self.rates)[..., None]
-        n = int(np.ceil(np.sqrt(len(self.t))))
-        inner, outer = np.exp(rates * self.dwell * np.arange(n)), np.exp(rates * self.t[::n])
-        out = (outer[..., None] * inner[..., None, :]).reshape(*rates.shape[:2], -1)[..., : len(self.t)]
+    def moments(self, back, p):
+        """``sum_t t^p e_k conj(e_l)`` (V, 3 or 5, M, M), with x for e_l (V, 3, M); `back` is conj(x)."""
+        m, rates = self.m, p[:, self.first] @ self.selected
+        rates = [rates[:, g[0]] for g in self.groups]
+        factors = [exponentials(rate, self.acquisition) for rate in rates]
         if self.voigt:
-            decay = np.exp(-GAUSSIAN * p[:, self.gaussian, None] * self.t**2)
-            out = np.ascontiguousarray(out)
-            out.view(float)[:] *= np.repeat(decay, 2, axis=1)[:, None]
-        for k in self.several:
-            out[:, k] *= self.basis[k]
-        return out
-
-    def moments(self, x, p):
-        """``sum_t t^p e_k conj(e_l)`` (V, 3, M, M), at p = 3, 4 with the signal for e_l (V, 2, M), with x (V, 3, M)."""
-        e, m = self.lines(p), self.m
-        others = np.empty((len(p), 3 * m + 5, len(self.t)), complex)
-        # real and imaginary parts side by side: complex numbers times real ones take twice as long
-        parts, t = others.view(float), np.repeat(self.t, 2)
-        np.conj(e, out=others[:, :m])
-        np.multiply(parts[:, :m], t, out=parts[:, m : 2 * m])
-        np.multiply(parts[:, m : 2 * m], t, out=parts[:, 2 * m : 3 * m])
-        signal = np.einsum("vm,vmt->vt", p[:, :m], parts[:, 2 * m : 3 * m])
-        parts[:, 3 * m] = signal * t
-        parts[:, 3 * m + 1] = parts[:, 3 * m] * t
-        others[:, 3 * m + 2] = x.conj()
-        parts[:, 3 * m + 3] = parts[:, 3 * m + 2] * t
-        parts[:, 3 * m + 4] = parts[:, 3 * m + 3] * t
-        found = e @ others.swapaxes(1, 2)
-        gram = found[..., : 3 * m].reshape(len(p), m, 3, m).swapaxes(1, 2)
-        return gram, found[..., 3 * m : 3 * m + 2].swapaxes(1, 2), found[..., 3 * m + 2 :].swapaxes(1, 2)
+            decay = np.exp(-GAUSSIAN * p[:, self.gaussian, None] * self.acquisition.time_s**2)
+            twice, squared = np.repeat(decay, 2, axis=1), decay**2
+            for factor in factors:  # real times real: complex numbers times real ones take twice as long
+                factor.view(float)[:] *= twice
+        gram, with_x = np.empty((len(p), self.powers, m, m), complex), np.empty((len(p), 3, m), complex)
+        for g, factor, lines in zip(self.groups, factors, self.with_data, strict=True):
+            with_x[:, :, g] = ((factor * back) @ lines).reshape(len(p), 3, -1)
+        conjugate = [factor.conj() for factor in factors]
+        for i, j, k, n, products in self.pairs:
+            if i == j:
+                factor = exponentials(2 * rates[i].real, self.acquisition)
+                factor = factor * squared if self.voigt else factor
+                found = (factor @ products.view(float)).view(complex)
+            else:
+                found = (factors[i] * conjugate[j]) @ products
+            found = found.reshape(len(p), self.powers, -1)
+            gram[:, :, n, k] = found.conj()
+            gram[:, :, k, n] = found
+        return gram, with_x
 
     def slopes(self, p) -> list[tuple[list[int], np.ndarray]]:
         """For t to the power 0, 1, 2: which parameters, and their weights (V, K, M) of the lines."""
@@ -125,22 +128,21 @@ class _Terms:
         found = [([*range(self.m), self.phase], np.concatenate([unit, 1j * a], 1)), (self.first, self.selected * a)]
         return found + ([([self.gaussian], -GAUSSIAN * a)] if self.voigt else [])
 
-    def normal(self, p, gram, late, with_x):
+    def normal(self, p, gram, with_x):
         """Fisher matrices (V, K, K) for unit noise, and half the slope of the energy left (V, K), downwards."""
-        normal, gradient = np.zeros((*p.shape, p.shape[1])), np.zeros(p.shape)
+        normal, gradient = np.empty((*p.shape, p.shape[1])), np.empty(p.shape)
         slopes, a, turn = self.slopes(p), p[:, : self.m], np.exp(1j * p[:, self.phase])[:, None]
-        explained = [(gram[:, q] @ a[..., None])[..., 0] for q in range(3)]
-        for q, (at, weights) in enumerate(slopes):
-            seen = turn * with_x[:, q] - explained[q]
-            gradient[:, at] = (weights @ seen[..., None])[..., 0].real
-            for r, (with_, others) in enumerate(slopes[: q + 1]):
-                if q + r < 3:
-                    block = (weights @ gram[:, q + r] @ others.conj().swapaxes(1, 2)).real
-                else:  # the Gaussian width, whose slope is that of the whole signal
-                    block = (others @ late[:, q + r - 3, :, None]).real.swapaxes(1, 2) * -GAUSSIAN
-                normal[np.ix_(range(len(p)), at, with_)] = block
-                normal[np.ix_(range(len(p)), with_, at)] = block.swapaxes(1, 2)
-        return normal, gradient
+        ends = np.cumsum([weights.shape[1] for _, weights in slopes])
+        part = [slice(end - weights.shape[1], end) for end, (_, weights) in zip(ends, slopes, strict=True)]
+        for q, (_, weights) in enumerate(slopes):
+            seen = turn * with_x[:, q] - (gram[:, q] @ a[..., None])[..., 0]
+            gradient[:, part[q]] = (weights @ seen[..., None])[..., 0].real
+            for r, (_, others) in enumerate(slopes[: q + 1]):
+                block = (weights @ gram[:, q + r] @ others.conj().swapaxes(1, 2)).real
+                normal[:, part[q], part[r]] = block
+                normal[:, part[r], part[q]] = block.swapaxes(1, 2)
+        order = np.argsort(np.concatenate([at for at, _ in slopes]))
+        return normal[:, order[:, None], order], gradient[:, order]
 
 
 def refine(x, model: SignalModel, start, limits: dict, max_iterations=40, tolerance=1e-3):
@@ -152,25 +154,23 @@ def refine(x, model: SignalModel, start, limits: dict, max_iterations=40, tolera
     converged when its amplitudes move by less than `tolerance` of the largest, or chi-square by less than `GAIN`.
     """
     m, names, terms = len(model.names), model.common, _Terms(model)
-    energy, samples, known = (np.abs(x) ** 2).sum(-1), 2 * x.shape[1], terms.precision
+    back, energy, samples, known = x.conj(), (np.abs(x) ** 2).sum(-1), 2 * x.shape[1], terms.precision
     limits = limits | {"gaussian_hz": (0, np.inf), "offset_hz": (-MAX_OFFSET_HZ, MAX_OFFSET_HZ)}
     free = (-np.inf, np.inf)
     low, high = np.array([free] * m + [limits.get(name, free) for name in names]).T
 
     def evaluate(rows, p):
         parts = [slice(i, i + CACHED) for i in range(0, len(p), CACHED)] or [slice(0)]
-        gram, late, with_x = (
-            np.concatenate(v) for v in zip(*(terms.moments(x[rows[i]], p[i]) for i in parts), strict=True)
+        gram, with_x = (
+            np.concatenate(v) for v in zip(*(terms.moments(back[rows[i]], p[i]) for i in parts), strict=True)
         )
         a, turn = p[:, :m], np.exp(1j * p[:, terms.phase])
         seen = 2 * (turn * (a * with_x[:, 0]).sum(-1)).real - np.einsum("vk,vkl,vl->v", a, gram[:, 0].real, a)
         left = np.maximum(energy[rows] - seen, LEAST_LEFT)
-        return SimpleNamespace(
-            cost=samples * np.log(left) + p**2 @ known, left=left, gram=gram, late=late, with_x=with_x
-        )
+        return SimpleNamespace(cost=samples * np.log(left) + p**2 @ known, left=left, gram=gram, with_x=with_x)
 
     def propose(rows, p, state, damping):
-        normal, gradient = terms.normal(p, state.gram, state.late, state.with_x)
+        normal, gradient = terms.normal(p, state.gram, state.with_x)
         weight = state.left[:, None] / samples * known  # of the priors, in units of the data's
         np.einsum("vaa->va", normal)[:] += weight
         gradient -= weight * p

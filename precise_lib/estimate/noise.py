@@ -25,7 +25,7 @@ def free_space(model: SignalModel, n: int, method: str = "auto") -> slice | np.n
     "auto", late where enough samples are. `InputError` where fewer than `FEWEST` are left.
     """
     a = model.acquisition
-    first = max(0, int(np.ceil((DIED * model.t2star_s.max() - a.dead_time_s) / a.dwell_time_s)))
+    first = max(0, int(np.ceil((DIED * model.lifetime_s.max() - a.dead_time_s) / a.dwell_time_s)))
     late = method == "late" or (method == "auto" and n - first >= LATE_ENOUGH)
     space = slice(first, n) if late else _outside(model, n)
     if (n - first if late else space.shape[1]) < FEWEST:

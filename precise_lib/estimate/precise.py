@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from precise_lib.errors import InputError
+from precise_lib.errors import check_number
 from precise_lib.estimate import catalog, choose
 from precise_lib.estimate.finetune import finetune
 from precise_lib.estimate.prior import OMEGA_MAX, ExactSolver, edge_weights, prepare_mri
@@ -20,10 +20,8 @@ from precise_lib.signal.mrsi import MRSI
 
 
 def _check(lam: float, omega_max: float) -> None:
-    if not (np.isfinite(lam) and lam >= 0):
-        raise InputError(f"lambda is {lam}; it must be zero or positive.")
-    if not (np.isfinite(omega_max) and omega_max > 0):
-        raise InputError(f"The cap of the edge weights (omega_max) is {omega_max}; give a positive number.")
+    check_number("lambda", lam, zero=True)
+    check_number("The cap of the edge weights (omega_max)", omega_max)
 
 
 def single_voxel_of(base, weights, model: SignalModel):

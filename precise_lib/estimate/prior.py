@@ -1,20 +1,18 @@
 r"""The MRI prior of PRECISE-DMI: the weights of Eq. 5 and the exact minimizer of Eq. 4.
 
-The minimizer solves ``(I + 2 lambda L) c = s`` (s: SVE map, L: graph Laplacian of the weights) for each metabolite, so
-one factorization serves all, and SD and bias follow in closed form. lambda = 0 gives SVE. Amplitudes are regularized,
-as in Eq. 4, and divided by water afterwards: a receive or transmit profile then weighs the neighbors of a voxel by
-their sensitivity but cancels in the ratio.
+The minimizer solves ``(I + 2 lambda L) c = s`` (theory, "The exact minimizer"); lambda = 0 gives SVE. Amplitudes are
+regularized, as in Eq. 4, and divided by water afterwards: a receive or transmit profile then weighs the neighbors of a
+voxel by their sensitivity but cancels in the ratio.
 """
 
 from __future__ import annotations
-
-import itertools
 
 import numpy as np
 from scipy import sparse
 from scipy.sparse.linalg import splu
 
-from precise_lib.errors import InputError
+from precise_lib.errors import InputError, check_number
+from precise_lib.estimate.coupling import Neighbors
 from precise_lib.signal import align
 from precise_lib.signal.mrsi import MRSI
 
@@ -84,23 +82,7 @@ def edge_weights(gray: np.ndarray, omega_max: float = OMEGA_MAX) -> sparse.csr_m
 
     ``omega = min(1 / (r_1 - r_2)^2, omega_max)``; diagonal neighbors count as in the paper, self pairs are zero.
     """
-    index = np.full(gray.shape, -1)
-    finite = np.isfinite(gray)
-    index[finite] = np.arange(finite.sum())
-    rows, columns, values = [], [], []
-    for step in itertools.product((-1, 0, 1), repeat=3):
-        if step <= (0, 0, 0):
-            continue  # each pair once; symmetrized below
-        here = tuple(slice(max(0, -s), n - max(0, s)) for s, n in zip(step, gray.shape, strict=True))
-        there = tuple(slice(max(0, s), n - max(0, -s)) for s, n in zip(step, gray.shape, strict=True))
-        both = finite[here] & finite[there]
-        rows.append(index[here][both])
-        columns.append(index[there][both])
-        with np.errstate(divide="ignore"):
-            values.append(np.minimum(1 / (gray[here][both] - gray[there][both]) ** 2, omega_max))
-    rows, columns, values = map(np.concatenate, (rows, columns, values))
-    upper = sparse.coo_matrix((values, (rows, columns)), shape=(finite.sum(), finite.sum()))
-    return (upper + upper.T).tocsr()
+    return Neighbors.of(gray).capped(omega_max).matrix
 
 
 def laplacian(weights: sparse.spmatrix) -> sparse.csc_matrix:
@@ -170,8 +152,7 @@ class ExactSolver:
     """
 
     def __init__(self, weights: sparse.spmatrix, lam: float, direct: bool | None = None):
-        if not (np.isfinite(lam) and lam >= 0):
-            raise InputError(f"lambda is {lam}; it must be zero or positive.")
+        check_number("lambda", lam, zero=True)
         self.lam, self.size = lam, weights.shape[0]
         self.direct = self.size <= DIRECT_UP_TO if direct is None else direct
         system = sparse.eye(self.size, format="csc") + 2 * lam * laplacian(weights)

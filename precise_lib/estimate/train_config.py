@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 
-from precise_lib.errors import InputError, check_fields, filled, printable, reason
+from precise_lib.errors import InputError, checked, filled, printable, reason, settings_in
 from precise_lib.estimate.network import NetworkConfig
 from precise_lib.signal import plausible
 from precise_lib.signal.model import SignalModel
@@ -96,10 +96,8 @@ class TrainConfig:
             "snr_range": (4.0, 60.0),
             "noiseless_share": 0.2,
             "loss_floor": 0.01,
-            # at a fixed time on a CPU, more steps of fewer FIDs came closer to the bound than 128 at a time
-            "batch_size": 64,
-            "iterations": 80_000,
-            "learning_rate": 4e-3,
+            "batch_size": 128,
+            "iterations": 20_000,
         }
         return cls(**(settings | changes))
 
@@ -122,27 +120,20 @@ class TrainConfig:
 
         `recipe` names the settings to start from: "paper" (`papers_recipe`), "cnn" (`papers_cnn`) or "best" (ours).
         """
-        values, what = (
-            values.get("config", values) if isinstance(values, dict) else values,
-            "The training configuration",
-        )
-        if not isinstance(values, dict):
-            raise InputError(f"{what} must be a mapping of settings.")
-        recipes = {"best": cls, "paper": cls.papers_recipe, "cnn": cls.papers_cnn}
-        recipe, values = str(values.get("recipe", "best")), {k: v for k, v in values.items() if k != "recipe"}
+        what, recipes = "The training configuration", {"best": cls, "paper": cls.papers_recipe, "cnn": cls.papers_cnn}
+        values = settings_in(values, what)
+        recipe = str(values.pop("recipe", "best"))
         if recipe not in recipes:
             raise InputError(f"{what} has unknown recipe '{printable(recipe)}'.")
-        check_fields(cls, values, what)
+        values = checked(cls, values, what)
         if "signal_model" in values:
             values["signal_model"] = SignalModel.from_dict(values["signal_model"])
         if "network" in values:
             values["network"] = filled(NetworkConfig, values["network"], "The network of the training configuration")
-        for name in set(_RANGES) & values.keys():
-            values[name] = tuple(map(float, values[name]))
-        for name, pair in values.get("amplitude_range", {}).items():
-            check_fields(_Pair, {"range": pair}, f"The amplitude of {printable(name)}")
         if "amplitude_range" in values:
-            values["amplitude_range"] = {name: tuple(pair) for name, pair in values["amplitude_range"].items()}
+            given = values["amplitude_range"].items()
+            pairs = {n: filled(_Pair, {"range": pair}, f"The amplitude of {printable(n)}") for n, pair in given}
+            values["amplitude_range"] = {n: pair.range for n, pair in pairs.items()}
         config = recipes[recipe](**values)
         try:
             config._check()

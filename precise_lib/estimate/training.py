@@ -1,16 +1,13 @@
 """One trainer for every network: resumable to the bit, with the weights to keep beside those of the last step.
 
 `SveTrainer` trains the SVE network on new random FIDs in every iteration (Eqs 2 and 3 of PRECISE-DMI), by our recipe,
-`TrainConfig()`, or the paper's, `TrainConfig.papers_recipe()`. In ours amplitudes are drawn from below zero up, since a
-prior that ends at zero pushes small ones up, and a one-cycle learning rate with an exponential average of the weights
-removes the noise of the last steps.
+`TrainConfig()`, or the paper's, `TrainConfig.papers_recipe()`; the theory page says why ours differs.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +21,6 @@ from precise_lib.errors import InputError, reason
 from precise_lib.estimate import card
 from precise_lib.estimate.network import Network
 from precise_lib.estimate.sampling import Sampler, signal_families
-from precise_lib.estimate.train_config import TrainConfig
 from precise_lib.io.atomic import staged
 
 
@@ -235,8 +231,3 @@ def train(
     card.save(path, state.network.eval(), made)
     checkpoint.unlink(missing_ok=True)
     return path
-
-
-def shorter(config: TrainConfig, iterations: int, **changes) -> TrainConfig:
-    """The same training with fewer iterations, for a look or a test."""
-    return replace(config, iterations=iterations, **changes)

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from precise_lib.errors import InputError
+from precise_lib.errors import InputError, check_number
 from precise_lib.estimate import stein
 from precise_lib.estimate.adaptive import Field, Settings, adaptive
 from precise_lib.estimate.coupling import Neighbors
@@ -81,8 +81,7 @@ class Adaptive:
         Settings(**{"lam": 1.0, "tau": 1.0, "neighbors": 1} | given)
         if given.get("neighbors", 1) < 1:
             raise InputError(f"The number of neighbors is {self.neighbors}; it must be one or more.")
-        if not (np.isfinite(self.slack) and self.slack >= 0):
-            raise InputError(f"slack is {self.slack}; it must be zero or positive.")
+        check_number("slack", self.slack, zero=True)
 
     @property
     def fixed(self) -> dict:

@@ -19,7 +19,7 @@ from precise_lib.signal.model import SignalModel
 from precise_lib.signal.mrsi import MRSI
 from precise_lib.signal.parts import Acquisition
 
-BATCH = 256  # FIDs that pass the network together: their activations stay in the cache of a core
+BATCH = 128  # FIDs that pass the network together: the activations of more would leave the cache of a core
 
 
 class SveModel(card.Trained):
@@ -87,7 +87,7 @@ def check_match(network: SveModel | catalog.Entry, model: SignalModel):
     own, what = network.signal_model, f"The network '{network.name}'"
     if own == model:
         return
-    if not catalog.same_acquisition(own.acquisition, model.acquisition):
+    if model.acquisition.differences(own.acquisition):
         raise InputError(f"{what} was trained for another acquisition than the data's.")
     if own.names != model.names or own.reference != model.reference:
         raise InputError(f"{what} estimates {', '.join(own.names)}, not {', '.join(model.names)}.")

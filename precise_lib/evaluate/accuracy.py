@@ -67,7 +67,7 @@ def certify(
 def train_and_certify(config, folder, name: str, run: Callable = train, certify: Callable = certify, **options) -> bool:
     """Have weights of `name` with a complete card in a folder; whether anything was left to do.
 
-    Goes on where an earlier call ended, be it in the training (`run`, with `options`) or before the accuracy was on the
+    Resumes where an earlier call ended, be it in the training (`run`, with `options`) or before the accuracy was on the
     card. Raises `InputError` as `run` does, and where the weights there are of other settings.
     """
     weights = Path(folder) / f"{name}.safetensors"

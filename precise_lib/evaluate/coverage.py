@@ -1,6 +1,6 @@
 """Errors of one measured FID by repetition: its fit stands in for the truth, under fresh noise of the measured level.
 
-It goes on until the SD of every estimate is known well enough. The standard error of an SD is
+It repeats until the SD of every estimate is known well enough. The standard error of an SD is
 ``SD sqrt((k - 1) / 4 n)``, with the kurtosis k of the draws (3 for normal errors, more where a fit may go astray).
 """
 
@@ -14,7 +14,7 @@ import xarray as xr
 from scipy.stats import norm
 
 from precise_lib import __version__
-from precise_lib.errors import InputError
+from precise_lib.errors import InputError, check_number
 from precise_lib.evaluate import crlb
 from precise_lib.signal.model import SignalModel
 from precise_lib.signal.noise import add_noise
@@ -62,8 +62,7 @@ def repeat_until(
     widened : name -> (M,) factors on the stated interval of an estimator that stays above the bound
         (`closed_form.excess_over_bound`)
     """
-    if not largest_error > 0:
-        raise InputError(f"largest_error is {largest_error}; it must be positive.")
+    check_number("largest_error", largest_error)
     if batch < 2 or most < batch:
         raise InputError(f"batch is {batch} and most is {most}; draw at least two at once, and no more than most.")
     amplitudes = np.asarray(amplitudes, float)

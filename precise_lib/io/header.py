@@ -25,7 +25,7 @@ ASSUMED_CARRIER_PPM = 4.7  # for a file that knows an offset from it but not whe
 class Header:
     """Facts of a header, None where it is silent; `read` maps its keys to what was made of them, in words.
 
-    `carrier_ppm` is the chemical shift at zero frequency; `processing` the methods that were applied before.
+    `carrier_ppm` is the chemical shift at zero frequency.
     """
 
     carrier_ppm: float | None = None
@@ -33,7 +33,6 @@ class Header:
     repetition_time_s: float | None = None
     flip_angle_deg: float | None = None
     water_suppressed: bool = False
-    processing: tuple[str, ...] = ()
     read: dict[str, str] = field(default_factory=dict)
 
     def complete(self, acquisition: Acquisition) -> Acquisition:
@@ -64,10 +63,9 @@ def parse(text: str) -> Header:
     if suppressed:
         read["WaterSuppressed"] = "water was suppressed, so it is no reference"
     applied = [step for step in keys.get("ProcessingApplied", ()) if isinstance(step, dict)]
-    processing = tuple(str(step.get("Method", "unnamed")) for step in applied)
-    if processing:
-        read["ProcessingApplied"] = ", ".join(processing)
-    return Header(carrier, dead, repetition, angle, suppressed, processing, read)
+    if applied:
+        read["ProcessingApplied"] = ", ".join(str(step.get("Method", "unnamed")) for step in applied)
+    return Header(carrier, dead, repetition, angle, suppressed, read)
 
 
 def _dead_time(keys: dict, read: dict) -> float | None:

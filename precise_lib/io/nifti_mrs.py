@@ -16,7 +16,7 @@ from precise_lib.errors import InputError, reason
 from precise_lib.io import header, nifti
 from precise_lib.io.atomic import staged
 from precise_lib.signal import plausible
-from precise_lib.signal.model import SignalModel
+from precise_lib.signal.model import SignalModel, turned
 from precise_lib.signal.mrsi import MRSI, Series
 from precise_lib.signal.parts import Acquisition
 from precise_lib.signal.presets import default_2h_model
@@ -134,26 +134,8 @@ def assumed_model(path, acquisition: Acquisition, carrier_ppm: float | None = No
 
 
 def check_model(model: SignalModel, acquisition: Acquisition, what="The data") -> None:
-    """Raise `InputError` naming the difference where data were not acquired as `model` says.
-
-    The number of samples and the nucleus must be equal, the dwell time within 1e-4, the frequency within 1 %,
-    the dead time within 5 us.
-    """
-    compared = {
-        "nucleus": ("nucleus", None),
-        "number of samples": ("n_samples", None),
-        "dwell time in s": ("dwell_time_s", 1e-4),
-        "frequency in MHz": ("spectrometer_frequency_mhz", 0.01),
-    }
-    wrong = []
-    for name, (field, tolerance) in compared.items():
-        theirs, ours = getattr(acquisition, field), getattr(model.acquisition, field)
-        if not (theirs == ours or (tolerance and abs(theirs / ours - 1) <= tolerance)):
-            wrong.append(f"{name} {theirs} against {ours}")
-    theirs, ours = acquisition.dead_time_s, model.acquisition.dead_time_s
-    if abs(theirs - ours) > 5e-6:
-        wrong.append(f"dead time in s {theirs:g} against {ours:g}")
-    if wrong:
+    """Raise `InputError` naming the `Acquisition.differences` where data were not acquired as `model` says."""
+    if wrong := acquisition.differences(model.acquisition):
         raise InputError(f"{what} and the signal model differ ({'; '.join(wrong)}): give a model of this acquisition.")
 
 
@@ -213,31 +195,6 @@ def read_series(path, mri=None, mask=None, model: SignalModel | None = None) -> 
     mri_values = None if mri is None else mri_values.astype(np.float32)
     fids = turned(stored.fids.reshape(*stored.fids.shape[:4], -1), stored.header.carrier_ppm, model)
     return Series(fids, model, affine, mask_values, mri_values, mri_affine, tuple(notes))
-
-
-def turned(fids, carrier_ppm: float | None, model: SignalModel) -> np.ndarray:
-    """FIDs (x, y, z, t, ...) received at a carrier as if received at that of the model: noise stays what it was."""
-    if carrier_ppm is None or carrier_ppm == model.carrier_ppm:
-        return fids
-    hz = (carrier_ppm - model.carrier_ppm) * model.acquisition.spectrometer_frequency_mhz
-    turn = np.exp(2j * np.pi * hz * model.acquisition.time_s).astype(np.complex64)
-    return fids * turn.reshape(-1, *[1] * (fids.ndim - 4))
-
-
-def zero_filled(fids) -> int:
-    """How many time points at the end of FIDs (..., t) hold no measurement: a sudden fall by more than 1e4.
-
-    `fids` may be an iterable of such arrays.
-    """
-    chunks = [fids] if isinstance(fids, np.ndarray) else fids
-    level = np.max([np.abs(np.nan_to_num(c.reshape(-1, c.shape[-1]))).max(0) for c in chunks], axis=0)
-    n = len(level)
-    # the largest of what follows each point, against the median of the ten points before it
-    tail = np.maximum.accumulate(level[::-1])[::-1]
-    for i in range(10, n):
-        if tail[i] < 1e-4 * np.median(level[i - 10 : i]):
-            return n - i
-    return 0
 
 
 def write_mrsi(path, data: MRSI | Series) -> None:

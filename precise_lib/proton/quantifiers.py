@@ -41,8 +41,6 @@ class ShallowCnnConfig(unets.NetworkConfig):
     kind = "cnn"
 
     def __post_init__(self):
-        for name in ("filters", "kernels"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
         odd = all(k % 2 for k in self.kernels) and len(self.filters) == len(self.kernels)
         if self.width <= 0 or not odd or not 0 <= self.dropout < 1:
             wanted = "a positive width, an odd kernel for each convolution and dropout in [0, 1)"
@@ -61,8 +59,6 @@ class InceptionConfig(unets.NetworkConfig):
     kind = "inception"
 
     def __post_init__(self):
-        for name in ("filters", "kernels"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
         if self.width <= 0 or not self.filters or not self.kernels or not all(k % 2 for k in self.kernels):
             raise InputError("An InceptionNet needs a positive width, at least one module and odd kernels.")
 

@@ -18,7 +18,7 @@ from itertools import product
 import numpy as np
 import yaml
 
-from precise_lib.errors import InputError, reason
+from precise_lib.errors import InputError, check_number, reason
 from precise_lib.io.shipped import data_path
 
 # delays between the pulses and up to the acquisition, as shares of the echo time
@@ -125,8 +125,7 @@ def echo(frequencies_hz, couplings_hz, te_s: float = 0.0, timing="semi-laser"):
     """
     if timing not in TIMINGS:
         raise InputError(f"There is no timing '{timing}'; known are {', '.join(TIMINGS)}.")
-    if not (np.isfinite(te_s) and te_s >= 0):
-        raise InputError(f"The echo time is {te_s} s; it must be zero or positive.")
+    check_number("The echo time", te_s, zero=True)
     energies, vectors = np.linalg.eigh(hamiltonian(frequencies_hz, couplings_hz))
     plus = raising(len(frequencies_hz))
     rho = (plus + plus.T) / 2

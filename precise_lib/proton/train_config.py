@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 
-import numpy as np
 from torch import nn
 
-from precise_lib.errors import InputError, filled
+from precise_lib.errors import InputError, check_number, filled, settings_in
 from precise_lib.proton import quantifiers, unets
 
 LOSSES = {"mse": nn.functional.mse_loss, "huber": nn.functional.huber_loss}
@@ -43,8 +42,7 @@ class DenoiseConfig:
             raise InputError(f"Training needs whole positive numbers for {', '.join(wrong)}.")
         if self.batch_size < 2:
             raise InputError("A batch needs at least two spectra to be normalized by.")
-        if not 0 < self.learning_rate < np.inf:
-            raise InputError(f"The learning rate is {self.learning_rate}; it must be a positive number.")
+        check_number("The learning rate", self.learning_rate)
         if set(self.data) - set(RANGES):
             raise InputError(f"The settings of the data can be ranges of {', '.join(RANGES)}, each with its values.")
         object.__setattr__(self, "data", json.loads(json.dumps(self.data)))  # tuples or lists: the same settings
@@ -52,17 +50,15 @@ class DenoiseConfig:
     @classmethod
     def from_dict(cls, values: dict) -> DenoiseConfig:
         """From plain values (YAML, JSON) or a whole card; raises `InputError` when they are not readable."""
-        values = values.get("config", values) if isinstance(values, dict) else values
-        if not isinstance(values, dict):
-            raise InputError("The training configuration must be a mapping of settings.")
+        values = settings_in(values, "The training configuration")
         if "network" in values:
-            values = values | {"network": unets.config_from_dict(values["network"], cls.kinds, cls.task)}
+            values["network"] = unets.config_from_dict(values["network"], cls.kinds, cls.task)
         return filled(cls, values, "The training configuration")
 
     def to_dict(self) -> dict:
-        """Plain values, as JSON has them."""
-        values = asdict(self) | {"network": self.network.to_dict()}
-        return json.loads(json.dumps(values))
+        """Plain values, as JSON has them; None is left out, so that what was stored before it came still fits."""
+        values = {name: value for name, value in asdict(self).items() if value is not None}
+        return json.loads(json.dumps(values | {"network": self.network.to_dict()}))
 
     def build(self) -> unets.SpectrumNetwork:
         """The network, its weights drawn from torch's global generator."""

@@ -51,7 +51,6 @@ class UNet1dConfig(NetworkConfig):
     kind = "1d"
 
     def __post_init__(self):
-        object.__setattr__(self, "groups", tuple(tuple(group) for group in self.groups))
         if self.width <= 0 or self.kernel % 2 == 0 or not all(self.groups):
             raise InputError("A 1D-UNet needs a positive width, an odd kernel and at least one convolution a level.")
 

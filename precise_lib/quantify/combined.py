@@ -9,9 +9,10 @@ import numpy as np
 from precise_lib.errors import InputError
 from precise_lib.estimate import noise, transients
 from precise_lib.io import nifti_mrs
-from precise_lib.io.nifti_mrs import Stored, turned
+from precise_lib.io.nifti_mrs import Stored
 from precise_lib.signal import coils
-from precise_lib.signal.model import SignalModel
+from precise_lib.signal.model import SignalModel, turned
+from precise_lib.signal.noise import zero_filled
 
 
 def combined(stored: Stored, model: SignalModel, average: bool, noise_scan=None):
@@ -70,7 +71,7 @@ def _noise(stored: Stored, model: SignalModel, noise_scan) -> np.ndarray:
             raise InputError(f"the noise scan {noise_scan} holds {scan.coils} coils, the data {stored.coils}.")
         return np.moveaxis(scan.fids, 4, -1).reshape(-1, scan.coils)
     fids = np.moveaxis(stored.fids, 3, -1)  # (x, y, z, c, d, f, t)
-    filled = nifti_mrs.zero_filled(fids.reshape(-1, fids.shape[-1]))
+    filled = zero_filled(fids.reshape(-1, fids.shape[-1]))
     space = noise.free_space(model, fids.shape[-1] - filled)
     free = noise.free_samples(fids.reshape(-1, fids.shape[-1]), space)
     return np.moveaxis(free.reshape(*fids.shape[:-1], -1), 3, -1).reshape(-1, stored.coils)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import xarray as xr
@@ -42,9 +42,10 @@ def estimated(request: Request, data: Measurement) -> Estimated:
     series, model = data.series, data.series.model
     method = estimate.make(request.estimator, **request.options(data.network))
     single = single_voxel(method, model)
-    noise = None
+    # a taught line that is hardly there may seem to last forever: what is free of signal the model file tells
+    noise, free = None, series if data.taught is None else replace(series, model=data.taught.given)
     with suppress(InputError):  # who asks for errors or flags is told
-        noise = Noise.of(series, data.zero_filled)
+        noise = Noise.of(free, data.zero_filled)
     known = estimates.estimate(series, single, data.zero_filled, noise)
     flags, said, sound = flagged(known, method)
     sound = sound & data.inside

@@ -63,12 +63,13 @@ def quality(report: Report):
         maps = {"MRI": (None, None, False)} | maps
     fig, axes = panels.figure(report, len(zs), len(maps))
     for column, (title, (values, cmap, symmetric)) in zip(axes.T, maps.items(), strict=True):
-        limits = {} if values is None else panels.limits([values[:, :, z] for z in zs], symmetric) | {"cmap": cmap}
+        shown = [] if values is None else [values[:, :, z] for z in zs]
+        limits = panels.limits(shown, symmetric) | {"cmap": cmap} if shown else {}
         for ax, z, mri in zip(column, zs, mris, strict=True):
             drawn = panels.panel(ax, report, z, values, mri, **limits)
         column[0].set_title(title, fontsize=9)
-        if values is not None:
-            fig.colorbar(drawn, ax=list(column), shrink=0.8)
+        if shown:
+            panels.bar(fig, drawn, list(column), shown)
     for ax, z in zip(axes[:, 0], zs, strict=True):
         panels.name_axes(ax, report)
         ax.annotate(f"slice {z}", (0.02, 0.02), xycoords="axes fraction", fontsize=8, color="C1")
@@ -95,28 +96,30 @@ def _place(report: Report):
 
 @letter_by_letter
 def concentrations(report: Report):
-    """Concentration, SD and bias (on one scale) over the MRI; for up to `FEW` voxels numbers with error bars."""
+    """Concentration, SD and bias over the MRI, each on a scale of its own, bias where it exceeds the SD of its own
+    noise; for up to `FEW` voxels numbers with error bars.
+    """
     if report.data.usable.sum() <= FEW:
         return _few(report)
-    zs = report.slices
-    titles = {"conc": "concentration", "sd": "SD", "bias": "bias"}
-    columns = [(kind, z) for kind in titles if report.maps[kind] for z in zs]
-    groups = [[p for p in columns if p[0] == "conc"], [p for p in columns if p[0] != "conc"]]
+    zs, units = report.slices, report.summary["units"]
+    titles = {"conc": ("concentration", "viridis"), "sd": ("SD", "magma"), "bias": ("bias", "cividis")}
+    kinds = [kind for kind in titles if report.maps[kind]]
+    alone = report.summary["errors"].get("median_bias_of_noise_alone_mm", {})
     mris = {z: panels.mri_under(report, z) for z in zs}
-    fig, axes = panels.figure(report, len(report.metabolites), len(columns))
+    fig, axes = panels.figure(report, len(report.metabolites), len(kinds) * len(zs))
     for line, name in zip(axes, report.metabolites, strict=True):
-        # a few voxels at the edge may have errors that would make the rest of the picture black
-        for group, cmap, top in zip(groups, ("viridis", "magma"), (99, 95), strict=True):
-            if not group:
-                continue
-            limits = panels.limits([report.maps[kind][name][:, :, z] for kind, z in group], top=top)
-            own = [line[columns.index(panel)] for panel in group]
-            for ax, (kind, z) in zip(own, group, strict=True):
-                drawn = panels.panel(ax, report, z, report.maps[kind][name], mris[z], cmap=cmap, **limits)
-            fig.colorbar(drawn, ax=own, label=report.summary["units"], shrink=0.85, pad=0.02)
+        for kind, own in zip(kinds, line.reshape(len(kinds), len(zs)), strict=True):
+            values, cmap = report.maps[kind][name], titles[kind][1]
+            if kind == "bias":
+                noise = (alone.get(name) or 0) / 0.6745  # from the median of its absolute value to its SD
+                values = np.where(values > noise, values, np.nan)
+            shown = [values[:, :, z] for z in zs]
+            for ax, z in zip(own, zs, strict=True):
+                drawn = panels.panel(ax, report, z, values, mris[z], cmap=cmap, **panels.limits(shown))
+            panels.bar(fig, drawn, list(own), shown, label=units, pad=0.02)
         line[0].set_ylabel(name, fontsize=10)
-    for ax, (kind, z) in zip(axes[0], columns, strict=True):
-        ax.set_title(titles[kind] + (f", slice {z}" if len(zs) > 1 else ""), fontsize=9)
+    for ax, (kind, z) in zip(axes[0], [(kind, z) for kind in kinds for z in zs], strict=True):
+        ax.set_title(titles[kind][0] + (f", slice {z}" if len(zs) > 1 else ""), fontsize=9)
     return fig
 
 

@@ -23,6 +23,7 @@ from precise_lib.quantify.scale import Lines, Scale, lines
 from precise_lib.quantify.scan import Scan
 from precise_lib.signal.model import SignalModel
 from precise_lib.signal.mrsi import LARGEST, SMALLEST, Series
+from precise_lib.signal.noise import zero_filled
 from precise_lib.signal.parts import Acquisition
 
 
@@ -88,7 +89,7 @@ def read(dmi, mri, mask, model: str | None, request: Request, scan: Scan | None 
             f"No voxel of {dmi} can be quantified ({counts['masked_out']} are outside the mask, "
             f"{counts['not_finite']} not finite and {counts['zero']} zero throughout): check file and mask."
         )
-    filled = nifti_mrs.zero_filled(series.chunks())
+    filled = zero_filled(series.chunks())
     suggestion = proposed.proposed(series, filled) if mask is None else None
     known = lines(signal_model, scan.t1, scan.deuterons)
     series, other, factor, more = scan.referred(series, stored.acquisition, known, weights)

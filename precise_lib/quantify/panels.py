@@ -75,11 +75,21 @@ def name_axes(ax, report: Report):
     ax.set_ylabel(f"→ {up}", fontsize=8, loc="top", labelpad=1)
 
 
-def limits(maps: list, symmetric: bool = False, top: float = 99) -> dict:
-    """Color scale from the values themselves; `top` is the percentile at its upper end."""
+def limits(maps: list, symmetric: bool = False) -> dict:
+    """Color scale from the values themselves, but for one in a thousand at each end; `bar` tells of those."""
     values = np.concatenate([m[np.isfinite(m)] for m in maps])
-    low, high = np.percentile(values, [1, top]) if len(values) else (0, 1)
+    low, high = np.percentile(values, [0.1, 99.9]) if len(values) else (0, 1)
     if symmetric:
         high = max(abs(low), abs(high)) or 1.0
         return {"vmin": -high, "vmax": high}
     return {"vmin": min(0.0, low), "vmax": high if high > min(0.0, low) else low + 1}
+
+
+def bar(fig, drawn, axes: list, maps: list, **settings):
+    """Color bar of a drawn map, with an arrow at an end that some value of `maps` lies beyond."""
+    values = np.concatenate([m[np.isfinite(m)] for m in maps])
+    (low, high), out = drawn.get_clim(), [False, False]
+    if len(values):
+        out = [bool(values.min() < low), bool(values.max() > high)]
+    extend = {(0, 0): "neither", (1, 0): "min", (0, 1): "max", (1, 1): "both"}[tuple(map(int, out))]
+    return fig.colorbar(drawn, ax=axes, extend=extend, shrink=0.85, **settings)

@@ -65,7 +65,7 @@ def has_offset(fids, fit: FitResult, model: SignalModel, zero_filled: int = 0) -
 
     Against its neighbors, whose noise it has whatever filters did: F-distributed without an offset.
     """
-    late = model.acquisition.time_s >= noise.DIED * model.t2star_s.max()
+    late = model.acquisition.time_s >= noise.DIED * model.lifetime_s.max()
     late[len(late) - zero_filled :] = False
     if late.sum() < 4 * NEARBY:
         return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import nibabel as nib
 import numpy as np
 
+from precise_lib import show
 from precise_lib.io import nifti
 from precise_lib.quantify import result
 from precise_lib.quantify.report import Report, code, plain
@@ -38,7 +39,7 @@ def about(report: Report) -> str:
     rows |= {f"assumed: {each['what']}": each["sentence"] for each in scan["assumed"]}
     if len(report.series) == 1:
         del rows["frames"]
-    return "\n".join(["| | |", "|---|---|", *(f"| {plain(name)} | {plain(text)} |" for name, text in rows.items())])
+    return show.table(["", ""], ([plain(name), plain(text)] for name, text in rows.items()))
 
 
 def _about_mri(report: Report) -> str:
@@ -63,11 +64,10 @@ def results(report: Report) -> str:
         ]
         others += [f"{noise_alone[name]:.2f}"] if noise_alone else []
         rows.append([plain(name), f"{middle:{digits}}", f"{low:{digits}} to {high:{digits}}", *others])
-    lines = [head, ["---"] * len(head), *rows]
     which = "the voxels of the proposed mask" if report.summary["mask"] else "the voxels quantified"
     which = which if len(report.series) == 1 else f"{which} in the last frame"
     how = plain(f"All in {report.summary['units']}, over {which}. Errors: {errors['how']}.")
-    return f"{how}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return f"{how}\n\n{show.table(head, rows)}"
 
 
 def warnings(report: Report) -> str:
@@ -77,12 +77,13 @@ def warnings(report: Report) -> str:
 
 def files(report: Report) -> str:
     """What was written, as a Markdown table."""
-    rows = ["| file | what |", "|---|---|"]
+    rows = []
     for name in result.files(report.summary):
         said = nifti.description_of(nib.load(report.source.out / name))
-        rows.append(f"| {code(name)} | {plain(said)} |")
-    rows.append("| <code>summary.json</code> | versions, settings, counts, warnings, timings |")
-    return "\n".join([*rows, f"| <code>{FILE}</code> | all of it for Python: maps, errors, flags, fit (xarray) |"])
+        rows.append([code(name), plain(said)])
+    rows.append(["<code>summary.json</code>", "versions, settings, counts, warnings, timings"])
+    rows.append([f"<code>{FILE}</code>", "all of it for Python: maps, errors, flags, fit (xarray)"])
+    return show.table(["file", "what"], rows)
 
 
 def _sizes(affine) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from precise_lib import estimate
-from precise_lib.errors import InputError
+from precise_lib.errors import InputError, check_number
 from precise_lib.estimate.prior import OMEGA_MAX
 
 LARGEST_LAMBDA = 1e9  # far beyond, neighbors and data no longer fit into one number
@@ -47,14 +47,14 @@ class Request:
 
 def checked(estimator, mri, lam, errors, repeats, seed, omega_max, own=None) -> Request:
     """The options as a `Request`; raises `InputError` for those that make no sense."""
-    asked, estimator = estimator is not None, estimator or ("sve" if mri is None else "precise")
+    prior = "adaptive" if lam is None and omega_max is None else "precise"  # whose options these are
+    asked, estimator = estimator is not None, estimator or ("sve" if mri is None else prior)
     estimate.find(estimator)
     own = dict(own or {})
     lam = own.pop("lam", lam)
     method, uses = estimate.make(estimator, **own), estimate.uses(estimator)
     lam, cap = _parse_lambda(lam, method), OMEGA_MAX if omega_max is None else float(omega_max)
-    if not (np.isfinite(cap) and cap > 0):
-        raise InputError(f"The cap of the edge weights (omega_max) is {omega_max}; give a positive number.")
+    check_number("The cap of the edge weights (omega_max)", cap)
     if errors not in (None, "closed", "montecarlo", "none"):
         raise InputError(f"There is no way '{errors}' to estimate errors: choose closed, montecarlo or none.")
     if repeats < 2:

@@ -42,7 +42,7 @@ class Residual:
 
 def _filters(model: SignalModel, n: int) -> np.ndarray:
     """Decays (W, n) of lines of `WIDTHS`."""
-    return np.exp(-np.array(WIDTHS)[:, None] * model.acquisition.time_s[:n] / model.t2star_s.max())
+    return np.exp(-np.array(WIDTHS)[:, None] * model.acquisition.time_s[:n] / model.lifetime_s.max())
 
 
 def residual(fids, fit: FitResult, model: SignalModel, zero_filled: int = 0, noise: Noise | None = None) -> Residual:

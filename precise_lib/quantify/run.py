@@ -49,7 +49,8 @@ def quantify(
     dmi, mri, mask : paths, see `io.read_series`; without a mask one is proposed, written and used for what voxels tell
         together, see `proposed`; "none" as a mask counts every voxel
     out : folder; files of these names are replaced, all together at the end
-    estimator : registered name, or that of `estimate.load`; default ``precise`` with an MRI, ``sve`` without
+    estimator : registered name, or that of `estimate.load`; default ``sve`` without an MRI; with one ``adaptive``, or
+        ``precise`` where `lam` or `omega_max` is given
     lam : lambda of Eq. 4, default 0.01, or "auto": chosen from the data for each metabolite
     model : see `measurement.resolve_model`
     errors : "closed" (from the noise level, the bound and the linear map of the prior), "montecarlo" (the whole chain
@@ -74,8 +75,7 @@ def quantify(
         data = taught.teach(measurement.read(dmi, mri, mask, model, request, taken), str(calibrate), dead_time)
         request, read = data.request, time.perf_counter()
         given = {"dmi": dmi, "mri": mri, "mask": mask, "out": out}
-        found = estimated(request, data)
-        done = time.perf_counter()
+        found, done = estimated(request, data), time.perf_counter()
         settings = provenance.settings(given, request, model, taken, dead_time, calibrate)
         summary = judged_and_written(folder, request, data, found, settings) | provenance.cost(started, read, done)
         result.write_summary(folder, summary)

@@ -14,8 +14,7 @@ import numpy as np
 from precise_lib.errors import InputError
 from precise_lib.evaluate.closed_form import ErrorMaps
 from precise_lib.signal.model import SignalModel
-from precise_lib.signal.parts import Acquisition
-from precise_lib.signal.saturation import saturation, sensitivity
+from precise_lib.signal.parts import Acquisition, saturation, sensitivity
 
 # s, 2H, rat brain at 11.7 T: De Feyter et al., Science Advances 4 (2018) eaat7314. Quadrupolar relaxation of small
 # molecules hardly depends on the field; tissues differ: human liver and kidney at 7 T have Glc 60 and 85 ms, water 218

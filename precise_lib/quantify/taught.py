@@ -21,7 +21,7 @@ from precise_lib.signal import plausible
 from precise_lib.signal.model import SignalModel
 from precise_lib.signal.mrsi import Series
 
-FILE = "calibrated.yaml"
+FILE, OFFERED = "calibrated.yaml", "offered.yaml"
 SAMPLE = 2 * pooled.MOST  # FIDs among which those are chosen that teach
 
 
@@ -29,7 +29,7 @@ SAMPLE = 2 * pooled.MOST  # FIDs among which those are chosen that teach
 class Taught:
     """Terms of a signal model with their `values` (G,) and `covariance` (G, G), and what is said of them.
 
-    Without terms the model `given` stayed as it is.
+    Without terms the model `given` stayed as it is; `offered` may be one with a line more.
     """
 
     given: SignalModel
@@ -39,6 +39,7 @@ class Taught:
     covariance: np.ndarray
     said: list[str]
     about: dict
+    offered: SignalModel | None = None
 
     def on_errors(self, maps: ErrorMaps, errors: ErrorModel, settings=None) -> ErrorMaps:
         """Errors with what the uncertainty of the terms adds to the SD; the summary says how much.
@@ -84,7 +85,13 @@ class Taught:
         return {"signal_model": self.model.to_dict(), "calibration": kept}
 
     def write(self, folder) -> None:
-        """Keep ``calibrated.yaml`` where there is anything to keep."""
+        """Keep ``calibrated.yaml`` where there is anything to keep.
+
+        A model that is offered goes into ``offered.yaml``, without the acquisition: for ``--model``.
+        """
+        if self.offered is not None:
+            values = {name: value for name, value in self.offered.to_dict().items() if name != "acquisition"}
+            (Path(folder) / OFFERED).write_text(yaml.safe_dump(values, sort_keys=False))
         if self.terms:
             (Path(folder) / FILE).write_text(yaml.safe_dump(self.kept, sort_keys=False))
 
@@ -166,10 +173,17 @@ def taught(found: Calibration, why: str) -> Taught:
             f"The residual of {before.voxels} voxels together is no noise (strongest at {before.ppm:.1f} ppm); {left}. "
             "The maps may be biased by it: a line or baseline more in the signal model (--model) is what would mend it."
         )
-        return Taught(found.given, model, (), np.zeros(0), np.zeros((0, 0)), [said], about)
+        if found.offered is not None:
+            more, about["offered"] = found.offered.resonances[-1], OFFERED
+            said += (
+                f" {OFFERED} has one more ({more.name}, {more.ppm:g} ppm), for which the likelihood of all voxels "
+                "asks: give it to --model of fit or precise, with another place and width where you know them."
+            )
+        return Taught(found.given, model, (), np.zeros(0), np.zeros((0, 0)), [said], about, found.offered)
     sd = np.sqrt(np.diag(found.covariance))
+    own = {"dead time": found.given.acquisition.dead_time_s}  # of the others it is the change that tells
     named = [
-        {"term": t.name(model), "value": number(v), "sd": number(s), "unit": UNITS[t.kind]}
+        {"term": t.name(model), "value": number(v + own.get(t.kind, 0)), "sd": number(s), "unit": UNITS[t.kind]}
         for t, v, s in zip(found.terms, found.values, sd, strict=True)
         if v or not found.values.any()
     ]

@@ -27,9 +27,11 @@ class Term:
     kind: str
     line: int | None = None
 
-    @property
-    def lowest(self) -> float:
-        return 0.0 if self.kind in ("dead time", "gaussian", "splitting") else -np.inf
+    def lowest(self, model: SignalModel) -> float:
+        """Of what may be added to the model's own: no dead time is negative."""
+        if self.kind == "dead time":
+            return -model.acquisition.dead_time_s
+        return 0.0 if self.kind in ("gaussian", "splitting") else -np.inf
 
     def name(self, model: SignalModel) -> str:
         return self.kind if self.line is None else f"{self.kind} of {model.names[self.line]}"

@@ -1,7 +1,7 @@
 """Figures: one style, maps that share a color scale with their truth, sliders without a kernel."""
 
 from precise_lib.show.curves import gains, plot_curves, plot_spectra, ppm_axis, snr_axes
-from precise_lib.show.maps import map_rows, plot_phantom, show_map
+from precise_lib.show.maps import map_panels, map_rows, plot_phantom, show_map
 from precise_lib.show.slider import slider
 from precise_lib.show.style import color, marker, use_style
 from precise_lib.show.table import Markdown, records, table
@@ -10,6 +10,7 @@ __all__ = [
     "Markdown",
     "color",
     "gains",
+    "map_panels",
     "map_rows",
     "marker",
     "plot_curves",

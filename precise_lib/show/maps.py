@@ -42,6 +42,19 @@ def map_rows(rows: Mapping[str, Iterable], columns: Iterable[str], units: str = 
     return fig
 
 
+def map_panels(columns: Mapping[str, tuple]):
+    """Axes of maps side by side, each with a color bar of its own: title -> (map (x, y), unit, (low, high), colormap).
+
+    A limit that is None is that of the map.
+    """
+    fig, axes = plt.subplots(1, len(columns), figsize=(3.1 * len(columns), 2.7), squeeze=False)
+    for ax, (title, (values, unit, (low, high), cmap)) in zip(axes[0], columns.items(), strict=True):
+        image = show_map(ax, values, vmin=low, vmax=high, cmap=cmap)
+        ax.set_title(title, fontsize=9)
+        fig.colorbar(image, ax=ax, label=unit, shrink=0.8)
+    return axes[0]
+
+
 def plot_phantom(phantom):
     """Compartments with tumor sites, MRI, and the true map of each metabolite."""
     fig, axes = plt.subplots(1, 5, figsize=(11.5, 2.6))

@@ -15,6 +15,7 @@ MOSS, INDIGO = "#117733", "#332288"
 LOOKS = {  # name in a legend -> color, marker
     "truth": (BLACK, "o"),
     "bound": (BLACK, "o"),
+    "distorted": (LIGHT, "o"),
     "fourier": (ORANGE, "s"),
     "fourier, zero-filled": (BROWN, "D"),
     "fit": (GREEN, "^"),

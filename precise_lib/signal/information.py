@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from precise_lib.signal.model import SignalModel
-from precise_lib.signal.parts import GAUSSIAN
+from precise_lib.signal.parts import GAUSSIAN, exponentials
 
 
 def jacobian(
@@ -86,15 +86,15 @@ class LineMoments:
     """
 
     def __init__(self, model: SignalModel):
-        self.time_s, basis = model.acquisition.time_s, model.basis()
-        self.m = basis.shape[1]
-        products = (basis.conj()[:, :, None] * basis[:, None, :]).reshape(len(self.time_s), self.m**2)
-        self.products = np.hstack([self.time_s[:, None] ** p * products for p in range(3)])
+        self.acquisition, basis = model.acquisition, model.basis()
+        self.m, time = basis.shape[1], model.acquisition.time_s[:, None]
+        products = (basis.conj()[:, :, None] * basis[:, None, :]).reshape(len(time), self.m**2)
+        self.products = np.hstack([time**p * products for p in range(3)])
 
     def gram(self, broadening_hz) -> np.ndarray:
         """The moments (V, 3, M, M) for p = 0, 1, 2 at broadenings (V,)."""
-        squared = np.exp(-2 * np.pi * np.asarray(broadening_hz)[:, None] * self.time_s)
-        return (squared @ self.products).reshape(-1, 3, self.m, self.m)
+        squared = exponentials(-2 * np.pi * np.asarray(broadening_hz, float), self.acquisition)
+        return (squared @ self.products.view(float)).view(complex).reshape(-1, 3, self.m, self.m)
 
     def fisher(self, gram, amplitudes) -> np.ndarray:
         """Fisher matrices (V, M + 3, M + 3) for unit noise of amplitudes (V, M), in the order of `jacobian`."""

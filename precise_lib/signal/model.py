@@ -126,6 +126,11 @@ class SignalModel:
     def t2star_s(self) -> np.ndarray:
         return np.array([r.t2star_s for r in self.resonances])
 
+    @property
+    def lifetime_s(self) -> np.ndarray:
+        """T2* (M,) of Lorentzian lines as wide as each: shorter than `t2star_s` where a Gaussian width adds, s."""
+        return np.array([r.lifetime_s for r in self.resonances])
+
     def basis(self) -> np.ndarray:
         """Unit-amplitude FIDs, (n_samples, M), complex128: Eq. 1 with every amplitude one."""
         t = self.acquisition.time_s[:, None]
@@ -210,3 +215,12 @@ def _without(values: dict, **defaults) -> dict:
 def spectrum(fids) -> np.ndarray:
     """Spectra of FIDs (..., t) on `Acquisition.frequency_axis_hz`: a plain FFT, zero frequency centered."""
     return np.fft.fftshift(np.fft.fft(fids, axis=-1), axes=-1)
+
+
+def turned(fids, carrier_ppm: float | None, model: SignalModel) -> np.ndarray:
+    """FIDs (x, y, z, t, ...) received at a carrier as if received at that of the model: noise stays what it was."""
+    if carrier_ppm is None or carrier_ppm == model.carrier_ppm:
+        return fids
+    hz = (carrier_ppm - model.carrier_ppm) * model.acquisition.spectrometer_frequency_mhz
+    turn = np.exp(2j * np.pi * hz * model.acquisition.time_s).astype(np.complex64)
+    return fids * turn.reshape(-1, *[1] * (fids.ndim - 4))

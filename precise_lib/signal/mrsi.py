@@ -24,12 +24,8 @@ def to_maps(values, names, name: str, units: str = "mM") -> xr.DataArray:
 
 
 @dataclass(frozen=True)
-class MRSI:
-    """FIDs (x, y, z, t) complex64 of every voxel, acquired under `model`, with optional anatomy.
-
-    `affine` (4, 4) takes voxel indices to mm; voxels outside the `mask` (x, y, z) are not estimated; `mri` is a 3-D
-    magnitude image on its own grid with its affine, both or neither. Raises `InputError` for shapes that do not fit.
-    """
+class _OnGrid:
+    """What `MRSI` and `Series` share."""
 
     fids: np.ndarray
     model: SignalModel
@@ -37,6 +33,19 @@ class MRSI:
     mask: np.ndarray | None = None
     mri: np.ndarray | None = None
     mri_affine: np.ndarray | None = None
+
+    @property
+    def grid_shape(self) -> tuple[int, int, int]:
+        return self.fids.shape[:3]
+
+
+@dataclass(frozen=True)
+class MRSI(_OnGrid):
+    """FIDs (x, y, z, t) complex64 of every voxel, acquired under `model`, with optional anatomy.
+
+    `affine` (4, 4) takes voxel indices to mm; voxels outside the `mask` (x, y, z) are not estimated; `mri` is a 3-D
+    magnitude image on its own grid with its affine, both or neither. Raises `InputError` for shapes that do not fit.
+    """
 
     def __post_init__(self):
         fids = np.asarray(self.fids)
@@ -53,10 +62,6 @@ class MRSI:
             object.__setattr__(self, "mask", mask)
         if (self.mri is None) != (self.mri_affine is None):
             raise InputError("An MRI and its affine come together; one of them is missing.")
-
-    @property
-    def grid_shape(self) -> tuple[int, int, int]:
-        return self.fids.shape[:3]
 
     @property
     def usable(self) -> np.ndarray:
@@ -88,7 +93,7 @@ class MRSI:
 
 
 @dataclass(frozen=True)
-class Series:
+class Series(_OnGrid):
     """Frames of one measurement, one after another on the same grid; a set without a time course is a series of one.
 
     Its N "voxel-frames" are the usable voxels of the first frame in the order of the grid, then those of the second,
@@ -96,12 +101,6 @@ class Series:
     brought up, in sentences.
     """
 
-    fids: np.ndarray
-    model: SignalModel
-    affine: np.ndarray = field(default_factory=lambda: np.eye(4))
-    mask: np.ndarray | None = None
-    mri: np.ndarray | None = None
-    mri_affine: np.ndarray | None = None
     notes: tuple[str, ...] = ()
 
     def __post_init__(self):
@@ -119,10 +118,6 @@ class Series:
 
     def __getitem__(self, frame: int) -> MRSI:
         return MRSI(self.fids[..., frame], self.model, self.affine, self.mask, self.mri, self.mri_affine)
-
-    @property
-    def grid_shape(self) -> tuple[int, int, int]:
-        return self.fids.shape[:3]
 
     @cached_property
     def usable(self) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""White noise on FIDs, and the SNR of PRECISE-DMI: height of the water peak over the SD of the spectral noise."""
+"""Noise on FIDs, where they hold none, and the SNR of PRECISE-DMI: water peak over the SD of the spectral noise."""
 
 from __future__ import annotations
 
@@ -38,3 +38,19 @@ def water_snr(model: SignalModel, amplitudes, sigma, broadening_hz=0.0) -> np.nd
     rate = 1 / model.t2star_s + np.pi * np.asarray(broadening_hz, float)[..., None]
     height = np.exp(-rate[..., None] * model.acquisition.time_s).sum(-1)
     return (np.abs(amplitudes) * height)[..., model.of_role("metabolite")].max(-1) / noise
+
+
+def zero_filled(fids) -> int:
+    """How many time points at the end of FIDs (..., t) hold no measurement: a sudden fall by more than 1e4.
+
+    `fids` may be an iterable of such arrays.
+    """
+    chunks = [fids] if isinstance(fids, np.ndarray) else fids
+    level = np.max([np.abs(np.nan_to_num(c.reshape(-1, c.shape[-1]))).max(0) for c in chunks], axis=0)
+    n = len(level)
+    # the largest of what follows each point, against the median of the ten points before it
+    tail = np.maximum.accumulate(level[::-1])[::-1]
+    for i in range(10, n):
+        if tail[i] < 1e-4 * np.median(level[i - 10 : i]):
+            return n - i
+    return 0

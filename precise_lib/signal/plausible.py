@@ -83,7 +83,7 @@ def check_model(model: SignalModel) -> None:
             f"The reference concentration is {model.reference_concentration_mm:g} mM; it must be positive."
         )
     _check_places(model)
-    late, longest = model.acquisition.dead_time_s, float(model.t2star_s.max())
+    late, longest = model.acquisition.dead_time_s, float(model.lifetime_s.max())
     if late > DEAD_T2STAR * longest:
         raise InputError(
             f"The dead time of {1e3 * late:g} ms is more than {DEAD_T2STAR:g} times the longest T2* ({1e3 * longest:g} "

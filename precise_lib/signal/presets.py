@@ -31,7 +31,7 @@ def parse_metabolites(text: str) -> dict[str, float]:
     """Names and shifts (ppm) from ``water,Glc,Glx,Lac`` or, for what `SHIFTS_2H_PPM` lacks, ``name:ppm``.
 
     Known names may be written in any case and may be given another shift. Raises `InputError` for an unknown name
-    without a shift, a shift that is no number, or a name given twice.
+    without a shift, a shift that is not a number, or a name given twice.
 
     >>> parse_metabolites("water, glc, alanine:1.48")
     {'water': 4.7, 'Glc': 3.7, 'alanine': 1.48}

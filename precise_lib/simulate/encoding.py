@@ -18,6 +18,7 @@ from precise_lib.errors import InputError
 from precise_lib.signal.model import SignalModel
 
 SAMPLINGS = ("sphere", "cube")
+LARGEST = 6000  # voxels of a dense correlation matrix
 TIMES = 32  # time points that are encoded together: bounds the memory at about 200 MB for 100,000 object points
 
 
@@ -122,6 +123,18 @@ class Encoding:
     def correlation(self, offsets_mm) -> np.ndarray:
         """Correlation of the noise of two points at a distance (..., 3)."""
         return self.psf(offsets_mm) / self.filled
+
+    def correlation_matrix(self, mask: np.ndarray) -> np.ndarray:
+        """Correlation (V, V) of the noise of the voxels of a mask; `InputError` for another grid or too many voxels."""
+        if mask.shape != tuple(self.matrix):
+            raise InputError(f"The mask has shape {mask.shape}, the encoded matrix {tuple(self.matrix)}.")
+        voxels = np.argwhere(mask)
+        if len(voxels) > LARGEST:
+            raise InputError(f"{len(voxels)} voxels are too many for a dense correlation matrix; {LARGEST} at most.")
+        # one value for each distance on the grid, looked up for all pairs
+        steps = np.stack(np.meshgrid(*(np.arange(n) for n in self.matrix), indexing="ij"), -1)
+        table = self.correlation(steps * self.voxel_mm)
+        return table[tuple(np.moveaxis(np.abs(voxels[:, None] - voxels[None]), -1, 0))]
 
     def width_voxels(self, axis: int = 0) -> float:
         """Full width at half maximum of the point spread function along an axis, in voxels."""

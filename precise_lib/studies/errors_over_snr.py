@@ -1,4 +1,8 @@
-"""Errors of concentrations from noisy and denoised 1H spectra, and what of them depends on the SNR: page 21."""
+"""Errors of concentrations from noisy and denoised 1H spectra, and what of them depends on the SNR: page 21.
+
+The error of an unbiased estimate at its Cramer-Rao bound falls as 1/SNR. One that falls back on the middle of the range
+errs no more than this guess, at any SNR; its bias is zero on average over the range, but not in each third of it.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +12,19 @@ from itertools import pairwise
 import numpy as np
 import xarray as xr
 
+from precise_lib.errors import InputError
 from precise_lib.evaluate import claims
 from precise_lib.evaluate.records import Record
-from precise_lib.proton import brain, denoised, over_snr, scores
-from precise_lib.proton.brain import BLIND_RMSE_MM, LARGEST_MM, METABOLITES, WINDOW
+from precise_lib.proton import brain, denoised, scores
+from precise_lib.proton.brain import BLIND_RMSE_MM, LARGEST_MM, METABOLITES, WINDOW, BasisSet
 from precise_lib.proton.fit import fit_spectra
+from precise_lib.proton.spectrum_model import crlb
 from precise_lib.proton.weights import Denoiser
 
 UNBOUNDED = "noisy, unbounded"
 SMALLER = "smaller networks, trained for less long than the paper's"
+LOW, HIGH = 15.0, 30.0  # claim M10: below, above
+THIRDS = ("low", "middle", "high")
 
 
 def errors(data: xr.Dataset, networks: Mapping[str, Denoiser]) -> tuple[xr.DataArray, xr.DataArray]:
@@ -31,13 +39,70 @@ def errors(data: xr.Dataset, networks: Mapping[str, Denoiser]) -> tuple[xr.DataA
     return found.truth, xr.concat([found.estimate, unbounded], "source") - found.truth
 
 
+def bounds(basis: BasisSet, data: xr.Dataset, points: slice) -> xr.DataArray:
+    """Cramer-Rao bound (spectrum, metabolite) at the true values of `brain.draw`, all nuisance parameters unknown."""
+    values = crlb(basis, brain.true_amplitudes(data), data.shim_hz.values, data.sigma.values, points)
+    coords = {"metabolite": list(brain.METABOLITES), "spectrum": data.spectrum.values}
+    return xr.DataArray(values[:, : len(brain.METABOLITES)], coords, dims=("spectrum", "metabolite"))
+
+
+def errors_by_snr(error: xr.DataArray, snr, edges) -> xr.Dataset:
+    """`bias`, `sd`, `rmse` and `bias_se`, the standard error of the bias, of errors (spectrum, ...), estimate minus
+    truth, in bins of SNR between neighboring `edges`; `snr` is the middle of the bin. Raises `InputError` for fewer
+    than three spectra.
+    """
+    snr, parts = np.asarray(snr, float), []
+    for low, high in pairwise(edges):
+        own = error.isel(spectrum=np.flatnonzero((snr >= low) & (snr < high)))
+        n = own.sizes["spectrum"]
+        if n < 3:
+            raise InputError(f"Only {n} spectra have an SNR from {low:g} to {high:g}; draw more or take wider bins.")
+        bias, sd = own.mean("spectrum"), own.std("spectrum", ddof=1)
+        rmse = np.sqrt((own**2).mean("spectrum"))
+        parts.append(xr.Dataset({"bias": bias, "sd": sd, "rmse": rmse, "bias_se": sd / np.sqrt(n)}))
+    middle = [(a + b) / 2 for a, b in pairwise(edges)]
+    return xr.concat(parts, dim=xr.DataArray(middle, dims="snr", name="snr"))
+
+
+def rmse_ratio_over_snr(error, snr, low=LOW, high=HIGH, n_draws: int = 400, seed: int = 0):
+    """RMSE of errors (V, M) at SNR below `low` over RMSE above `high` (M,), and its 95 % interval (2, M), both groups
+    of spectra resampled. 1 is no dependence on the SNR; for SNR drawn uniformly from 5 to 40, 1/SNR gives 4.
+    """
+    error, snr = np.asarray(error, float), np.asarray(snr, float)
+    groups = [error[snr < low] ** 2, error[snr > high] ** 2]
+    if min(map(len, groups)) < 3:
+        raise InputError(f"Fewer than three spectra have an SNR below {low:g} or above {high:g}; draw more.")
+    draws = []
+    for k, group in enumerate(groups):
+        rng = np.random.default_rng((seed, k))
+        picked = rng.integers(0, len(group), (n_draws, len(group)))
+        draws.append(np.array([group[p].mean(0) for p in picked]))
+    ratio = np.sqrt(groups[0].mean(0) / groups[1].mean(0))
+    return ratio, np.quantile(np.sqrt(draws[0] / draws[1]), [0.025, 0.975], axis=0)
+
+
+def bias_by_third(error: xr.DataArray, truth: xr.DataArray, maximum) -> xr.Dataset:
+    """`bias` (third, source, metabolite) in the low, middle and high third of the range, and its standard error `se`,
+    both over the largest value; `error` (source, spectrum, metabolite) is estimate minus truth, `truth` (spectrum,
+    metabolite) from 0 to `maximum` (metabolite,).
+    """
+    top = xr.DataArray(np.asarray(maximum, float), dims="metabolite", coords={"metabolite": truth.metabolite})
+    third = np.minimum((3 * truth / top).astype(int), 2)
+    parts = []
+    for k in range(3):
+        own = error.where(third == k) / top
+        se = own.std("spectrum", ddof=1) / np.sqrt((third == k).sum("spectrum"))
+        parts.append(xr.Dataset({"bias": own.mean("spectrum"), "se": se}))
+    return xr.concat(parts, dim=xr.DataArray(list(THIRDS), dims="third", name="third"))
+
+
 def in_bins(data: xr.Dataset, error: xr.DataArray, edges) -> tuple[xr.Dataset, xr.DataArray, xr.DataArray]:
-    """In bins of SNR between the `edges`: `over_snr.errors_by_snr`; the Cramer-Rao bound and the RMSE of the best
+    """In bins of SNR between the `edges`: `errors_by_snr`; the Cramer-Rao bound and the RMSE of the best
     linear estimate (snr, metabolite), mM.
     """
     basis, snr = brain.brain_basis(), data.snr.values
-    by_snr = over_snr.errors_by_snr(error, snr, edges)
-    bound = over_snr.errors_by_snr(over_snr.bounds(basis, data, WINDOW), snr, edges).rmse  # a root mean square
+    by_snr = errors_by_snr(error, snr, edges)
+    bound = errors_by_snr(bounds(basis, data, WINDOW), snr, edges).rmse  # a root mean square
     inside = [data.isel(spectrum=np.flatnonzero((snr >= a) & (snr < b))) for a, b in pairwise(edges)]
     kept = xr.concat([scores.best_possible(basis, d, WINDOW).slope for d in inside], by_snr.snr)
     return by_snr, bound, BLIND_RMSE_MM * np.sqrt(1 - kept)
@@ -66,10 +131,10 @@ class Parts:
         """
         ratio, interval, snr = {}, {}, self.data.snr.values
         for s in error.source.values.tolist():
-            value, ends = over_snr.rmse_ratio_over_snr(error.sel(source=s), snr, *self.limits)
+            value, ends = rmse_ratio_over_snr(error.sel(source=s), snr, *self.limits)
             ratio[s], interval[s] = LARGEST_MM.copy(data=value), LARGEST_MM.expand_dims(end=2).copy(data=ends)
-        bound = over_snr.bounds(brain.brain_basis(), self.data, WINDOW)
-        value, _ = over_snr.rmse_ratio_over_snr(bound, snr, *self.limits, n_draws=2)
+        bound = bounds(brain.brain_basis(), self.data, WINDOW)
+        value, _ = rmse_ratio_over_snr(bound, snr, *self.limits, n_draws=2)
         ratio["Cramér-Rao bound"] = LARGEST_MM.copy(data=value)
         ratio["best linear estimate"] = np.sqrt(self.lost / self._lost_high)
         return ratio, interval
@@ -98,7 +163,7 @@ def records(ratio: Mapping, interval: Mapping, networks, weak: Sequence[str], te
 
 
 def bias_rows(title: str, thirds: xr.Dataset, average: xr.DataArray, names: Sequence[str]) -> list[list]:
-    """Rows of a table of the bias in mM: by source the low and the high third of `over_snr.bias_by_third` with their
+    """Rows of a table of the bias in mM: by source the low and the high third of `bias_by_third` with their
     standard errors, and the `average` (source, metabolite) over the whole range.
     """
     rows, in_mm = [], thirds * LARGEST_MM

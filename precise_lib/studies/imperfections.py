@@ -15,7 +15,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from precise_lib import __version__
+from precise_lib import __version__, show
 from precise_lib.estimate.fit import Fit
 from precise_lib.estimate.noise_model import Noise
 from precise_lib.quantify import estimates
@@ -132,18 +132,17 @@ def seen(result: xr.Dataset, i: int, snr) -> str:
     return f"named: {row['reason'].item()}" if row["reason"].item() else ("seen" if float(row["p"]) < 1e-3 else "no")
 
 
-def table(result: xr.Dataset, snr) -> str:
-    """Markdown: largest bias (%) and lowest coverage (%) over the metabolites of each case by each way, and `seen`."""
-    lines = ["| imperfection | " + " | ".join(f"{way}: bias, coverage" for way in WAYS) + " | seen |"]
-    lines.append("|---|" + "---|" * (len(WAYS) + 1))
+def table(result: xr.Dataset, snr) -> show.Markdown:
+    """Largest bias (%) and lowest coverage (%) over the metabolites of each case by each way, and `seen`."""
+    lines = []
     for i, case in enumerate(result["case"].values):
         cells = []
         for way in WAYS:
             row = result.isel(case=i).sel(snr=snr, way=way)
             worst = int(np.abs(row["bias"].values).argmax())
             cells.append(f"{float(row['bias'][worst]):+.1f} %, {100 * float(row['coverage'].min()):.0f} %")
-        lines.append(f"| {case} | " + " | ".join(cells) + f" | {seen(result, i, snr)} |")
-    return "\n".join(lines)
+        lines.append([case, *cells, seen(result, i, snr)])
+    return show.table(["imperfection", *(f"{way}: bias, coverage" for way in WAYS), "seen"], lines)
 
 
 def figure(result: xr.Dataset, snr) -> Figure:

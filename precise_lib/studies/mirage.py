@@ -72,10 +72,10 @@ def voxels(weights: str, n_fids: int, n_samples: int, seed: int) -> Voxels:
     model = dmi_11t7()
     data = shrinkage.draw(model, TISSUE_MM, n_fids, seed, SNR, SHIFT_HZ, BROADENING_HZ)
     narrow = load_weights(data_path("weights", "studies", "mse_1x.safetensors"))
-    plain, fit = load_weights("dmi_11t7_plain"), fit_fids(data.fids, model)
+    paper, fit = load_weights("dmi_11t7_paper"), fit_fids(data.fids, model)
     amplitudes = {"fit": fit.amplitudes, "SVE": load_weights(weights).amplitudes(data.fids)}
-    amplitudes |= {WIDE: _with_unit(plain, data.fids), NARROW: narrow.amplitudes(data.fids)}
-    for label, network in {"posterior mean, paper's range": plain, "posterior mean, narrow range": narrow}.items():
+    amplitudes |= {WIDE: _with_unit(paper, data.fids), NARROW: narrow.amplitudes(data.fids)}
+    for label, network in {"posterior mean, paper's range": paper, "posterior mean, narrow range": narrow}.items():
         prior = TrainingPrior.of(network.card.config)
         amplitudes[label] = posterior(data.fids, model, data.sigma, prior, n_samples, seed, fit).mean
     return Voxels(data, {label: model.concentrations(a) for label, a in amplitudes.items()})

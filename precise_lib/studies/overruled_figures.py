@@ -37,10 +37,9 @@ def covered(run: xr.Dataset, region: str = OBJECT) -> xr.DataArray:
     return values.mean("repeat").assign_coords(se=error)
 
 
-def against_peers(results: Mapping[str, xr.Dataset], metabolite: str = "Lac") -> str:
+def against_peers(results: Mapping[str, xr.Dataset], metabolite: str = "Lac") -> show.Markdown:
     """Table: every peer at its oracle setting and the adaptive prior tuned by itself; the best peer in bold."""
-    head = "".join(f" {name}: RMSE (mM) | shown, hidden (%) |" for name in results)
-    lines = [f"| |{head}", "|---|" + "---|---|" * len(results)]
+    head, lines = [title for name in results for title in (f"{name}: RMSE (mM)", "shown, hidden (%)")], []
     picks = {name: oracle(table) for name, table in results.items()}
     rows = [peer for peer in dict.fromkeys(p for best in picks.values() for p in best) if peer != "adaptive"]
     best = {name: best_peer(table) for name, table in results.items()}
@@ -49,9 +48,9 @@ def against_peers(results: Mapping[str, xr.Dataset], metabolite: str = "Lac") ->
         for name, table in results.items():
             own = shipped(table) if row.endswith("itself") else picks[name]
             setting = own.get(row.split(",")[0])
-            cells.append(_cell(table.sel(setting=setting), metabolite, row == best[name]) if setting else " | |")
-        lines.append(f"| {row} |" + "".join(cells))
-    return "\n".join(lines)
+            cells += _cells(table.sel(setting=setting), metabolite, row == best[name]) if setting else ["", ""]
+        lines.append([row, *cells])
+    return show.table(["", *head], lines)
 
 
 def best_peer(table: xr.Dataset) -> str:
@@ -60,10 +59,10 @@ def best_peer(table: xr.Dataset) -> str:
     return min((p for p in picks if p != "adaptive"), key=lambda p: float(errors.sel(setting=picks[p])))
 
 
-def _cell(line: xr.Dataset, metabolite: str, best: bool) -> str:
+def _cells(line: xr.Dataset, metabolite: str, best: bool) -> list[str]:
     error = f"{float(total_rmse(line)):.3f}"
     sites = line["contrast"].sel(metabolite=metabolite, region=[SHOWN, HIDDEN]).values
-    return f" {f'**{error}**' if best else error} | " + ", ".join(f"{100 * c:.0f}" for c in sites) + " |"
+    return [f"**{error}**" if best else error, ", ".join(f"{100 * c:.0f}" for c in sites)]
 
 
 def plot_trade(results: Mapping[str, xr.Dataset], table: xr.Dataset, metabolite: str = "Lac"):
@@ -143,31 +142,49 @@ def plot_coverage(table: xr.Dataset):
     return fig
 
 
-def wrong_mris(table: xr.Dataset, names=("rings", "rat", "human")) -> str:
+def wrong_mris(table: xr.Dataset, names=("rings", "rat", "human")) -> show.Markdown:
     """Table: RMSE over that without an MRI, and the hidden tumor kept, for each of `MRIS`."""
-    lines = ["| MRI |" + "".join(f" {name}: RMSE, hidden (%) |" for name in names), "|---|" + "---|" * len(names)]
+    lines = []
     for kind in MRIS:
         cells = []
         for name in names:
             runs = [of(table, name, mri=m) for m in (kind, "none")]
             if any(run is None for run in runs):
-                cells.append(" |")
+                cells.append("")
                 continue
             n = min(run.sizes["repeat"] for run in runs)
             own, blind = (run.isel(repeat=slice(n)) for run in runs)  # on the same noise
-            cells.append(f" {rmse(own) / rmse(blind):.2f}, {100 * kept(own)[0]:.0f} |")
-        lines.append(f"| {kind} ({MRIS[kind]}) |" + "".join(cells))
-    return "\n".join(lines)
+            cells.append(f"{rmse(own) / rmse(blind):.2f}, {100 * kept(own)[0]:.0f}")
+        lines.append([f"{kind} ({MRIS[kind]})", *cells])
+    return show.table(["MRI", *(f"{name}: RMSE, hidden (%)" for name in names)], lines)
 
 
-def new_objects(own: Mapping, others: Mapping) -> str:
+def new_objects(own: Mapping, others: Mapping) -> show.Markdown:
     """Table: each object by its seed, the adaptive prior (`own`) beside the best peer at its oracle setting."""
-    head = "| seed | SVE (mM) | best peer | its RMSE | adaptive | shown, hidden (%) | 90 % intervals hold (%) |"
-    lines = [head, "|---|---|---|---|---|---|---|"]
+    head = ["seed", "SVE (mM)", "best peer", "its RMSE", "adaptive", "shown, hidden (%)", "90 % intervals hold (%)"]
+    lines = []
     for seed, run in own.items():
         rival, peers = best_peer(others[seed]), others[seed]
         least = float(total_rmse(peers).sel(setting=oracle(peers)[rival]))
         shares = ", ".join(f"{100 * kept(run, tumor)[0]:.0f}" for tumor in (SHOWN, HIDDEN))
-        cells = (seed, f"{rmse(run, 'rmse_single'):.3f}", rival, f"{least:.3f}", f"{rmse(run):.3f}", shares)
-        lines.append("| " + " | ".join(map(str, cells)) + f" | {100 * float(covered(run).mean()):.0f} |")
-    return "\n".join(lines)
+        held = f"{100 * float(covered(run).mean()):.0f}"
+        lines.append([seed, rmse(run, "rmse_single"), rival, least, rmse(run), shares, held])
+    return show.table(head, lines, ".3f")
+
+
+def outcome(results: Mapping[str, xr.Dataset], table: xr.Dataset, metabolite: str = "Lac") -> show.Markdown:
+    """Table: each object at SNR 12: error and hidden tumor beside the best peer, intervals, islands."""
+    head = ["", "RMSE over that of the best peer", "hidden tumor kept (best peer), %", "intervals hold, %"]
+    head += ["there at the hidden tumor, %", "islands found at it, % of data sets", "false islands per data set"]
+    lines = []
+    for name, peers in results.items():
+        run, null = of(table, name), of(table, name, lesion=False)
+        best, whole = peers.sel(setting=oracle(peers)[best_peer(peers)]), 100 * covered(run)
+        ratio = total_rmse(peers.sel(setting=shipped(peers)["adaptive"])) / total_rmse(best)
+        rival = 100 * float(best["contrast"].sel(metabolite=metabolite, region=HIDDEN))
+        cells = [f"{float(ratio):.2f}", f"{100 * kept(run)[0]:.0f} ({rival:.0f})"]
+        cells += [", ".join(f"{m} {x:.0f}" for m, x in zip(whole["metabolite"].values, whole.values, strict=True))]
+        cells += [f"{100 * float(covered(run, HIDDEN).mean()):.0f}", f"{100 * float(run['found'].mean()):.0f}"]
+        cells += ["" if null is None else f"{float(null['islands'].mean()):.2f}"]
+        lines.append([name, *cells])
+    return show.table(head, lines)

@@ -97,26 +97,28 @@ PEERS = (
 
 
 class Cached:
-    """The fit, made once for all who ask about the same data: its maps, or what it says of the FIDs."""
-
-    efficient = True
+    """A single-voxel estimator that works once for all who ask about the same FIDs."""
 
     def __init__(self, estimator: Callable):
         self.estimator, self.name = estimator, estimator.name
-        self._last = self._fitted = (None, None)
+        self.efficient = getattr(estimator, "efficient", False)
+        self._known = (None, None)
+
+    def _of(self, what, fids, model):
+        if not np.array_equal(self._known[0], fids):
+            self._known = fids, getattr(self.estimator, what)(fids, model)
+        return self._known[1]
 
     def fit(self, fids, model):
-        if not np.array_equal(self._fitted[0], fids):
-            self._fitted = (fids, self.estimator.fit(fids, model))
-        return self._fitted[1]
+        return self._of("fit", fids, model)
 
     def amplitudes(self, fids, model):
-        return self.fit(fids, model).amplitudes
+        return (
+            self.fit(fids, model).amplitudes if hasattr(self.estimator, "fit") else self._of("amplitudes", fids, model)
+        )
 
     def __call__(self, data) -> xr.DataArray:
-        if self._last[0] is not data:
-            self._last = (data, self.estimator(data))
-        return self._last[1]
+        return data.map_usable(lambda fids: self.amplitudes(fids, data.model), self.name)
 
 
 def curves(case: Case, n_repeats: int, seed: int = 0, peers: Iterable[Peer] | None = None, progress=iter) -> xr.Dataset:
@@ -189,36 +191,3 @@ def shipped(table: xr.Dataset) -> dict[str, str]:
     """peer -> the setting that it has without being told."""
     own = table["shipped"].values.astype(bool)
     return dict(zip(table["peer"].values[own], table["setting"].values[own], strict=True))
-
-
-def markdown(tables: dict[str, xr.Dataset], metabolite: str = "Lac") -> str:
-    """One table of all cases: every peer as shipped, and below it at the setting of least error.
-
-    Errors are root mean squares over the object and all metabolites but water, in mM; contrast is that of one
-    metabolite in percent of the truth, with half the width of its 95 % interval.
-    """
-    head = "".join(f" {c}: SD / bias / RMSE | shown, hidden (%) | CPU (s) |" for c in tables)
-    lines = [f"| estimator |{head}", "|---|" + "---|---|---|" * len(tables)]
-    picks = {case: (shipped(t), oracle(t)) for case, t in tables.items()}
-    for name in dict.fromkeys(name for own, _ in picks.values() for name in own):
-        tried = any(sum(str(peer).split(",")[0] == name for peer in t["peer"].values) > 1 for t in tables.values())
-        for which, title in enumerate([name, f"{name}, best"][: 1 + tried]):
-            cells = []
-            for case, t in tables.items():
-                setting = picks[case][which].get(name)
-                cells.append(" | | |" if setting is None else _cells(t.sel(setting=setting), metabolite, which))
-            lines.append(f"| {title} |" + "".join(cells))
-    return "\n".join(lines)
-
-
-def _cells(line: xr.Dataset, metabolite: str, best: bool) -> str:
-    """What a table says of one setting in one case."""
-    errors = line.sel(region=REGIONS[0], metabolite=line["metabolite"].values[line["quantified"].values.astype(bool)])
-    sizes = " / ".join(f"{np.sqrt((errors[key] ** 2).mean()):.2f}" for key in ("sd", "bias", "rmse"))
-    at = f" ({line['setting'].item().partition(', ')[2]})" if best else ""
-    sites = line.sel(metabolite=metabolite, region=list(REGIONS[1:]))
-    half = (sites["contrast_high"] - sites["contrast_low"]) / 2
-    pairs = zip(sites["contrast"].values, half.values, strict=True)
-    kept = ", ".join(f"{100 * c:.0f} ± {100 * h:.0f}" for c, h in pairs)
-    seconds = "" if best else f"{line['cpu_seconds'].item():.2g}"
-    return f" {sizes}{at} | {kept} | {seconds} |"

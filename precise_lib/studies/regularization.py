@@ -131,3 +131,15 @@ def regularization_study(
     return _dataset(
         phantom, lams, omega_maxs, snr, {"seed": seed, "n_repeats": n_repeats}, mean=mean, sd=sd, recovery_sd=spread
     )
+
+
+def weakest_coupling(gray: np.ndarray, omega_max: float) -> np.ndarray:
+    """Smallest weight to a neighbor over the cap (x, y, z): one where the prior sees no edge, NaN outside."""
+    table, out = edge_weights(gray, omega_max), np.full(gray.shape, np.nan)
+    out[np.isfinite(gray)] = np.minimum.reduceat(table.data, table.indptr[:-1]) / omega_max
+    return out
+
+
+def rms(maps, where) -> np.ndarray:
+    """Root mean square of maps (..., x, y, z) over some voxels."""
+    return np.sqrt((np.asarray(maps)[..., where] ** 2).mean(-1))

@@ -7,37 +7,38 @@ notebook 02 shows. About 50 minutes on one core.
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
-from precise_lib import __version__
+import matplotlib.pyplot as plt
+import numpy as np
+
+from precise_lib import __version__, show
 from precise_lib.estimate.network import NetworkConfig
 from precise_lib.estimate.train_config import TrainConfig
-from precise_lib.estimate.training import shorter, train
+from precise_lib.estimate.training import train
 from precise_lib.estimate.weights import load_weights
 from precise_lib.evaluate.accuracy import accuracy
 from precise_lib.io.atomic import write_text
 from precise_lib.io.shipped import data_path
 
 FILE = ("results", "layer_widths.json")
-FULL = {"ours": 40_000, "plain recipe": 25_000}  # iterations of the shipped weights
+FULL = {"ours": 40_000, "paper's recipe": 25_000}  # iterations of the shipped weights
 
 
-def ours(width: int, iterations: int = 6000) -> TrainConfig:
+def ours(width: int) -> TrainConfig:
     """Our recipe, shortened, with `width` filters and as many hidden units; the shipped network has 256."""
-    config = shorter(TrainConfig(), iterations)
-    return replace(config, network=replace(config.network, bank=width, hidden=width))
+    return TrainConfig(network=NetworkConfig(bank=width, hidden=width), iterations=6000)
 
 
-def plain(factor: float, iterations: int = 5000) -> TrainConfig:
+def papers(factor: float) -> TrainConfig:
     """The paper's recipe, shortened, with every layer `factor` times as wide as in the shipped baseline."""
     base = NetworkConfig(front="fid")
     channels = tuple(max(2, round(factor * c)) for c in base.channels)
     network = NetworkConfig(front="fid", channels=channels, hidden=round(factor * base.hidden))
-    return shorter(TrainConfig.papers_recipe(network=network), iterations)
+    return TrainConfig.papers_recipe(network=network, iterations=5000)
 
 
-STUDY = {f"ours {w}": ours(w) for w in (32, 64, 128, 256, 512)} | {f"plain {f:g}": plain(f) for f in (0.5, 1.0, 2.0)}
+STUDY = {f"ours {w}": ours(w) for w in (32, 64, 128, 256, 512)} | {f"paper {f:g}": papers(f) for f in (0.5, 1.0, 2.0)}
 
 
 def measure(name: str, config: TrainConfig, folder: Path, n_repeats: int = 10_000) -> dict:
@@ -69,3 +70,25 @@ def store(folder) -> Path:
     out = data_path("claims.yaml").parent.joinpath(*FILE)
     write_text(out, json.dumps(about, indent=1) + "\n")
     return out
+
+
+def above_bound(measured: dict) -> tuple[float, float]:
+    """SD / CRLB over SNR 8 to 35 of an accuracy as on a card: mean and largest over the lines."""
+    values = np.array(list(measured["sd_over_crlb"].values()))[:, np.array(measured["snr"]) >= 8]
+    return float(values.mean()), float(values.max())
+
+
+def figure(study: dict):
+    """SD / CRLB over the number of parameters, both recipes; squares mark the shipped widths."""
+    fig, ax = plt.subplots(figsize=(6.5, 3.2))
+    for name, start, shipped in (("matched network", "ours", "ours 256"), ("paper's recipe", "paper", "paper 1")):
+        chosen = [r for n, r in study.items() if n.startswith(start)]
+        parameters, look = [r["parameters"] for r in chosen], {"color": show.color(name)}
+        mean, largest = zip(*(above_bound(r["accuracy"]) for r in chosen), strict=True)
+        ax.plot(parameters, mean, "o-", label=f"{name}, {chosen[0]['iterations']} iterations: mean", **look)
+        ax.plot(parameters, largest, "o:", label="largest", **look)
+        ax.plot(study[shipped]["parameters"], above_bound(study[shipped]["accuracy"])[0], "s", ms=9, **look)
+    ax.axhspan(0.95, 1.05, color="0.92", zorder=0)
+    ax.set(xscale="log", xlabel="trained parameters", ylabel="SD / CRLB")
+    ax.legend(fontsize=8)
+    return fig

@@ -160,14 +160,18 @@ def test_fourier_is_near_the_truth_and_above_the_bound(rings, precise, tmp_path)
 
 
 @needs_weights
-def test_sve_by_default_and_precise_with_an_mri(rings, precise, tmp_path):
+def test_sve_by_default_and_a_prior_with_an_mri(rings, precise, tmp_path):
     common = ("quantify", rings / "dmi.nii.gz", "--mask", rings / "mask.nii.gz", "--out")
     assert precise(*common, tmp_path / "sve")[0] == 0
     check_summary(tmp_path / "sve", "sve", "dmi_11t7")
     sve = errors_over_bound(rings, tmp_path / "sve")
     assert sve.std(1) == pytest.approx(1, abs=0.2)
     assert sve.mean(1) == pytest.approx(0, abs=0.25)
-    assert precise(*common, tmp_path / "prior", "--mri", rings / "mri.nii.gz")[0] == 0
+    assert precise(*common, tmp_path / "adaptive", "--mri", rings / "mri.nii.gz")[0] == 0
+    check_summary(tmp_path / "adaptive", "adaptive", "dmi_11t7")
+    assert (errors_over_bound(rings, tmp_path / "adaptive").std(1) < 0.5 * sve.std(1)).all()
+    # lambda is that of Eq. 4
+    assert precise(*common, tmp_path / "prior", "--mri", rings / "mri.nii.gz", "--lam", "0.01")[0] == 0
     assert check_summary(tmp_path / "prior", "precise", "dmi_11t7")["settings"]["lambda"] == 0.01
     prior = errors_over_bound(rings, tmp_path / "prior")
     # at this SNR lambda = 0.01 is too much for Glx, whose bias at the edges takes back what its SD gains

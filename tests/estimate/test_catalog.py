@@ -327,7 +327,7 @@ def test_shipped_networks_are_found_by_their_acquisition(folder):
     defaults = [entry for entry in catalog.shipped() if entry.is_default]
     names = {entry.name for entry in defaults}
     assert {"dmi_11t7", "dmi_11t7_rat", "dmi_7t", "dmi_3t"} <= names
-    assert not {"dmi_11t7_plain", "dmi_11t7_acetate"} & names
+    assert not {"dmi_11t7_paper", "dmi_11t7_acetate"} & names
     for entry in defaults:
         assert find_weights(entry.signal_model.acquisition) == entry.name
         assert catalog.fitting(entry.signal_model.acquisition) == [entry]

@@ -1,6 +1,7 @@
 """Peak integration: exact on isolated lines, noise as the norm of its weights, bias as the integral of tails."""
 
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -42,6 +43,17 @@ def test_sums_exactly_the_bins_inside_the_window():
         dft = np.exp(-2j * np.pi * frequencies[inside, None] * np.arange(512) / 2500)
         expected = (dft @ halved).sum() / (dft @ unit[:, line]).sum().real
         assert fid @ integration_weights(model)[:, line] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("zero_fill", [False, True])
+@pytest.mark.parametrize("dead_time_s", [3e-4, 1e-3, 2e-3])
+def test_a_dead_time_adds_no_bias(dead_time_s, zero_fill):
+    """At 2 ms the windows alone were wrong by 4 to 60 %; amplitudes are those at the excitation."""
+    model = dmi_11t7()
+    late = replace(model, acquisition=replace(model.acquisition, dead_time_s=dead_time_s))
+    found = [Fourier(zero_fill=zero_fill).amplitudes(m.fids([AMPLITUDES], phase_rad=0.7), m) for m in (model, late)]
+    # the phase of the water peak, by which all are turned, differs by that of the tails in it
+    np.testing.assert_allclose(found[1], found[0], atol=1e-9)
 
 
 @pytest.mark.parametrize("zero_fill", [False, True])

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from precise_lib.estimate.network import FidFront, MatchedFront, MaxPool2, Network
+from precise_lib.estimate.train_config import TrainConfig
 from precise_lib.estimate.training import (
     SveTrainer,
-    TrainConfig,
     signal_families,
 )
 from precise_lib.evaluate.crlb import covariance

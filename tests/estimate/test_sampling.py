@@ -6,11 +6,8 @@ import torch
 
 from precise_lib.errors import InputError
 from precise_lib.estimate.fit import fit_fids
-from precise_lib.estimate.training import (
-    Sampler,
-    TrainConfig,
-    shorter,
-)
+from precise_lib.estimate.sampling import Sampler
+from precise_lib.estimate.train_config import TrainConfig
 from precise_lib.evaluate.crlb import numeric
 from precise_lib.signal.presets import dmi_11t7
 from tests.helpers import (
@@ -81,7 +78,6 @@ def test_settings_survive_yaml_and_say_what_they_do_not_know():
     for config in (TrainConfig(), TrainConfig.papers_recipe(), minute_config(), minute_papers(seed=3)):
         assert TrainConfig.from_dict(yaml.safe_load(yaml.safe_dump(config.to_dict()))) == config
     assert TrainConfig.from_dict({"recipe": "paper", "seed": 4}) == TrainConfig.papers_recipe(seed=4)
-    assert shorter(TrainConfig(), 10).iterations == 10
 
 
 @pytest.mark.parametrize(("values", "words"), [

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from precise_lib.errors import InputError
+from precise_lib.estimate.train_config import TrainConfig
 from precise_lib.estimate.training import (
-    TrainConfig,
     learning_rate,
     train,
 )

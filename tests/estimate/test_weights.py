@@ -10,8 +10,8 @@ import torch
 
 from precise_lib.errors import InputError
 from precise_lib.estimate import weights
+from precise_lib.estimate.train_config import TrainConfig
 from precise_lib.estimate.training import (
-    TrainConfig,
     train,
 )
 from precise_lib.estimate.weights import Sve, load_weights, resolve

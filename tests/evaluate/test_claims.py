@@ -50,7 +50,7 @@ def test_bounds_are_those_of_the_list():
     assert listed["P2"].tolerance.max == pytest.approx(1.1 * 20.5)
     assert listed["P4"].parts["fit"] == Tolerance(min=0.97, max=1.05)
     assert listed["P4"].parts["SVE"] == Tolerance(min=0.95, max=1.05)
-    assert listed["P7"].tolerance.judged
+    assert listed["P7"].parts["positive and largest for Lac"].judged
     assert str(listed["P10"].parts["SD"]) == "≥ 0.8"
 
 
@@ -69,8 +69,9 @@ def test_bounds_decide(folder, value, verdict):
 
 
 def test_a_statement_in_words_is_judged(folder):
-    assert claims.record("P7", "Lac > Glc", holds=np.True_).verdict == "reproduced"
-    assert claims.record("P7", "Glc > Lac", holds=False).verdict == "not reproduced"
+    about = {"part": "positive and largest for Lac"}
+    assert claims.record("P7", "Lac > Glc", holds=np.True_, **about).verdict == "reproduced"
+    assert claims.record("P7", "Glc > Lac", holds=False, **about).verdict == "not reproduced"
     assert claims.record("P1", 1.7, holds=False).verdict == "not reproduced"
 
 
@@ -184,7 +185,7 @@ def test_optional_and_reported_parts_do_not_decide(folder):
         {"id": "P1", "value": True},
         {"id": "P1", "value": "about 1.7"},
         {"id": "P1"},
-        {"id": "P7", "value": 3.0},
+        {"id": "P7", "value": 3.0, "part": "positive and largest for Lac"},
         {"id": "P4", "value": 1.0},
         {"id": "P4", "value": 1.0, "part": "SVEN"},
         {"id": "P1", "value": 1.7, "notebook": "../03"},
@@ -267,7 +268,8 @@ def test_the_page_shows_success_failure_and_what_is_missing(folder):
     claims.record("P1", 1.7, figure="fig-precision-vs-snr")
     claims.record("P2", 30.0)
     claims.record("P4", 1.01, part="fit")
-    claims.record("P7", holds=True, notebook="interactive")
+    claims.record("P7", holds=True, notebook="interactive", part="positive and largest for Lac")
+    claims.record("P7", 3.0, notebook="interactive", part="small (Lac)")
     page = page_of(folder)
     n = sum(c.counted and c.paper != "ours" for c in claims.load_claims().values())  # P2 is not one of them
     counted = f"Of {n} claims of the two papers: 2 reproduced, 1 partly measured"

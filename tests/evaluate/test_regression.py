@@ -46,11 +46,11 @@ def test_lines_of_identity_constant_and_shrinkage():
                                atol=1e-12)  # fmt: skip
     flat = regression.controlled_line(truth, np.full_like(truth, 1.5), error)
     np.testing.assert_allclose([flat.slope, flat.intercept], [[0, 0], [1.5, 1.5]], atol=1e-12)
-    pulled = regression.controlled_line(truth, 1.5 + 0.4 * (truth + error - 1.5), error, ["a", "b"])
-    np.testing.assert_allclose(pulled.slope, 0.4, atol=1e-12)  # the known error takes all chance out
-    np.testing.assert_allclose(pulled.intercept, 0.9, atol=1e-12)
-    np.testing.assert_allclose(pulled.spread, 0.4 * error.std(0), rtol=0.01)
-    assert list(pulled.metabolite) == ["a", "b"]
+    shrunk = regression.controlled_line(truth, 1.5 + 0.4 * (truth + error - 1.5), error, ["a", "b"])
+    np.testing.assert_allclose(shrunk.slope, 0.4, atol=1e-12)  # the known error takes all chance out
+    np.testing.assert_allclose(shrunk.intercept, 0.9, atol=1e-12)
+    np.testing.assert_allclose(shrunk.spread, 0.4 * error.std(0), rtol=0.01)
+    assert list(shrunk.metabolite) == ["a", "b"]
 
 
 def test_intervals_of_the_line_cover():

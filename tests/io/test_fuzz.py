@@ -190,8 +190,9 @@ def mrs_bytes(version: int) -> bytes:
     return mrs.image.nibImage.to_bytes()
 
 
-def image_bytes(shape=(4, 3, 2)) -> bytes:
-    return nib.Nifti1Image(1 + np.arange(np.prod(shape), dtype=np.int16).reshape(shape), AFFINE).to_bytes()
+def image_bytes(shape=(4, 3, 2), step=1) -> bytes:
+    values = 1 + step * np.arange(np.prod(shape), dtype=np.int16).reshape(shape)
+    return nib.Nifti1Image(values, AFFINE).to_bytes()
 
 
 def read_all(path, place):
@@ -668,7 +669,7 @@ SPOILED = {  # what the file is spoiled from, and a command that reads it
     "mri": (image_bytes(), "quantify GOOD --errors none --estimator precise --mri FILE"),
     "mask": (image_bytes(), f"{FIT} --mask FILE"),
     "water": (image_bytes((3, 2, 2)), f"{FIT} --water FILE"),
-    "b1": (nib.Nifti1Image(np.ones((3, 2, 2), np.int16), AFFINE).to_bytes(), f"{FIT} --tr 0.4 --flip-angle 60 --b1 FILE"),
+    "b1": (image_bytes((3, 2, 2), 0), f"{FIT} --tr 0.4 --flip-angle 60 --b1 FILE"),
     "model": (yaml.safe_dump(RINGS), f"{FIT} --model FILE"),
     "lines": (yaml.safe_dump(SPLIT), f"{FIT} --model FILE"),
     "calibrated": (yaml.safe_dump(LEARNED.kept), f"{FIT} --calibrate FILE"),

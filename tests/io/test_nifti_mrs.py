@@ -16,6 +16,7 @@ from precise_lib.errors import InputError
 from precise_lib.io import atomic, measurements, nifti, nifti_mrs
 from precise_lib.signal.model import SignalModel, spectrum
 from precise_lib.signal.mrsi import MRSI
+from precise_lib.signal.noise import zero_filled
 from precise_lib.signal.parts import Acquisition, Resonance
 from precise_lib.signal.presets import default_2h_model, dmi_11t7
 
@@ -331,12 +332,12 @@ def test_unwritable_folders(tmp_path):
 
 def test_zero_filling_is_found():
     fids = random_mrsi((2, 2, 1), dmi_11t7()).fids.copy()
-    assert nifti_mrs.zero_filled(fids) == 0
+    assert zero_filled(fids) == 0
     fids[..., 300:] *= 1e-8
-    assert nifti_mrs.zero_filled(fids) == 212
+    assert zero_filled(fids) == 212
     fids[..., 300:] = 0
-    assert nifti_mrs.zero_filled(fids) == 212
-    assert nifti_mrs.zero_filled(dmi_11t7().fids([[1.0, 0.3, 0.6, 0.1]])) == 0
+    assert zero_filled(fids) == 212
+    assert zero_filled(dmi_11t7().fids([[1.0, 0.3, 0.6, 0.1]])) == 0
 
 
 # ---------------------------------------------------------------- real data

@@ -17,6 +17,7 @@ from precise_lib.estimate.fit import fit_fids
 from precise_lib.evaluate import crlb
 from precise_lib.io import measurements, nifti, nifti_mrs
 from precise_lib.signal.model import SignalModel
+from precise_lib.signal.noise import zero_filled
 from precise_lib.signal.parts import Acquisition, Resonance
 
 NAMES = ("water", "Glc", "Glx", "Lac")
@@ -58,7 +59,7 @@ def chi_square(fid, fit, sigma=1.37e-3):
 def test_half_of_the_points_are_zero_filled(voxel, fid):
     """All points together make the noise look smaller by the square root of two; the estimates do not change."""
     everything = voxel.fids[0, 0, 0].astype(complex)
-    assert nifti_mrs.zero_filled(voxel.fids) == len(everything) - MEASURED
+    assert zero_filled(voxel.fids) == len(everything) - MEASURED
     half, ratio, bound = quantify(fid, model(NOMINAL_PPM, [10.6] * 4))
     whole, same, too_small = quantify(everything, model(NOMINAL_PPM, [10.6] * 4, len(everything)))
     np.testing.assert_allclose(same, ratio, rtol=0.005)

@@ -216,8 +216,8 @@ def test_added_amounts_come_back_from_noise_and_shrink_in_what_shrinks():
     spread = estimates.estimate.sel(added="nothing", source="noisy").std("repeat", ddof=1)
     bound = estimates.crlb.sel(added="nothing", source="noisy").mean("repeat")
     assert 0.5 < float((spread / bound).mean()) < 1.5
-    pulled = estimates.estimate.sel(added="nothing", source="pulls").std("repeat", ddof=1)
-    assert float((pulled / spread).mean()) == pytest.approx(0.4, abs=0.05)
+    shrunk = estimates.estimate.sel(added="nothing", source="pulls").std("repeat", ddof=1)
+    assert float((shrunk / spread).mean()) == pytest.approx(0.4, abs=0.05)
 
 
 def test_without_noise_there_is_no_standard_error():

@@ -26,7 +26,7 @@ from precise_lib.signal.model import SignalModel
 from precise_lib.signal.noise import snr_to_sigma
 from precise_lib.signal.parts import Acquisition, Resonance
 from precise_lib.signal.presets import dmi_11t7
-from precise_lib.studies.spill import by_depth, lipid_error, under
+from precise_lib.studies.proton_terms import by_depth, lipid_error, under
 
 MODEL, BLIND = mrsi_3t(), mrsi_3t(terms=False)
 TYPICAL, SHAPE = typical_amplitudes(MODEL.names), {"gaussian_hz": 4.0, "offset_hz": 2.0}

@@ -192,3 +192,14 @@ def test_noise_alone_is_no_object(size):
     model = replace(MODEL, acquisition=replace(MODEL.acquisition, n_samples=int(512 * size)))
     noise = np.random.default_rng(5).standard_normal((10, 100, 1, int(512 * size), 2)).view(complex)[..., 0]
     assert proposed(Series.of(MRSI(noise.astype(np.complex64), model))) is None
+
+
+def test_the_object_has_signal_in_half_of_the_frames():
+    """Voxels with water in none, one, two, three of four frames."""
+    has = np.arange(4)[:, None] > np.arange(4)
+    clean = np.where(has[:, None, None, None], MODEL.fids(AMPLITUDES)[:, None], 0)
+    noise = np.random.default_rng(2).standard_normal((*clean.shape, 2)).view(complex)[..., 0]
+    data = (clean + noise * snr_to_sigma(MODEL, 15)).astype(np.complex64)
+    found = proposed(Series(data, MODEL))
+    np.testing.assert_array_equal(found.inside.ravel(), [False, False, True, True])
+    assert found.of(Series(data, MODEL)).sum() == 8

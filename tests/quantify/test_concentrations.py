@@ -9,9 +9,8 @@ from precise_lib.errors import InputError
 from precise_lib.io import nifti, nifti_mrs
 from precise_lib.quantify import quantify
 from precise_lib.signal.noise import add_noise, snr_to_sigma
-from precise_lib.signal.parts import Acquisition
+from precise_lib.signal.parts import Acquisition, saturation
 from precise_lib.signal.presets import default_2h_model
-from precise_lib.signal.saturation import saturation
 from tests.helpers import mean_bound
 
 NAMES = ("water", "Glc", "Glx", "Lac")

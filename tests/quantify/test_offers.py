@@ -1,5 +1,6 @@
 """What an estimator offers is what it gets: errors, flags and the choice of its setting, whoever wrote it."""
 
+import shlex
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,6 +17,7 @@ from precise_lib.evaluate import crlb
 from precise_lib.io import nifti, nifti_mrs
 from precise_lib.quantify import quantify
 from precise_lib.signal.model import SignalModel
+from precise_lib.signal.mrsi import MRSI
 from precise_lib.signal.noise import snr_to_sigma
 from precise_lib.signal.parts import Acquisition
 from precise_lib.signal.presets import default_2h_model
@@ -111,13 +113,21 @@ def test_a_linear_map_brings_errors_bias_and_the_choice_of_its_setting(files, tm
     assert summary["false_negative"] is None
 
 
+def test_a_command_to_copy_quotes_its_path(tmp_path):
+    folder = tmp_path / "the rat's brain"
+    model = default_2h_model(Acquisition(400, 1 / 4000, 60.0))
+    nifti_mrs.write_mrsi(folder / "d.nii.gz", MRSI(model.fids(np.ones((1, 1, 1, 4))), model))
+    with pytest.raises(InputError) as refusal:
+        quantify(folder / "d.nii.gz", tmp_path / "out", estimator="sve")
+    assert f"'precise train --like {shlex.quote(str(folder / 'd.nii.gz'))}'" in str(refusal.value)
+
+
 def test_the_prior_works_on_the_fit_where_no_network_fits(tmp_path):
     model = default_2h_model(Acquisition(400, 1 / 4000, 60.0))
     phantom = rings(matrix=16, model=model)
     nifti_mrs.write_phantom(tmp_path, phantom, SNR)
     given = [tmp_path / f"{name}.nii.gz" for name in ("dmi", "mri", "mask")]
-    summary = quantify(given[0], tmp_path / "out", *given[1:])
-    assert summary["settings"]["estimator"] == "precise"
+    summary = quantify(given[0], tmp_path / "out", *given[1:], "precise")
     assert summary["weights"] is None
     assert any("works on the model fit" in said for said in summary["warnings"])
     assert {"sd_Glx.nii.gz", "bias_Glx.nii.gz"} <= set(summary["errors"]["files"])

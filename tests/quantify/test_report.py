@@ -179,6 +179,28 @@ def single_voxel(folder, n=1, frames=1):
     return folder / "voxel.nii.gz"
 
 
+def test_a_color_scale_says_what_lies_beyond_it():
+    values = np.r_[np.zeros(2000), np.linspace(0, 1, 2000), 50.0]
+    fig, ax = plt.subplots()
+    drawn = ax.imshow(values[None], **panels.limits([values]))
+    assert 0.99 < drawn.get_clim()[1] < 1.01
+    assert panels.bar(fig, drawn, [ax], [values]).extend == "max"
+    assert panels.bar(fig, drawn, [ax], [values[:-1] / 2]).extend == "neither"
+    plt.close(fig)
+
+
+def test_a_bias_below_its_own_noise_is_not_shown(found):
+    errors = found.summary["errors"] | {"median_bias_of_noise_alone_mm": {"Lac": 0.6745}}
+    bias = 0 * found.result["concentration"] + 0.5
+    bias.loc[{"metabolite": "Lac"}][*np.argwhere(found.data.usable)[0], 0] = 2.0
+    result = found.result.assign(bias=bias)
+    fig = figures.concentrations(replace(found, summary=found.summary | {"errors": errors}, result=result))
+    n, row = 3 * len(found.slices), found.metabolites.index("Lac")
+    drawn = fig.axes[row * n + 2 * len(found.slices)].images[-1].get_array()
+    assert np.isfinite(np.ma.filled(drawn.astype(float), np.nan)).sum() == 1
+    plt.close(fig)
+
+
 @pytest.mark.parametrize("n", [1, 2, 5])
 def test_few_voxels_without_an_mri(tmp_path, n):
     found = quantified(report.source(single_voxel(tmp_path, n), out=tmp_path / "maps"))

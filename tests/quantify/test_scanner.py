@@ -12,9 +12,8 @@ from precise_lib import cli
 from precise_lib.io import nifti
 from precise_lib.quantify import report
 from precise_lib.signal.noise import snr_to_sigma
-from precise_lib.signal.parts import Acquisition
+from precise_lib.signal.parts import Acquisition, saturation
 from precise_lib.signal.presets import default_2h_model
-from precise_lib.signal.saturation import saturation
 from tests.quantify.test_concentrations import maps
 
 MM = np.array([10.0, 2.5, 3.5, 2.0])

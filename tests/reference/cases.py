@@ -105,7 +105,7 @@ STATIC = {
     "fit": {"estimator": "fit"},
     "sve": {"estimator": "sve"},
     "fourier": {"estimator": "fourier"},
-    "precise montecarlo": {"errors": "montecarlo", "repeats": 4, "seed": 3},
+    "precise montecarlo": {"estimator": "precise", "errors": "montecarlo", "repeats": 4, "seed": 3},
     "fit montecarlo": {"estimator": "fit", "errors": "montecarlo", "repeats": 4},
     "fourier montecarlo": {"estimator": "fourier", "errors": "montecarlo", "repeats": 4},
     "svd-fit montecarlo": {"estimator": "svd-fit", "errors": "montecarlo", "repeats": 3},
@@ -117,7 +117,7 @@ DYNAMIC = {
     "fit": {"estimator": "fit"},
     "sve": {"estimator": "sve"},
     "fourier": {"estimator": "fourier"},
-    "precise montecarlo": {"errors": "montecarlo", "repeats": 3},
+    "precise montecarlo": {"estimator": "precise", "errors": "montecarlo", "repeats": 3},
     "sve montecarlo": {"estimator": "sve", "errors": "montecarlo", "repeats": 3},
 }
 

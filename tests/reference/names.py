@@ -16,7 +16,6 @@ from precise_lib.estimate.train_config import TrainConfig
 from precise_lib.estimate.truncated_normal import quantile as cut_normal
 from precise_lib.estimate.weights import load_weights
 from precise_lib.evaluate import closed_form as errors
-from precise_lib.evaluate import correlated_noise as shared_noise
 from precise_lib.evaluate import coverage as repetition
 from precise_lib.evaluate import crlb
 from precise_lib.evaluate.accuracy import accuracy
@@ -33,7 +32,6 @@ from precise_lib.proton.fit import fit_spectra
 from precise_lib.proton.in_vivo import extended, on_training_grid, points_between
 from precise_lib.proton.mrsi import head
 from precise_lib.proton.mrsi import mrsi_3t as brain_3t
-from precise_lib.proton.over_snr import bounds as bounds_1h
 from precise_lib.proton.preprocess import decompose, eddy_current_corrected, remove_band, resample
 from precise_lib.proton.quantifiers import InceptionConfig, ShallowCnnConfig
 from precise_lib.proton.spectrum_model import SpectrumModel
@@ -52,6 +50,7 @@ from precise_lib.simulate.encoding import Encoding
 from precise_lib.simulate.phantoms import rings
 from precise_lib.simulate.rat import rat
 from precise_lib.studies import contrasts, regions, regularization, shrinkage
+from precise_lib.studies.errors_over_snr import bounds as bounds_1h
 from precise_lib.studies.finetuning import finetuning_study
 from precise_lib.studies.peer_cases import CASES as PEER_CASES
 from precise_lib.studies.peers import study as peer_study
@@ -84,7 +83,7 @@ compared, crlb_to_water, helped = quantification.compared, quantification.crlb_t
 predicted, measured = regions.predicted, regions.measured
 regularization_closed_form, regularization_study = regularization.closed_form, regularization.regularization_study
 gray_levels, repeat_until = regularization.gray_levels, repetition.repeat_until
-correlation_matrix, shared_sd = shared_noise.correlation_matrix, shared_noise.closed_form_sd
+correlation_matrix, shared_sd = Encoding.correlation_matrix, errors.sd_of_shared_noise
 shrinkage_draw, shrinkage_summary, shrinkage_expected = shrinkage.draw, shrinkage.summary, shrinkage.expected
 efficient_errors_1h, verdict = shrinkage.efficient_errors_1h, shrinkage.verdict
 

@@ -280,7 +280,7 @@ def test_interrupted_sweep_resumes_to_the_identical_table(whole, tmp_path, preci
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
-    assert "the same command goes on" in err
+    assert "the same command resumes" in err
     assert "Traceback" not in err
     assert [row[4] for row in table_of(tmp_path)] == ["state", "finished", "not run", "finished"]
     (kept,) = tmp_path.glob("runs/*/run.json")

@@ -139,8 +139,8 @@ def test_training_draws_fids_of_its_own_acquisition(tmp_path):
 
 def test_a_network_serves_its_own_dead_time_alone_and_the_fit_says_so():
     now, late = dmi_11t7().acquisition, delayed(0.6 * MS).acquisition
-    assert catalog.same_acquisition(now, delayed(2e-6).acquisition)
-    assert not catalog.same_acquisition(now, late)
+    assert not now.differences(delayed(2e-6).acquisition)
+    assert now.differences(late)
     if catalog.fitting(now):
         assert not catalog.fitting(late)
         model, network, notes = resolve_model(None, "precise", late)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from precise_lib.signal.saturation import saturation, sensitivity
+from precise_lib.signal.parts import saturation, sensitivity
 
 
 @pytest.mark.parametrize("t1_s", [0.064, 0.146, 0.32])

@@ -6,7 +6,7 @@ import pytest
 from precise_lib.errors import InputError
 from precise_lib.estimate.fit import fit_fids
 from precise_lib.estimate.prior import ExactSolver, edge_weights
-from precise_lib.evaluate import closed_form, correlated_noise
+from precise_lib.evaluate import closed_form
 from precise_lib.signal.noise import snr_to_sigma
 from precise_lib.signal.parts import Acquisition
 from precise_lib.signal.presets import default_2h_model
@@ -167,15 +167,15 @@ def test_sd_under_shared_noise_is_as_counted():
     noise = EncodedNoise(encoding)
     repeated = closed_form.repeated(clean, sigma, chain, 60, 0, lambda rng: noise(rng, 64)[mask])
     covariance = closed_form.sve_covariance(model, amplitudes, sigma)
-    shared = correlated_noise.correlation_matrix(encoding, mask)
+    shared = encoding.correlation_matrix(mask)
     for i, solve in enumerate((None, solver)):
-        sd = correlated_noise.closed_form_sd(model, amplitudes, covariance, shared, solve)
+        sd = closed_form.sd_of_shared_noise(model, amplitudes, covariance, shared, solve)
         counted = np.sqrt((repeated.sd[i, :, 1:] ** 2).mean() / (sd[:, 1:] ** 2).mean())
         # PRECISE averages the brain: hardly more independent draws than repetitions times a few modes
         assert counted == pytest.approx(1, abs=0.03 if solve is None else 0.08)
     # independent voxels: both closed forms are one, and promise too much
     alone = closed_form.closed_form(model, amplitudes, covariance, solver).sd
-    same = correlated_noise.closed_form_sd(model, amplitudes, covariance, np.eye(len(amplitudes)), solver)
+    same = closed_form.sd_of_shared_noise(model, amplitudes, covariance, np.eye(len(amplitudes)), solver)
     np.testing.assert_allclose(same[:, 1:], alone[:, 1:], rtol=1e-6)
     assert 1.1 < np.median(sd[:, 1:] / alone[:, 1:]) < 1 / np.sqrt(encoding.filled)
 
@@ -188,4 +188,4 @@ def test_what_makes_no_sense_is_an_error(wrong):
     with pytest.raises(InputError):
         Encoding(**({"matrix": (4, 4, 4), "field_of_view_mm": (4.0, 4.0, 4.0)} | wrong))
     with pytest.raises(InputError, match="shape"):
-        correlated_noise.correlation_matrix(RAT, np.ones((3, 3, 3), bool))
+        RAT.correlation_matrix(np.ones((3, 3, 3), bool))

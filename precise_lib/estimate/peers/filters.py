@@ -17,7 +17,7 @@ import xarray as xr
 from scipy import ndimage
 
 from precise_lib import estimate
-from precise_lib.errors import InputError
+from precise_lib.errors import InputError, check_number
 from precise_lib.estimate.prior import prepare_mri
 from precise_lib.signal.mrsi import MRSI
 
@@ -67,10 +67,8 @@ def anisotropic_diffusion(maps: xr.DataArray, threshold: float, iterations: int 
     `iterations` are steps of `STEP`, not printed in the paper: ten smooth like a Gaussian with an SD of 1.6 voxels. An
     axis of length one does not count as a dimension.
     """
-    if not (np.isfinite(threshold) and threshold > 0):
-        raise InputError(f"The threshold of anisotropic diffusion is {threshold}; it must be a positive share.")
-    if iterations < 0 or int(iterations) != iterations:
-        raise InputError(f"The number of iterations is {iterations}; it must be a whole number, zero or more.")
+    check_number("The threshold of anisotropic diffusion", threshold)
+    check_number("The number of iterations", iterations, zero=True, whole=True)
     out = maps.copy(deep=True)
     for k, image in enumerate(maps.values):
         finite = image[np.isfinite(image)]
@@ -96,10 +94,8 @@ def guided_filter(maps: xr.DataArray, gray: np.ndarray, radius: int = 1, eps: fl
     is in voxels, 1 for 3x3(x3), `eps` the variance of the gray level below which a window counts as uniform and is
     averaged.
     """
-    if radius < 1 or int(radius) != radius:
-        raise InputError(f"The radius of the guided filter is {radius}; it must be a whole number, one or more.")
-    if not (np.isfinite(eps) and eps > 0):
-        raise InputError(f"eps of the guided filter is {eps}; it must be positive.")
+    check_number("The radius of the guided filter", radius, whole=True)
+    check_number("eps of the guided filter", eps)
     if gray.shape != maps.shape[1:]:
         raise InputError(f"The guide has shape {gray.shape}, the maps {maps.shape[1:]}.")
     out = maps.copy(deep=True)
@@ -122,8 +118,8 @@ def base_estimator(base: str | Callable) -> Callable:
 
 
 @dataclass(frozen=True)
-class Filter:
-    """Another estimator's finished maps through a filter."""
+class OverBase:
+    """What works on another estimator, its `base`, and is named after both."""
 
     base: str | Callable = field(default="fit", kw_only=True)
     kind: ClassVar[str]
@@ -131,6 +127,11 @@ class Filter:
     @property
     def name(self) -> str:
         return f"{base_estimator(self.base).name}-{self.kind}"
+
+
+@dataclass(frozen=True)
+class Filter(OverBase):
+    """Another estimator's finished maps through a filter."""
 
     def filtered(self, maps: xr.DataArray, data: MRSI) -> xr.DataArray:
         raise NotImplementedError

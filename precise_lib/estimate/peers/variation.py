@@ -19,7 +19,7 @@ from typing import ClassVar
 import numpy as np
 from scipy import sparse
 
-from precise_lib.errors import InputError
+from precise_lib.errors import check_number
 from precise_lib.estimate.peers.ratios import AUTO, RatioPeer
 
 STEPS = 300  # of the primal-dual iteration: within 1 % of the noise of where it ends
@@ -64,8 +64,7 @@ def total_variation(ratios, variance, slopes: sparse.csr_matrix, lam: float, ste
     ratios, variance : (V, K)
     slopes : see `gradient`
     """
-    if not (np.isfinite(lam) and lam >= 0):
-        raise InputError(f"lambda of total variation is {lam}; it must be zero or positive.")
+    check_number("lambda of total variation", lam, zero=True)
     scale = np.sqrt(np.median(variance, 0))
     data, precision = ratios / scale, scale**2 / variance
     n, k = data.shape

@@ -7,7 +7,7 @@ import pytest
 
 from precise_lib import estimate
 from precise_lib.errors import InputError
-from precise_lib.estimate.peers.nonlocal_means import nonlocal_means
+from precise_lib.estimate.peers.ratios import nonlocal_means
 from precise_lib.estimate.peers.variation import gradient, total_variation
 from precise_lib.simulate.phantoms import rings
 

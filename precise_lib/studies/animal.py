@@ -1,0 +1,177 @@
+"""The simulated rat under a surface coil: measured, mapped by every method, and its errors predicted and drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.colors import LogNorm
+
+from precise_lib import show
+from precise_lib.estimate.choose import ratios
+from precise_lib.estimate.fit import fit_fids
+from precise_lib.estimate.prior import ExactSolver, edge_weights
+from precise_lib.estimate.weights import load_weights
+from precise_lib.evaluate import closed_form
+from precise_lib.signal.model import spectrum
+from precise_lib.signal.noise import snr_to_sigma
+from precise_lib.simulate.rat import rat, snr_of
+
+
+class Animal:
+    """The rat at one matrix: values (V,) are those of the voxels of its brain, bias counts from `reference` (V, M),
+    the truth after the point spread function, in mM.
+    """
+
+    def __init__(self, matrix, field_of_view_mm, weights):
+        self.phantom = rat(matrix, field_of_view_mm=field_of_view_mm)
+        self.model, self.mask, self.encoding = self.phantom.model, self.phantom.mask, self.phantom.noise.encoding
+        self.water, self.glx, self.lac = (self.model.index(name) for name in ("water", "Glx", "Lac"))
+        self.network, tumor = load_weights(weights), self.phantom.tumors["tumor"]
+        self.tumor, self.height = tumor[self.mask], int(np.argwhere(tumor)[:, 1].mean().round())
+        self.reference = np.moveaxis(self.phantom.blurred.values[:, self.mask], 0, -1)
+        self.seen = fit_fids(self.phantom.noiseless()[self.mask], self.model)  # point spread and dephasing included
+        self.shared = self.encoding.correlation_matrix(self.mask)
+
+    def snr(self, averages: int) -> float:
+        return snr_of(self.encoding.voxel_ul, averages)
+
+    def sigma(self, averages: int) -> float:
+        return float(snr_to_sigma(self.model, self.snr(averages)))
+
+    def grid(self, values) -> np.ndarray:
+        """Values (V,) as a map (x, y, z)."""
+        out = np.full(self.mask.shape, np.nan)
+        out[self.mask] = values
+        return out
+
+    def plane(self, values) -> np.ndarray:
+        """Horizontal plane through the tumor of values (V,) or of a map (x, y, z), cropped to the brain."""
+        values, flat = np.asarray(values, float), self.mask[:, self.height]
+        whole = (self.grid(values) if values.ndim == 1 else values)[:, self.height]
+        return np.where(flat, whole, np.nan)[np.ix_(flat.any(1), flat.any(0))]
+
+    def chain(self, solvers: Sequence[ExactSolver]) -> Callable:
+        """FIDs (V, t) to concentrations (2 + solvers, V, M) in mM: fit, SVE, and PRECISE by each solver."""
+        mm = self.model.reference_concentration_mm
+
+        def maps(fids):
+            sve = self.network.amplitudes(fids)
+            single = [self.model.concentrations(a) for a in (fit_fids(fids, self.model).amplitudes, sve)]
+            return np.stack([*single, *(mm * ratios([s] * len(self.model.names), sve, self.water) for s in solvers)])
+
+        return maps
+
+    def draws(self, chain: Callable, averages: int, n_repeats: int, seed: int) -> np.ndarray:
+        """Maps of fresh measurements, their noise drawn in k-space as it is encoded: (n_repeats, ...)."""
+        clean, n = self.phantom.noiseless()[self.mask], self.model.acquisition.n_samples
+        noise = lambda rng: self.phantom.noise(rng, n)[self.mask]  # noqa: E731
+        made = closed_form.realizations(clean, self.sigma(averages), chain, n_repeats, seed, noise)
+        return np.stack(list(made))
+
+    def _bound(self, averages: int) -> tuple:
+        own = (self.model, self.seen.amplitudes)
+        return (*own, closed_form.sve_covariance(*own, self.sigma(averages), self.seen.broadening_hz))
+
+    def independent_sd(self, averages: int, solver: ExactSolver | None = None) -> np.ndarray:
+        """SD (V, M) in mM of SVE or PRECISE, predicted as if each voxel had noise of its own."""
+        return closed_form.closed_form(*self._bound(averages), solver).sd
+
+    def shared_sd(self, averages: int, solver: ExactSolver | None = None) -> np.ndarray:
+        """The same with the noise that the voxels share."""
+        return closed_form.sd_of_shared_noise(*self._bound(averages), self.shared, solver)
+
+    def contrast(self, lac) -> np.ndarray:
+        """Share of the lactate contrast of the tumor that mean maps (..., V) keep."""
+        truth = self.reference[:, self.lac]
+        step = truth[self.tumor].mean() - truth[~self.tumor].mean()
+        return (lac[..., self.tumor].mean(-1) - lac[..., ~self.tumor].mean(-1)) / step
+
+
+def figure(animal: Animal, erased, averages: int, seed: int):
+    """MRI, the same without the tumor, SNR and B0; lactate before and after the point spread; one spectrum."""
+    phantom, snr = animal.phantom, animal.snr(averages)
+    fine = int((animal.height + 0.5) / animal.mask.shape[1] * phantom.mri.shape[1])
+    truth, blurred = (x.sel(metabolite="Lac").values for x in (phantom.concentrations, phantom.blurred))
+    flat = {title: p.mri[:, fine] for title, p in (("MRI", phantom), ("MRI, tumor erased", erased))}
+    lac = {"Lac, truth": truth, "Lac, point spread": blurred, "point spread - truth": blurred - truth}
+    panels = {title: (values, "", "gray") for title, values in flat.items()}
+    panels |= {"SNR of water": (animal.plane(snr * phantom.b1), "", "viridis")}
+    panels |= {"B0": (animal.plane(phantom.b0_hz), "Hz", "coolwarm")}
+    panels |= {t: (animal.plane(v), "mM", "coolwarm" if "-" in t else "viridis") for t, v in lac.items()}
+    tops = {"gray": np.nanmax(flat["MRI"]), "viridis": 1.15 * np.nanmax(animal.plane(blurred))}
+    fig, axes = plt.subplots(2, 4, figsize=(11.5, 5.6))
+    for ax, (title, (values, unit, cmap)) in zip(axes.flat, panels.items(), strict=False):
+        limits = {"vmin": 0, "vmax": tops[cmap]} if cmap == "gray" or title.startswith("Lac") else {}
+        limits |= {"vmin": -np.nanmax(abs(values)), "vmax": np.nanmax(abs(values))} if cmap == "coolwarm" else {}
+        fig.colorbar(show.show_map(ax, values, cmap=cmap, **limits), ax=ax, label=unit, shrink=0.8)
+        ax.set_title(title, fontsize=9)
+    best = np.unravel_index(np.argmax(phantom.tumors["tumor"] * np.nan_to_num(truth) * phantom.b1), animal.mask.shape)
+    measured = {"measured": spectrum(phantom.measure(snr, seed).fids[best])}
+    show.plot_spectra(axes[1, 3], animal.model, measured).set_box_aspect(0.9)
+    return fig
+
+
+def maps_figure(animal: Animal, maps: Mapping[str, np.ndarray], limits, log: bool = False, unit: str = "mM"):
+    """Maps (V,) by title in the plane of the tumor, three a row, on one scale."""
+    fig, axes = plt.subplots(-(-len(maps) // 3), 3, figsize=(7.2, 2.3 * -(-len(maps) // 3)), squeeze=False)
+    scale = {"norm": LogNorm(*limits)} if log else {"vmin": limits[0], "vmax": limits[1]}
+    for ax, (title, values) in zip(axes.flat, maps.items(), strict=True):
+        image = show.show_map(ax, animal.plane(np.clip(values, limits[0], None) if log else values), **scale)
+        ax.set_title(title, fontsize=9)
+    fig.colorbar(image, ax=axes, label=unit, shrink=0.85)
+    return fig
+
+
+def errors_figure(animal: Animal, errors: Mapping[str, Mapping[str, np.ndarray]], sd_limits, largest_bias: float):
+    """Row -> column -> SD (logarithmic) or bias (signed) (V,) in mM, in the plane of the tumor."""
+    rows = {title: [animal.plane(v) for v in row.values()] for title, row in errors.items()}
+    kinds = {title: title.split(",")[0] == "SD" for title in rows}
+    limits = {title: sd_limits if sd else (-largest_bias, largest_bias) for title, sd in kinds.items()}
+    cmaps = {title: "magma" if sd else "RdBu_r" for title, sd in kinds.items()}
+    columns = list(next(iter(errors.values())))
+    fig = show.map_rows(rows, columns, limits=limits, cmaps=cmaps)
+    for i, sd in enumerate(kinds.values()):
+        for ax in fig.axes[i * len(columns) : (i + 1) * len(columns)] if sd else ():
+            ax.images[0].set_norm(LogNorm(*sd_limits))
+    return fig
+
+
+def cap_curves(animal: Animal, averages: int, judged, gray: Mapping, caps, lams) -> dict[tuple, np.ndarray]:
+    """(cap, MRI) -> by λ: gain in the SD of lactate of the median voxel (independent, shared noise), contrast left."""
+    out = {}
+    for cap in caps:
+        for name, levels in gray.items():
+            solvers = [ExactSolver(edge_weights(levels, cap), lam) for lam in lams]
+            out[cap, name] = np.array([predict(animal, averages, judged, s) for s in solvers])
+    return out
+
+
+def predict(animal: Animal, averages: int, judged, solver: ExactSolver) -> list[float]:
+    """Gain in the SD of lactate over SVE (independent, shared noise; median judged voxel), and contrast left."""
+    lac, mm = animal.lac, animal.model.reference_concentration_mm
+    sve, own = animal.independent_sd(averages), (animal.independent_sd, animal.shared_sd)
+    gains = [np.median(sve[judged, lac] / sd(averages, solver)[judged, lac]) for sd in own]
+    kept = mm * ratios([solver] * len(animal.model.names), animal.seen.amplitudes, animal.water)[:, lac]
+    healthy = animal.reference[judged & ~animal.tumor, lac].mean()
+    return [*gains, (kept[animal.tumor].mean() - healthy) / (animal.reference[animal.tumor, lac].mean() - healthy)]
+
+
+def cap_figure(curves: Mapping[tuple, np.ndarray], lams, marked):
+    """Gain over λ at the first cap, and the contrast left over the gain for every cap and MRI."""
+    fig, (left, right) = plt.subplots(1, 2, figsize=(10, 3.4))
+    caps = list(dict.fromkeys(cap for cap, _ in curves))
+    ours = curves[caps[0], "shown"]
+    left.plot(lams, ours[:, 0], "o--", color="0.6", label="independent noise")
+    left.plot(lams, ours[:, 1], "o-", color="0.1", label="shared noise")
+    left.set(xscale="log", yscale="log", xlabel="λ", ylabel="SD of SVE / SD of PRECISE")
+    left.legend()
+    for lam in marked:
+        left.axvline(lam, color="0.7", lw=0.8)
+    for (cap, name), values in curves.items():
+        look = {"color": "0.6" if cap == caps[0] else "#AA4499", "label": f"ω_max {cap:g}, {name}"}
+        right.plot(values[:, 1], values[:, 2], "o-" if name == "shown" else "o:", **look)
+    right.set(xlabel="gain in SD, shared noise", ylabel="Lac contrast left", ylim=(0, 1.05), xlim=(0.8, 12))
+    right.legend(fontsize=8)
+    return fig
