@@ -102,7 +102,7 @@ def plot_by_metabolite(ax, values: Mapping[str, np.ndarray], names, ends: Mappin
         if label in MARKS:
             ax.plot(places, v, MARKS[label], color="black", ms=11 if MARKS[label] == "_" else 5, label=label)
             continue
-        shift = 0.22 * (shown.index(label) - (len(shown) - 1) / 2)
+        shift = min(0.22, 0.75 / len(shown)) * (shown.index(label) - (len(shown) - 1) / 2)
         low, high = (ends or {}).get(label, (v, v))
         reach = np.clip([v - low, high - v], 0, None)
         ax.errorbar(places + shift, v, reach, fmt="o", ms=4, color=show.color(label), label=label)

@@ -27,6 +27,7 @@ from precise_lib.quantify.pooled import Pooled
 from precise_lib.quantify.terms import SPREAD, Term, changed, slopes, terms
 from precise_lib.signal.information import fisher, inverse, jacobian
 from precise_lib.signal.model import SignalModel
+from precise_lib.simulate.imperfections import IMPERFECTIONS
 
 CHUNK = 128  # voxels whose slopes are in memory together: about 25 MB
 STEPS = 10
@@ -161,7 +162,8 @@ class Calibration:
 
     `model` is the model `given` with `values` (G,) of `terms`, of covariance (G, G); without terms nothing was changed.
     `before`, `after`: residual pooled under both; `score_p`: of the test whether there is anything to learn; `reason`:
-    what explains best what is left, or was not to be taught; `moved`: mean change of each concentration, relative.
+    what explains best what is left, or was not to be taught; `moved`: mean change of each concentration, relative;
+    `offered`: the model given with a line more, where the reason is one and the likelihood of all voxels asks for it.
     """
 
     given: SignalModel
@@ -174,6 +176,27 @@ class Calibration:
     values: np.ndarray | None = None
     covariance: np.ndarray | None = None
     moved: np.ndarray | None = None
+    offered: SignalModel | None = None
+
+
+def offered(fids, model: SignalModel, fit: FitResult, reason: Reason, sigma: float) -> SignalModel | None:
+    """The model with the line more that a reason names, its amplitude each voxel's own; None without good evidence.
+
+    Place and width are those of the library: taught by the same data, they could not be told from those of a line
+    beside it, whose amplitude would pay for that.
+    """
+    entry = IMPERFECTIONS[reason.name]
+    if entry.extra is None:
+        return None
+    wider = entry.signal(model, entry.sizes[0])
+    name = reason.name if reason.name not in model.names else f"{reason.name} {len(model.names)}"
+    wider = replace(wider, resonances=(*model.resonances, replace(wider.resonances[-1], name=name)))
+
+    def energy(found, of):
+        return float((found.sigma**2).sum()) * (2 * fids.shape[1] - len(of.names) - len(of.common))
+
+    gained = (energy(fit, model) - energy(fit_fids(fids, wider), wider)) / sigma**2
+    return wider if chi2.sf(gained, len(fids)) < pooled.ALARM else None
 
 
 def calibrate(fids, model: SignalModel, noise: Noise, only: list[Term] | None = None) -> Calibration:
@@ -199,7 +222,7 @@ def calibrate(fids, model: SignalModel, noise: Noise, only: list[Term] | None = 
         return nothing
     reason = mismatch.likeliest(before, model, fit)
     if not only and reason is not None and not reason.taught:
-        return replace(nothing, reason=reason)
+        return replace(nothing, reason=reason, offered=offered(fids, model, fit, reason, sigma))
     teacher, peak = taught(teacher, found, reason)
     keep = np.ones(len(peak.terms), bool) if only else peak.kept()
     if not keep.any():
@@ -226,8 +249,12 @@ def taught(teacher: Teacher, found: list[Term], reason: Reason | None) -> tuple[
         other = teacher.climb(two, teacher.start(two))
         peak = min(peak, other, key=lambda p: p.cost)
     narrow = float(np.median(peak.fit.broadening_hz)) * np.pi
-    if narrow * teacher.given.t2star_s.max() < -NARROWED:
-        slower = [replace(r, t2star_s=float(1 / (1 / r.t2star_s + narrow))) for r in teacher.given.resonances]
+    if narrow * teacher.given.lifetime_s.max() < -NARROWED:
+        rates = [1 / r.t2star_s + narrow for r in teacher.given.resonances]  # a Gaussian width is none of T2*
+        slower = [
+            replace(r, t2star_s=float(1 / rate)) if rate > 0 else r
+            for r, rate in zip(teacher.given.resonances, rates, strict=True)
+        ]
         teacher = replace(teacher, given=replace(teacher.given, resonances=tuple(slower)))
         peak = teacher.climb(peak.terms, peak.values)
     return teacher, peak

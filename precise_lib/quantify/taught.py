@@ -20,7 +20,7 @@ from precise_lib.quantify.terms import UNITS, Term, changed, slopes
 from precise_lib.signal.model import SignalModel
 from precise_lib.signal.mrsi import Series
 
-FILE = "calibrated.yaml"
+FILE, OFFERED = "calibrated.yaml", "offered.yaml"
 SAMPLE = 2 * pooled.MOST  # FIDs among which those are chosen that teach
 
 
@@ -28,7 +28,7 @@ SAMPLE = 2 * pooled.MOST  # FIDs among which those are chosen that teach
 class Taught:
     """Terms of a signal model with their `values` (G,) and `covariance` (G, G), and what is said of them.
 
-    Without terms the model `given` stayed as it is.
+    Without terms the model `given` stayed as it is; `offered` may be one with a line more.
     """
 
     given: SignalModel
@@ -38,6 +38,7 @@ class Taught:
     covariance: np.ndarray
     said: list[str]
     about: dict
+    offered: SignalModel | None = None
 
     def on_errors(self, maps: ErrorMaps, errors: ErrorModel, settings=None) -> ErrorMaps:
         """Errors with what the uncertainty of the terms adds to the SD; the summary says how much.
@@ -72,7 +73,13 @@ class Taught:
         return np.sqrt(np.diag(self.covariance))
 
     def write(self, folder) -> None:
-        """Keep the model as ``calibrated.yaml``, with what makes its uncertainty: for ``--calibrate FILE``."""
+        """Keep the model as ``calibrated.yaml``, with what makes its uncertainty: for ``--calibrate FILE``.
+
+        One that is offered as ``offered.yaml``, without the acquisition: for ``--model``.
+        """
+        if self.offered is not None:
+            values = {name: value for name, value in self.offered.to_dict().items() if name != "acquisition"}
+            (Path(folder) / OFFERED).write_text(yaml.safe_dump(values, sort_keys=False))
         if not self.terms:
             return
         names = self.given.names
@@ -162,7 +169,13 @@ def taught(found: Calibration, why: str) -> Taught:
             f"The residual of {before.voxels} voxels together is no noise (strongest at {before.ppm:.1f} ppm); {left}. "
             "The maps may be biased by it: a line or baseline more in the signal model (--model) is what would mend it."
         )
-        return Taught(found.given, model, (), np.zeros(0), np.zeros((0, 0)), [said], about)
+        if found.offered is not None:
+            more, about["offered"] = found.offered.resonances[-1], OFFERED
+            said += (
+                f" {OFFERED} has one more ({more.name}, {more.ppm:g} ppm), for which the likelihood of all voxels "
+                "asks: give it to --model of fit or precise, with another place and width where you know them."
+            )
+        return Taught(found.given, model, (), np.zeros(0), np.zeros((0, 0)), [said], about, found.offered)
     sd = np.sqrt(np.diag(found.covariance))
     own = {"dead time": found.given.acquisition.dead_time_s}  # of the others it is the change that tells
     named = [

@@ -97,26 +97,28 @@ PEERS = (
 
 
 class Cached:
-    """The fit, made once for all who ask about the same data: its maps, or what it says of the FIDs."""
-
-    efficient = True
+    """A single-voxel estimator that works once for all who ask about the same FIDs."""
 
     def __init__(self, estimator: Callable):
         self.estimator, self.name = estimator, estimator.name
-        self._last = self._fitted = (None, None)
+        self.efficient = getattr(estimator, "efficient", False)
+        self._known = (None, None)
+
+    def _of(self, what, fids, model):
+        if not np.array_equal(self._known[0], fids):
+            self._known = fids, getattr(self.estimator, what)(fids, model)
+        return self._known[1]
 
     def fit(self, fids, model):
-        if not np.array_equal(self._fitted[0], fids):
-            self._fitted = (fids, self.estimator.fit(fids, model))
-        return self._fitted[1]
+        return self._of("fit", fids, model)
 
     def amplitudes(self, fids, model):
-        return self.fit(fids, model).amplitudes
+        return (
+            self.fit(fids, model).amplitudes if hasattr(self.estimator, "fit") else self._of("amplitudes", fids, model)
+        )
 
     def __call__(self, data) -> xr.DataArray:
-        if self._last[0] is not data:
-            self._last = (data, self.estimator(data))
-        return self._last[1]
+        return data.map_usable(lambda fids: self.amplitudes(fids, data.model), self.name)
 
 
 def curves(case: Case, n_repeats: int, seed: int = 0, peers: Iterable[Peer] | None = None, progress=iter) -> xr.Dataset:

@@ -174,18 +174,15 @@ def after_table(found: xr.Dataset, pairs: Mapping[str, tuple[str, str]], strong:
     """Table of networks on denoised over those on noisy spectra, `pairs` of their sources: RMSE, slopes, and which of
     the `strong` metabolites each loses to the non-negative fit of the noisy spectra.
     """
-    rows, of_all = [], lines(found)
-    for noisy, denoised in pairs.values():
-        value, (low, high) = median_ratio(found, denoised, noisy)
-        rows.append([f"{denoised}: RMSE over that on noisy spectra, median", f"{value:.3f} ({low:.3f} to {high:.3f})"])
-        for m in TRIO:
-            both = [float(of_all[s].slope.sel(metabolite=m)) for s in (noisy, denoised)]
-            rows.append([f"slope of {m}, noisy and denoised input", f"{both[0]:.2f}, {both[1]:.2f}"])
-        for s in (noisy, denoised):
-            rows.append(
-                [f"{s}: worse than the fit, of {', '.join(strong)}", ", ".join(worse(found, strong, s, FIT)) or "none"]
-            )
-    return show.table(["", ""], rows)
+    of_all, ratios = lines(found), [median_ratio(found, denoised, noisy) for noisy, denoised in pairs.values()]
+    rows = [["RMSE, denoised over noisy input, median", *(f"{v:.3f} ({a:.3f} to {b:.3f})" for v, (a, b) in ratios)]]
+    for m in TRIO:
+        both = [[float(of_all[s].slope.sel(metabolite=m)) for s in pair] for pair in pairs.values()]
+        rows.append([f"slope of {m}, noisy and denoised input", *(f"{a:.2f}, {b:.2f}" for a, b in both)])
+    for k, what in enumerate(("noisy", "denoised")):
+        lost = [", ".join(worse(found, strong, pair[k], FIT)) or "none" for pair in pairs.values()]
+        rows.append([f"worse than the fit from {what} input, of {', '.join(strong)}", *lost])
+    return show.table(["", *(noisy for noisy, _ in pairs.values())], rows)
 
 
 def range_figure(noisy: xr.Dataset, ratio: Mapping, share: Mapping, best: xr.DataArray, order):

@@ -190,12 +190,14 @@ def test_filters_share_one_fit(case):
     calls = []
     fit = estimate.make("fit")
 
-    def counting(data):
-        calls.append(1)
-        return fit(data)
+    class Counting:
+        name = "fit"
 
-    counting.name = "fit"
-    shared, data = Cached(counting), case.phantom.measure(case.snr, 0)
+        def fit(self, fids, model):
+            calls.append(1)
+            return fit.fit(fids, model)
+
+    shared, data = Cached(Counting()), case.phantom.measure(case.snr, 0)
     made = [Peer("x", name).make(base=shared) for name in ("fit", "fit-diffusion", "fit-guided")]
     for estimator, name in zip(made, ("fit", "fit-diffusion", "fit-guided"), strict=True):
         xr.testing.assert_equal(estimator(data), estimate.make(name)(data))
