@@ -245,7 +245,14 @@ def test_a_signal_model_of_ones_own(rings, precise, tmp_path):
     assert precise(*command)[0] == 0
     written = {p.name for p in (tmp_path / "o").iterdir()}
     flags = {f"flag_{reason}.nii.gz" for reason in ("residual", "snr", "offset", "negative", "overlap")}
-    files = {"conc_water.nii.gz", "conc_Glx.nii.gz", "summary.json", "result.nc", "calibrated.yaml"}
+    files = {
+        "conc_water.nii.gz",
+        "conc_Glx.nii.gz",
+        "summary.json",
+        "result.nc",
+        "calibrated.yaml",
+        "proposed_mask.nii.gz",
+    }
     assert written == files | flags
     # the phantom has two lines more than this model
     said = json.loads((tmp_path / "o" / "summary.json").read_text())["warnings"]
