@@ -82,8 +82,8 @@ def store(folder, repeats: int | None = None, seed: int = 0) -> Path:
     for run in runs():
         path = Path(folder) / "overruled_runs" / f"{run.name}.nc"
         if not path.is_file():
-            table = one(run, repeats, seed, lambda x, name=run.name: tqdm(x, desc=name))
-            with atomic.staged(path.parent) as work:
+            with atomic.staged(path.parent) as work:  # an unwritable folder is refused before the run
+                table = one(run, repeats, seed, lambda x, name=run.name: tqdm(x, desc=name))
                 table.to_netcdf(work / path.name)
         parts.append(xr.load_dataset(path))
     out = xr.concat(parts, "repeat", combine_attrs="drop")
