@@ -66,7 +66,7 @@ class SignalModel:
         if self.reference is None:
             object.__setattr__(self, "reference_concentration_mm", 1.0)
         elif self.reference not in self.names:
-            raise InputError(f"The reference '{self.reference}' is not one of the resonances: {', '.join(self.names)}.")
+            raise InputError(f"The reference '{self.reference}' is none of the resonances {', '.join(self.names)}.")
 
     @property
     def names(self) -> list[str]:
