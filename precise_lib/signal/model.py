@@ -102,7 +102,7 @@ class SignalModel:
 
     @cached_property
     def own(self) -> dict[str, tuple[int, complex, float]]:
-        """By ``shift_hz_NAME``, ``width_hz_NAME``: resonance, change of its rate per Hz (rad/s), SD of its prior, Hz."""
+        """By ``shift_hz_NAME``, ``width_hz_NAME``: index, change of its rate per Hz (rad/s), SD of the prior, Hz."""
         return {
             f"{kind}_hz_{r.name}": (k, rate, sd)
             for kind, rate in (("shift", 2j * np.pi), ("width", -np.pi))
