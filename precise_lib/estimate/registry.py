@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -152,7 +153,9 @@ def make(name: str, **options):
     try:
         made = _FACTORIES[find(name)](**options)
     except TypeError as error:
-        raise InputError(f"The estimator '{name}' does not take these options: {error}.") from error
+        unknown = re.search(r"argument '(\w+)'$", str(error))
+        said = f"the option {unknown[1]}" if unknown else f"these options: {reason(error)}"
+        raise InputError(f"The estimator '{name}' does not take {said}.") from error
     if not callable(made) or not isinstance(getattr(made, "name", None), str):
         raise InputError(f"The factory of '{name}' must return a callable with a name, not {made!r}.")
     return made

@@ -102,7 +102,11 @@ def concentrations(report: Report):
     if report.data.usable.sum() <= FEW:
         return _few(report)
     zs, units = report.slices, report.summary["units"]
-    titles = {"conc": ("concentration", "viridis"), "sd": ("SD", "magma"), "bias": ("bias", "cividis")}
+    titles = {
+        "conc": ("concentration", "viridis"),
+        "sd": ("SD", "magma"),
+        "bias": ("bias", "plasma"),
+    }  # no gray: the MRI shows where none is drawn
     kinds = [kind for kind in titles if report.maps[kind]]
     alone = report.summary["errors"].get("median_bias_of_noise_alone_mm", {})
     mris = {z: panels.mri_under(report, z) for z in zs}

@@ -39,7 +39,7 @@ def about(report: Report) -> str:
     rows |= {f"assumed: {each['what']}": each["sentence"] for each in scan["assumed"]}
     if len(report.series) == 1:
         del rows["frames"]
-    return show.table(["", ""], ([name, plain(text)] for name, text in rows.items()))
+    return show.table(["", ""], ([plain(name), plain(text)] for name, text in rows.items()))
 
 
 def _about_mri(report: Report) -> str:

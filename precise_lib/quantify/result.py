@@ -104,8 +104,16 @@ def write(folder, result: xr.Dataset, affine) -> dict[str, list[str]]:
 
 
 def summary_text(summary: dict) -> str:
-    """The text of a summary in the files."""
-    return json.dumps(summary, indent=2, allow_nan=False) + "\n"
+    """The text of a summary in the files; a number that JSON does not have, such as an infinite setting, as text."""
+    return json.dumps(_spelled(summary), indent=2, allow_nan=False) + "\n"
+
+
+def _spelled(part):
+    if isinstance(part, dict):
+        return {key: _spelled(value) for key, value in part.items()}
+    if isinstance(part, list | tuple):
+        return [_spelled(value) for value in part]
+    return str(part) if isinstance(part, float) and not np.isfinite(part) else part
 
 
 def write_summary(folder, summary: dict) -> None:

@@ -17,6 +17,7 @@ from precise_lib.quantify.calibrate import Calibration, calibrate, sensitivity
 from precise_lib.quantify.errors import ErrorModel, number
 from precise_lib.quantify.measurement import Measurement
 from precise_lib.quantify.terms import UNITS, Term, changed, slopes
+from precise_lib.signal import plausible
 from precise_lib.signal.model import SignalModel
 from precise_lib.signal.mrsi import Series
 
@@ -72,24 +73,27 @@ class Taught:
     def _unit(self) -> np.ndarray:
         return np.sqrt(np.diag(self.covariance))
 
-    def write(self, folder) -> None:
-        """Keep the model as ``calibrated.yaml``, with what makes its uncertainty: for ``--calibrate FILE``.
-
-        One that is offered as ``offered.yaml``, without the acquisition: for ``--model``.
-        """
-        if self.offered is not None:
-            values = {name: value for name, value in self.offered.to_dict().items() if name != "acquisition"}
-            (Path(folder) / OFFERED).write_text(yaml.safe_dump(values, sort_keys=False))
-        if not self.terms:
-            return
+    @property
+    def kept(self) -> dict:
+        """Content of ``calibrated.yaml``: the model, with what makes its uncertainty, for ``--calibrate FILE``."""
         names = self.given.names
         learned = [
             {"kind": t.kind, "line": None if t.line is None else names[t.line], "value": float(v)}
             for t, v in zip(self.terms, self.values, strict=True)
         ]
         kept = {"given": self.given.to_dict(), "terms": learned, "covariance": self.covariance.tolist()}
-        values = {"signal_model": self.model.to_dict(), "calibration": kept}
-        (Path(folder) / FILE).write_text(yaml.safe_dump(values, sort_keys=False))
+        return {"signal_model": self.model.to_dict(), "calibration": kept}
+
+    def write(self, folder) -> None:
+        """Keep ``calibrated.yaml`` where there is anything to keep.
+
+        A model that is offered goes into ``offered.yaml``, without the acquisition: for ``--model``.
+        """
+        if self.offered is not None:
+            values = {name: value for name, value in self.offered.to_dict().items() if name != "acquisition"}
+            (Path(folder) / OFFERED).write_text(yaml.safe_dump(values, sort_keys=False))
+        if self.terms:
+            (Path(folder) / FILE).write_text(yaml.safe_dump(self.kept, sort_keys=False))
 
 
 def teach(data: Measurement, choice: str = "auto", dead_time: bool = False) -> Measurement:
@@ -219,10 +223,23 @@ def read(path, model: SignalModel) -> Taught:
         learned, covariance = np.array([float(t["value"]) for t in kept["terms"]]), np.array(kept["covariance"], float)
         if covariance.shape != (len(terms),) * 2 or not all(t.kind in UNITS for t in terms):
             raise ValueError("terms and covariance do not fit together")
+        _check_covariance(covariance)
         here = changed(given, list(terms), learned)
-    except (InputError, KeyError, TypeError, ValueError, AttributeError) as error:
+        for one in (given, here):
+            plausible.check_model(one)
+    except (InputError, KeyError, IndexError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise InputError(f"{path} is no calibrated model of 'precise quantify': {reason(error)}.") from error
     dead_time_s = given.acquisition.dead_time_s
     nifti_mrs.check_model(given, replace(model.acquisition, dead_time_s=dead_time_s), f"The data and {path}")
     about = {"changed": True, "why": "given", "file": str(path)}
     return Taught(given, here, terms, learned, covariance, [f"The signal model is that of {path}."], about)
+
+
+def _check_covariance(covariance: np.ndarray) -> None:
+    """Raise `ValueError` unless this is the covariance of anything."""
+    variance = np.diag(covariance)
+    if not (np.isfinite(covariance).all() and (variance > 0).all()):
+        raise ValueError("a variance is not a positive number")
+    correlation = covariance / np.sqrt(np.outer(variance, variance))
+    if not np.allclose(correlation, correlation.T) or (np.linalg.eigvalsh(correlation) < -1e-6).any():
+        raise ValueError("the covariance is none: it must be symmetric and positive")

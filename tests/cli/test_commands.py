@@ -220,7 +220,7 @@ def test_errors_are_those_that_occur(rings, precise, tmp_path):
         assert summary["noise_sd"] == pytest.approx(float(snr_to_sigma(dmi_11t7(), SNR)), rel=0.01)
         assert summary["files"] == [f"{kind}_{name}.nii.gz" for kind in ("sd", "bias") for name in NAMES]
     out = tmp_path / "none"
-    assert precise(*common, "--errors", "none", "--out", out)[0] == 0
+    assert precise(*common, "--lam", 0.02, "--errors", "none", "--out", out)[0] == 0
     expected = {"summary.json", "result.nc", *(f"conc_{name}.nii.gz" for name in NAMES)}
     assert {p.name for p in out.iterdir() if not p.name.startswith("flag_")} == expected
     assert check_summary(out, "precise", "dmi_11t7")["errors"]["method"] == "none"
@@ -245,7 +245,14 @@ def test_a_signal_model_of_ones_own(rings, precise, tmp_path):
     assert precise(*command)[0] == 0
     written = {p.name for p in (tmp_path / "o").iterdir()}
     flags = {f"flag_{reason}.nii.gz" for reason in ("residual", "snr", "offset", "negative", "overlap")}
-    files = {"conc_water.nii.gz", "conc_Glx.nii.gz", "summary.json", "result.nc", "calibrated.yaml"}
+    files = {
+        "conc_water.nii.gz",
+        "conc_Glx.nii.gz",
+        "summary.json",
+        "result.nc",
+        "calibrated.yaml",
+        "proposed_mask.nii.gz",
+    }
     assert written == files | flags
     # the phantom has two lines more than this model
     said = json.loads((tmp_path / "o" / "summary.json").read_text())["warnings"]
@@ -446,7 +453,7 @@ def test_the_installed_command_says_it_in_one_line(tmp_path):
 def test_cap_of_the_edge_weights_reaches_maps_and_errors(rings, precise, tmp_path):
     """A higher cap couples equal gray levels more: what the registered estimator gives with it, and a smaller SD."""
     images = [part for name in ("mri", "mask") for part in (f"--{name}", rings / f"{name}.nii.gz")]
-    for out, more in (("low", ()), ("high", ("--omega-max", "100"))):
+    for out, more in (("low", ("--omega-max", "5.5")), ("high", ("--omega-max", "100"))):
         assert precise("quantify", rings / "dmi.nii.gz", *images, *more, "--out", tmp_path / out)[0] == 0
     summary = json.loads((tmp_path / "high" / "summary.json").read_text())
     assert summary["settings"]["omega_max"] == 100

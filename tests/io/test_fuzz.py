@@ -35,7 +35,8 @@ from precise_lib.io import nifti, nifti_mrs
 from precise_lib.io.shipped import data_path
 from precise_lib.proton.train_config import DenoiseConfig, QuantifyConfig
 from precise_lib.proton.weights import Denoiser
-from precise_lib.quantify import measurement, provenance, report, report_tables, result
+from precise_lib.quantify import measurement, provenance, report, report_tables, result, taught
+from precise_lib.quantify.terms import Term
 from precise_lib.run import sweep, tables
 from precise_lib.signal.mrsi import MRSI
 from precise_lib.signal.parts import Acquisition
@@ -189,8 +190,9 @@ def mrs_bytes(version: int) -> bytes:
     return mrs.image.nibImage.to_bytes()
 
 
-def image_bytes() -> bytes:
-    return nib.Nifti1Image(np.arange(24, dtype=np.int16).reshape(4, 3, 2), AFFINE).to_bytes()
+def image_bytes(shape=(4, 3, 2), step=1) -> bytes:
+    values = 1 + step * np.arange(np.prod(shape), dtype=np.int16).reshape(shape)
+    return nib.Nifti1Image(values, AFFINE).to_bytes()
 
 
 def read_all(path, place):
@@ -490,15 +492,31 @@ def read_quantify_settings(path):
     return QuantifyConfig.from_dict(read_yaml(path))
 
 
+def read_calibrated(path):
+    return taught.read(path, dmi_11t7()).about
+
+
 def read_training_settings(path):
     return _read_settings(path, None)
 
+
+TERMS = [Term("dead time"), Term("frequency", 1), Term("gaussian")]
+LEARNED = taught.Taught(
+    dmi_11t7(), dmi_11t7(), tuple(TERMS), np.array([1e-4, 2.0, 9.0]), np.diag([1e-9, 0.1, 4]), [], {}
+)
+SPLIT = {"carrier_ppm": 4.7, "reference": "water", "resonances": [{"name": "water", "ppm": 4.7, "t2star_s": 0.02}]}
+SPLIT["resonances"] += [{"name": "Glc", "t2star_s": 0.02, "lines": [{"ppm": 3.71, "ratio": 0.5}, {"ppm": 3.88}]}]
+SPLIT["resonances"] += [
+    {"name": "Lac", "ppm": 1.3, "t2star_s": 0.02, "lines": [{"hz": -4.0}, {"hz": 4, "phase_deg": 9}]}
+]
 
 SETTINGS = [
     (read_training_settings, TrainConfig().to_dict()),
     (read_denoise_settings, DenoiseConfig().to_dict()),
     (read_quantify_settings, QuantifyConfig().to_dict()),
     (read_signal_model, RINGS),
+    (read_signal_model, SPLIT),
+    (read_calibrated, LEARNED.kept),
 ]
 
 
@@ -645,23 +663,30 @@ def test_folders_of_sweeps(tmp_path):
 # ---------------------------------------------------------------- commands: one sentence, and nothing half-written
 
 
-@pytest.mark.parametrize("kind", ["dmi", "mri", "mask", "model", "settings"])
+FIT = "quantify GOOD --errors none --estimator fit"
+SPOILED = {  # what the file is spoiled from, and a command that reads it
+    "dmi": (mrs_bytes(2), "quantify FILE --estimator fit"),
+    "mri": (image_bytes(), "quantify GOOD --errors none --estimator precise --mri FILE"),
+    "mask": (image_bytes(), f"{FIT} --mask FILE"),
+    "water": (image_bytes((3, 2, 2)), f"{FIT} --water FILE"),
+    "b1": (image_bytes((3, 2, 2), 0), f"{FIT} --tr 0.4 --flip-angle 60 --b1 FILE"),
+    "model": (yaml.safe_dump(RINGS), f"{FIT} --model FILE"),
+    "lines": (yaml.safe_dump(SPLIT), f"{FIT} --model FILE"),
+    "calibrated": (yaml.safe_dump(LEARNED.kept), f"{FIT} --calibrate FILE"),
+    "settings": (json.dumps(minute_config(iterations=1).to_dict()), "train --config FILE"),
+}
+
+
+@pytest.mark.parametrize("kind", SPOILED)
 def test_commands(place, precise, tmp_path, kind):
     """Exit code 0 with a whole folder, or 2 with one line and no folder."""
-    good = {"dmi": (place / "dmi.nii.gz").read_bytes(), "mri": image_bytes(), "mask": image_bytes()}
-    texts = {"model": yaml.safe_dump(RINGS), "settings": json.dumps(minute_config(iterations=1).to_dict())}
-    out, path = tmp_path / "out", tmp_path / f"x.{'yaml' if kind in texts else 'nii'}"
-    kinds = {"dmi": NIFTI_2, "mri": NIFTI_1, "mask": NIFTI_1}
-    content = spoiled_text(texts[kind]).map(str.encode) if kind in texts else None
-    if content is None:
-        content = spoiled_image(mrs_bytes(2) if kind == "dmi" else good[kind], kinds[kind])
-    command = {
-        "dmi": ("quantify", path, "--estimator", "fit"),
-        "mri": ("quantify", place / "eleven.nii.gz", "--estimator", "precise", "--mri", path, "--errors", "none"),
-        "mask": ("quantify", place / "eleven.nii.gz", "--estimator", "fit", "--mask", path, "--errors", "none"),
-        "model": ("quantify", place / "eleven.nii.gz", "--estimator", "fit", "--model", path, "--errors", "none"),
-        "settings": ("train", "--config", path),
-    }[kind]
+    good, words = SPOILED[kind]
+    out, path = tmp_path / "out", tmp_path / f"x.{'yaml' if isinstance(good, str) else 'nii'}"
+    command = [{"FILE": path, "GOOD": place / "eleven.nii.gz"}.get(word, word) for word in words.split()]
+    if isinstance(good, str):
+        content = spoiled_text(good).map(str.encode)
+    else:
+        content = spoiled_image(good, NIFTI_2 if kind == "dmi" else NIFTI_1)
 
     @fuzz(12)
     @given(content=content)

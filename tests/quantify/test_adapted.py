@@ -90,7 +90,7 @@ def test_the_report_shows_where_the_mri_was_overruled(folder, summary):
 
 
 def test_given_settings_are_kept(folder):
-    found = run(folder, "fixed", lam=10, own={"tau": "inf", "neighbors": 4.0, "mri": "no"}, errors="none")
+    found = run(folder, "fixed", lam=10, own={"tau": np.inf, "neighbors": 4.0, "mri": "no"}, errors="none")
     assert found["adapted"]["lambda"] == {"Glc": 10, "Glx": 10, "Lac": 10}
     assert (found["adapted"]["tau"], found["adapted"]["neighbors"], found["adapted"]["by_mri"]) == ("inf", 4, False)
     assert found["adapted"]["given"] == ["lam", "mri", "neighbors", "tau"]
@@ -113,7 +113,7 @@ def test_given_settings_are_kept(folder):
         ({"own": {"mri": "perhaps"}}, "yes, no or auto"),
         ({"own": {"frames": -1.0}}, "frames"),
         ({"own": {"slack": -1.0}}, "slack"),
-        ({"own": {"width": 1.0}}, "does not take"),
+        ({"own": {"width": 1.0}}, "does not take the option width"),
     ],
 )
 def test_bad_settings_end_in_one_sentence(folder, options, said):

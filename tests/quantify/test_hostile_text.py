@@ -48,6 +48,12 @@ def hostile_report(folder, text):
     summary["settings"] |= {"estimator": text, "lambda": text}
     summary["weights"] = {"name": text, "sha256": text}
     summary["warnings"].append(text)
+    summary["adapted"] = {"sentence": text, "files": []}
+    summary["acquisition"] = {
+        "header": {text: text},
+        "given": {text: text},
+        "assumed": [{"what": f"T1 of {text}", "sentence": text}],
+    }
     summary["errors"]["how"] += text
     odd = replace(model, acquisition=replace(model.acquisition, nucleus=text))
     for name in result.files(summary):
@@ -107,8 +113,9 @@ def test_nothing_runs_and_nothing_is_asked_for(opened, tmp_path, text):
     ran, asked, said = opened(page_of(found, tmp_path, f"Report on {text}\udcff"))
     assert (ran, asked) == ("", [])
     seen = "".join(c if c.isprintable() else "\ufffd" for c in " ".join(text.split()))
-    # title, three files, nucleus, two lines, estimator, network, lambda, metabolite, units, errors, warning
-    assert " ".join(said.split()).count(seen) >= 14
+    # title, three files, nucleus, two lines, estimator, network, lambda, prior, header, given and assumed by name and
+    # value, metabolite, units, errors, warning
+    assert " ".join(said.split()).count(seen) >= 21
 
 
 def test_names_in_pictures_are_no_formulas(tmp_path):
