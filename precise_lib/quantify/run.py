@@ -41,8 +41,7 @@ def quantify(
     The maps are ``conc_<metabolite>.nii.gz``, ``sd_<metabolite>.nii.gz`` and, where there is a prior, the absolute
     ``bias_<metabolite>.nii.gz``, all in mM, with the ends ``low_`` and ``high_`` of 90 % intervals where the estimator
     states them, and maps of its own as ``map_<name>.nii.gz``; ``flag_<reason>.nii.gz`` is 1 where something speaks
-    against them, see `flags`. Maps of a dynamic set have a fourth axis, the frames; network, noise level and settings
-    are the same for all.
+    against them, see `flags`. Maps of a dynamic set have a fourth axis, the frames, under one set of settings.
 
     Parameters
     ----------
