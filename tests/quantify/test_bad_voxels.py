@@ -130,7 +130,7 @@ def test_neighbors_of_a_bad_voxel_are_right_in_files(tmp_path, estimator):
 
 
 def test_a_voxel_far_brighter_than_those_around_gives_them_nothing(tmp_path):
-    """Twenty times the water, hardly Glc: its FID fits the model, and Glc of its neighbors came out at half of theirs."""
+    """Twenty times the water, hardly Glc: its FID fits the model, and Glc of its neighbors came out half as high."""
     data, _ = damaged("clean")
     data[SPIKED] += 20 * MODEL.fids([1.0, 0.01, 0.3, 0.8]).astype(np.complex64)
     summary = quantify(written(tmp_path, data), tmp_path / "out", tmp_path / "mri.nii.gz", estimator="precise")
