@@ -40,6 +40,8 @@ def load(path, what: str):
             claimed = proxy.offset + math.prod(proxy.shape) * proxy.dtype.itemsize
             if claimed > size:
                 raise ValueError(f"its header speaks of {claimed} bytes and it holds {size}")
+            if not math.prod(proxy.shape):
+                raise ValueError(f"it holds no voxel: its shape is {proxy.shape}")
             return image, np.asanyarray(proxy)
     except Exception as error:  # nibabel and the parsers behind it raise anything on a damaged file
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -81,8 +81,6 @@ def _check_image(path, image, stored) -> None:
     if stored.ndim < 4 or stored.shape[3] < 2:
         points = stored.shape[3] if stored.ndim > 3 else 1
         raise InputError(f"{path} holds {points} time point per voxel: FIDs need a fourth axis of at least two.")
-    if stored.size == 0:
-        raise InputError(f"{path} holds no voxel: its shape is {stored.shape}.")
 
 
 def _extension(path, image) -> tuple:

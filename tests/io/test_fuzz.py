@@ -228,6 +228,7 @@ def test_nifti_1_mrs(place, content):
 
 @fuzz(150)
 @given(content=spoiled_image(image_bytes(), NIFTI_1), packed=st.booleans())
+@example(content=image_bytes((0, 3, 2)), packed=False)
 def test_image(place, content, packed):
     path = place / ("z.nii.gz" if packed else "z.nii")
     path.write_bytes(gzip.compress(content, 1) if packed else content)

@@ -102,3 +102,13 @@ def test_a_slider_describes_its_pictures():
     assert [label for label, _ in control.children[1].options] == ["0.1 <mM>", "0.2"]
     assert isinstance(control.children[0], widgets.Play)
     assert not plt.get_fignums(), "figures are closed"
+
+
+def test_a_slider_starts_where_it_is_told():
+    pytest.importorskip("ipywidgets")
+    for start, first in ((None, 0), ("2", 1)):
+        control, stack = show.slider(lambda v: plt.figure(figsize=(1, 1)), [1, 2, 3], "τ", start=start).children
+        play, bar = control.children
+        assert (play.value, bar.index, stack.selected_index) == (first,) * 3
+    with pytest.raises(ValueError, match="4"):
+        show.slider(lambda v: plt.figure(figsize=(1, 1)), [1, 2, 3], "τ", start="4")
