@@ -18,7 +18,7 @@ from precise_lib.quantify import flags, residuals
 from precise_lib.signal.mrsi import Series
 
 # What makes a voxel no neighbor of others: it says that its estimate is not of what the signal model describes.
-APART = ("residual", "fit", "snr", "offset", "broadening")
+APART = ("residual", "fit", "snr", "offset", "broadening", "bright")
 SAMPLED = 64  # FIDs that tell whether spectra are mirrored
 
 
@@ -63,6 +63,9 @@ class Estimates:
         found.append(flags.negative_flag(model, fit, noise.sigma, noise if noise.density is not None else None))
         if hasattr(method, "amplitudes") and not getattr(method, "unbiased", True):
             found.append(flags.overlap_flag(model, method, fit, noise.sigma))
+        if model.divisor is not None and any(hasattr(method, name) for name in ("smoother", "adapted", "approaches")):
+            lost = next(flag.hits for flag in found if flag.reason == "snr")
+            found.append(flags.bright_flag(self.series, fit.amplitudes, noise.sigma, lost))
         return found
 
     def sound(self, found: list[flags.Flag]) -> np.ndarray:

@@ -6,6 +6,7 @@
 * **fit**: a fit that did not converge, or ended on the edge of its search;
 * **negative**: a metabolite of the fit below zero by five times its own uncertainty;
 * **overlap**: an estimator that says it is biased errs on the FID of the fit by more than a share of the fit's result;
+* **bright**: water far above that of all voxels around; a prior on amplitudes would hand on what the voxel holds;
 * **residual**: what the best fit leaves is no noise.
 
 The last is a test, see `residuals`.
@@ -24,12 +25,15 @@ from precise_lib.estimate.registry import Limits
 from precise_lib.evaluate import closed_form, crlb
 from precise_lib.quantify.residuals import CHUNK, Residual, residual_p
 from precise_lib.signal.model import SignalModel
+from precise_lib.signal.mrsi import Series
 from precise_lib.signal.noise import water_snr
 
 FALSE_ALARM = 1e-3  # chance that noise alone raises the residual flag of a voxel
 NEAR = 0.05  # share of the training range that counts as near its end
 FIT_SNR = 5.0  # lowest SNR of water at which the fit was held to its bound
 NEGATIVE = 5.0  # SD
+BRIGHT = 5.0  # times the median water of the voxels around; next to a coil it doubles from one to the next
+AROUND = 3  # voxels with water around one, at least
 BIASED = 0.2  # share of a concentration that the bias of an estimator may take without a flag
 
 
@@ -173,6 +177,29 @@ def overlap_flag(model: SignalModel, method, fit: FitResult, sigma) -> Flag:
         f"describes (median: {', '.join(names)}): lines overlap, or are wider than assumed; 'fit' has no such bias."
     )
     return Flag("overlap", hits, said, {"share": BIASED})
+
+
+def bright_flag(series: Series, amplitudes, sigma, lost) -> Flag:
+    """Voxel-frames whose water is `BRIGHT` times the median of those around it that are not `lost` (N,), beyond noise.
+
+    Eq. 4 smooths amplitudes: of two voxels without an edge between them the brighter decides what both hold.
+    """
+    water, hits = amplitudes[:, series.model.index(series.model.reference)], np.zeros(len(amplitudes), bool)
+    alone = np.broadcast_to(sigma, len(water)) / np.linalg.norm(series.model.basis(), axis=0).max()
+    steps = [step for step in np.ndindex(3, 3, 3) if step != (1, 1, 1)]
+    for usable, part in zip(series.usable, series.parts, strict=True):
+        around = np.full(np.add(usable.shape, 2), np.nan)
+        around[1:-1, 1:-1, 1:-1][usable] = np.where(lost[part], np.nan, water[part])
+        boxes = [tuple(slice(k, k + n) for k, n in zip(step, usable.shape, strict=True)) for step in steps]
+        near = np.array([around[box][usable] for box in boxes])
+        enough = np.isfinite(near).sum(0) >= AROUND
+        middle = np.nanmedian(np.where(enough, near, 0.0), 0)
+        hits[part] = enough & ~lost[part] & (water[part] - BRIGHT * middle > NEGATIVE * alone[part])
+    said = (
+        f"In {hits.sum()} voxel(s) water is more than {BRIGHT:g} times that of the voxels around: they keep their "
+        "single-voxel results and are no neighbors, for a prior on amplitudes would give to the others what they hold."
+    )
+    return Flag("bright", hits, said, {"times": BRIGHT})
 
 
 def mirrored(fids, model: SignalModel, fit: FitResult, sigma) -> str | None:

@@ -41,8 +41,7 @@ def quantify(
     The maps are ``conc_<metabolite>.nii.gz``, ``sd_<metabolite>.nii.gz`` and, where there is a prior, the absolute
     ``bias_<metabolite>.nii.gz``, all in mM, with the ends ``low_`` and ``high_`` of 90 % intervals where the estimator
     states them, and maps of its own as ``map_<name>.nii.gz``; ``flag_<reason>.nii.gz`` is 1 where something speaks
-    against them, see `flags`. Maps of a dynamic set have a fourth axis, the frames; network, noise level and settings
-    are the same for all.
+    against them, see `flags`. Maps of a dynamic set have a fourth axis, the frames, under one set of settings.
 
     Parameters
     ----------
@@ -53,9 +52,8 @@ def quantify(
         ``precise`` where `lam` or `omega_max` is given
     lam : lambda of Eq. 4, default 0.01, or "auto": chosen from the data for each metabolite
     model : see `measurement.resolve_model`
-    errors : "closed" (from the noise level, the bound and the linear map of the prior), "montecarlo" (the whole chain
-        repeated, as in the paper) or "none"; default closed where the estimator offers what that needs, else none
-    repeats, seed : of "montecarlo"
+    errors : "closed" (from the noise level, the bound and the linear map of the prior), "montecarlo" (as in the paper:
+        the whole chain, `repeats` times) or "none"; default closed where the estimator offers what it needs, else none
     omega_max : cap of Eq. 5, default `prior.OMEGA_MAX`; gray levels (0 to 1) that differ by more than
         1 / sqrt(omega_max) count as an edge
     own : further options of the estimator by name, for example {"tau": 2} of ``adaptive``

@@ -18,7 +18,7 @@ from functools import cached_property
 
 import numpy as np
 
-from precise_lib.errors import InputError, filled
+from precise_lib.errors import InputError, check_number, filled
 from precise_lib.signal.parts import Acquisition, Resonance, gaussian_decay
 
 # what `SignalModel.to_dict` leaves out
@@ -58,18 +58,15 @@ class SignalModel:
         object.__setattr__(self, "resonances", tuple(self.resonances))
         if self.lineshape not in LINESHAPES:
             raise InputError(f"The lineshape is '{self.lineshape}'; it must be one of {', '.join(LINESHAPES)}.")
-        if not (np.isfinite(self.carrier_ppm) and 0 < self.reference_concentration_mm < np.inf):
-            raise InputError(
-                f"The carrier is at {self.carrier_ppm} ppm and the reference has {self.reference_concentration_mm} mM: "
-                "the one must be a number, the other a positive one."
-            )
+        check_number("The concentration of the reference", self.reference_concentration_mm)
+        if not np.isfinite(self.carrier_ppm):
+            raise InputError(f"The carrier is at {self.carrier_ppm} ppm; it must be a number.")
         if len(set(self.names)) != len(self.names):
             raise InputError(f"Resonance names must differ, not {', '.join(self.names)}.")
         if self.reference is None:
             object.__setattr__(self, "reference_concentration_mm", 1.0)
         elif self.reference not in self.names:
-            names = ", ".join(self.names) or "none"
-            raise InputError(f"The reference '{self.reference}' is not one of the resonances: {names}.")
+            raise InputError(f"The reference '{self.reference}' is none of the resonances {', '.join(self.names)}.")
 
     @property
     def names(self) -> list[str]:
@@ -105,10 +102,7 @@ class SignalModel:
 
     @cached_property
     def own(self) -> dict[str, tuple[int, complex, float]]:
-        """What single resonances have of their own, ``shift_hz_NAME`` and ``width_hz_NAME``.
-
-        Values: which resonance, change of its rate per Hz (rad/s), SD of the prior in Hz.
-        """
+        """By ``shift_hz_NAME``, ``width_hz_NAME``: index, change of its rate per Hz (rad/s), SD of the prior, Hz."""
         return {
             f"{kind}_hz_{r.name}": (k, rate, sd)
             for kind, rate in (("shift", 2j * np.pi), ("width", -np.pi))

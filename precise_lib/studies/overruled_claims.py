@@ -60,7 +60,7 @@ def intervals(name: str, run: xr.Dataset) -> list[Record]:
     """Coverage of the 90 % intervals of one run: the object, lowest and highest metabolite; hidden tumor; borders."""
     whole, made = covered(run), []
     settings = {"spread_meaning": "95 % CI", "parameters": facts(run), "figure": f"{FIGURE}coverage"}
-    for which, k in (("lowest", int(whole.argmin())), ("highest", int(whole.argmax()))):
+    for which, k in (("lowest", int(whole.values.argmin())), ("highest", int(whole.values.argmax()))):
         value, half, metabolite = float(whole[k]), float(1.96 * whole.se[k]), str(whole["metabolite"].values[k])
         made.append(record("B8", value, half, part=f"object, {which} metabolite, {name}", note=metabolite, **settings))
     for region, part in ((HIDDEN, "hidden tumor"), ("border", "border")):

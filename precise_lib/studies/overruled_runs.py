@@ -54,9 +54,9 @@ class Run:
 
 def runs() -> Iterator[Run]:
     """Everything that is stored: most data sets where coverage in a lesion of four voxels is judged."""
-    yield from (Run("rings", snr, repeats=48) for snr in SNRS)
-    yield from (Run(name, repeats=20) for name in ("rat", "human"))
-    yield from (Run("rings", snr, lesion=False, repeats=12) for snr in SNRS)
+    yield from (Run("rings", snr, repeats=24 if snr <= 12 else 12) for snr in SNRS)
+    yield from (Run(name, repeats=12) for name in ("rat", "human"))
+    yield from (Run("rings", snr, lesion=False, repeats=5) for snr in SNRS)
     yield from (Run(name, lesion=False, repeats=16) for name in ("rat", "human"))
     yield from (Run("rat", mri=kind, repeats=8) for kind in ("pure noise", "none"))
     yield from (Run(name, mri=kind, repeats=2) for kind in ("pure noise", "none") for name in ("rings", "human"))

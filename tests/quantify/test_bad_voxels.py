@@ -12,6 +12,7 @@ from precise_lib.io import nifti, nifti_mrs
 from precise_lib.quantify import quantify, report, report_tables, result
 from precise_lib.quantify.errors import ErrorModel, choose_settings
 from precise_lib.quantify.estimates import Smoothing, estimate
+from precise_lib.quantify.flags import bright_flag
 from precise_lib.quantify.proposed import proposed
 from precise_lib.signal.mrsi import MRSI, Series
 from precise_lib.signal.noise import snr_to_sigma
@@ -126,6 +127,27 @@ def test_neighbors_of_a_bad_voxel_are_right_in_files(tmp_path, estimator):
     near = np.delete(glc, 4)
     assert abs(near.mean() - 4.0) < 0.3
     assert (abs(near - 4.0) < 0.8).all()
+
+
+def test_a_voxel_far_brighter_than_those_around_gives_them_nothing(tmp_path):
+    """Twenty times the water, hardly Glc: its FID fits the model, and Glc of its neighbors came out half as high."""
+    data, _ = damaged("clean")
+    data[SPIKED] += 20 * MODEL.fids([1.0, 0.01, 0.3, 0.8]).astype(np.complex64)
+    summary = quantify(written(tmp_path, data), tmp_path / "out", tmp_path / "mri.nii.gz", estimator="precise")
+    assert summary["flags"]["bright"]["voxels"] == 1
+    assert nifti.read_map(tmp_path / "out" / "flag_bright.nii.gz")[0][SPIKED] == 1
+    near = np.delete(nifti.read_map(tmp_path / "out" / "conc_Glc.nii.gz")[0][6:9, 6:9, 0].ravel(), 4)
+    assert abs(near.mean() - 4.0) < 0.3
+    assert (abs(near - 4.0) < 0.8).all()
+
+
+def test_a_receive_profile_makes_no_voxel_too_bright():
+    """Water that doubles from one voxel to the next, over a factor of 500, and a border of partial volume."""
+    factor = 2.0 ** (np.indices((10, 5, 5))[0] - 9)
+    factor[:, 0] *= 0.05
+    amplitudes = (100 * factor[..., None] * AMPLITUDES).reshape(-1, 4)
+    series = Series.of(MRSI(MODEL.fids(amplitudes).reshape(10, 5, 5, -1).astype(np.complex64), MODEL))
+    assert not bright_flag(series, amplitudes, 1e-3, np.zeros(250, bool)).hits.any()
 
 
 def test_where_every_voxel_is_flagged_the_model_is_wrong_and_the_prior_stays():

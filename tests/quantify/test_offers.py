@@ -132,7 +132,7 @@ def test_the_prior_works_on_the_fit_where_no_network_fits(tmp_path):
     assert any("works on the model fit" in said for said in summary["warnings"])
     assert {"sd_Glx.nii.gz", "bias_Glx.nii.gz"} <= set(summary["errors"]["files"])
     assert set(summary["errors"]["single_voxel_sd_over_bound"].values()) == {1.0}
-    assert set(summary["flags"]) == {"residual", "snr", "fit", "negative"}
+    assert set(summary["flags"]) == {"residual", "snr", "fit", "negative", "bright"}
     assert summary["false_negative"]["kept"]["Lac"]
     # one lambda chosen; a gain in SD against the fit alone, whose SD is the bound
     auto = quantify(given[0], tmp_path / "auto", *given[1:], lam="auto")
