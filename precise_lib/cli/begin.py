@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -44,7 +45,7 @@ def init(
     from precise_lib.io.atomic import write_text
 
     said = lines.template(nucleus)
-    if out.exists():
+    if os.path.lexists(out):  # of os, which says False of a name that is too long
         raise InputError(f"{out} is there already: name another file, or remove it.")
     write_text(out, said)
     typer.echo(f"Wrote {out}: edit it, then 'precise quantify DMI.nii.gz --estimator fit --model {out} --out maps'")

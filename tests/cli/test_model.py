@@ -42,6 +42,15 @@ def test_what_is_there_stays(tmp_path):
         template("3He")
 
 
+def test_places_that_cannot_be_written(precise, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    for out in (tmp_path / ("x" * 300), tmp_path / "file" / "x.yaml", tmp_path):
+        code, said, err = precise("model", "init", "--out", out)
+        assert (code, said, err.count("\n")) == (2, "", 1), err
+    monkeypatch.setattr("precise_lib.studies.overruled_runs.one", lambda *_: 1 / 0)  # refused before the first run
+    assert precise("overruled", tmp_path / "file")[0] == 2
+
+
 def test_train_like_takes_it(tmp_path):
     dmi, lines = tmp_path / "dmi.nii.gz", tmp_path / "lines.yaml"
     nifti_mrs.write_mrsi(dmi, rings().measure(40.0, 0))
