@@ -6,6 +6,7 @@ Every case goes through the console entry: exit code 2, nothing on stdout, one l
 import gzip
 import json
 import re
+import shlex
 import shutil
 import sys
 from dataclasses import replace
@@ -294,55 +295,62 @@ def test_mri_and_mask(refused, files, tmp_path, case):
 
 # ---------------------------------------------------------------- options
 
-QUANTIFY = {
-    "negative lambda": (("--mri", "mri", "--lam", "-0.1"), "lambda"),
-    "lambda not a number": (("--mri", "mri", "--lam", "nan"), "lambda"),
-    "lambda infinite": (("--mri", "mri", "--lam", "inf"), "lambda"),
-    "lambda a word": (("--mri", "mri", "--lam", "strong"), "lambda"),
-    "cap of the edges zero": (("--mri", "mri", "--omega-max", "0"), "omega_max"),
-    "cap of the edges not a number": (("--mri", "mri", "--omega-max", "nan"), "omega_max"),
-    "lambda chosen without an MRI": (("--lam", "auto"), "MRI"),
-    "unknown estimator": (("--estimator", "magic"), "magic"),
-    "precise without an MRI": (("--estimator", "precise"), "--mri"),
-    "no repeats": (("--errors", "montecarlo", "--repeats", "0"), "repeats"),
-    "negative repeats": (("--errors", "montecarlo", "--repeats", "-5"), "repeats"),
-    "repeats a word": (("--repeats", "many"), "--repeats"),
-    "negative seed": (("--seed", "-1"), "--seed"),
-    "unknown errors": (("--errors", "bootstrap"), "bootstrap"),
-    "unknown model": (("--model", "dmi_99t"), "dmi_99t"),
-    "unknown weights": (("--model", "mine.safetensors"), "mine.safetensors"),
-    "unknown signal model": (("--estimator", "fit", "--model", "mine.yaml"), "mine.yaml"),
-    "a network for another acquisition": (("--model", "dmi_3t"), "number of samples"),
-    "negative dead time": (("--dead-time", "-0.001"), "dead time is -0.001"),
-    "dead time in ms": (("--dead-time", "0.6"), "given in ms"),
-    "dead time a word": (("--dead-time", "soon"), "dead time is soon"),
-    "dead time not a number": (("--dead-time", "nan"), "dead time is nan"),
-    "repetition time of zero": (("--tr", "0"), "repetition time is 0"),
-    "repetition time in ms": (("--tr", "400"), "given in ms"),
-    "flip angle of 400": (("--flip-angle", "400"), "flip angle is 400"),
-    "negative flip angle": (("--flip-angle", "-60"), "flip angle is -60"),
-    "a reference frame that does not exist": (("--reference-frame", "3"), "frames 0 to 0"),
-    "negative reference frame": (("--reference-frame", "-1"), "frames 0 to 0"),
-    "a reference frame that is no number": (("--reference-frame", "first"), "--reference-frame"),
-    "two references": (("--reference-frame", "0", "--water", "dmi"), "Two references"),
-    "no such water": (("--water", "nowhere.nii.gz"), "nowhere.nii.gz"),
-    "a mask for water": (("--water", "nowhere.txt"), "nowhere.txt"),
-    "no such map of angles": (("--b1", "nowhere.nii.gz"), "nowhere.nii.gz"),
-    "a measurement as map of angles": (("--b1", "dmi"), "B1 map"),
-    "T1 without a name": (("--t1", "0.064"), "not readable"),
-    "T1 in ms": (("--t1", "Glc=64"), "T1 of Glc is 64"),
-    "T1 of nobody": (("--t1", "Glucose=0.064"), "'Glucose'"),
-    "negative T1": (("--t1", "Glc=-0.064"), "T1 of Glc is -0.064"),
-    "deuterons in words": (("--deuterons", "Glc=two"), "not readable"),
-    "no deuterons": (("--deuterons", "Glc=0"), "nuclei per molecule of Glc is 0"),
-    "nothing to average": (("--average",), "no transients"),
-    "noise of coils that are not there": (("--noise", "dmi"), "no single coils"),
-    "unknown calibration": (("--calibrate", "maybe"), "maybe"),
-    "a measurement as calibration": (("--calibrate", "dmi"), "calibrated model"),
-    "option of the estimator without a value": (("--set", "tau"), "NAME=VALUE"),
-    "unknown option": (("--lambda", "0.1"), "--lambda"),
-    "two data files": (("dmi",), "quantify --help"),
-}
+
+def options_of(table):
+    """Options and what must be said of them, by case, of lines ``case | options | said``."""
+    rows = (line.split(" | ") for line in table.strip().splitlines())
+    return {case: (shlex.split(options), said) for case, options, said in rows}
+
+
+QUANTIFY = options_of("""
+negative lambda | --mri mri --lam -0.1 | lambda
+lambda not a number | --mri mri --lam nan | lambda
+lambda infinite | --mri mri --lam inf | lambda
+lambda a word | --mri mri --lam strong | lambda
+cap of the edges zero | --mri mri --omega-max 0 | omega_max
+cap of the edges not a number | --mri mri --omega-max nan | omega_max
+lambda chosen without an MRI | --lam auto | MRI
+unknown estimator | --estimator magic | magic
+precise without an MRI | --estimator precise | --mri
+no repeats | --errors montecarlo --repeats 0 | repeats
+negative repeats | --errors montecarlo --repeats -5 | repeats
+repeats a word | --repeats many | --repeats
+negative seed | --seed -1 | --seed
+unknown errors | --errors bootstrap | bootstrap
+unknown model | --model dmi_99t | dmi_99t
+unknown weights | --model mine.safetensors | mine.safetensors
+unknown signal model | --estimator fit --model mine.yaml | mine.yaml
+a network for another acquisition | --model dmi_3t | number of samples
+negative dead time | --dead-time -0.001 | dead time is -0.001
+dead time in ms | --dead-time 0.6 | given in ms
+dead time a word | --dead-time soon | dead time is soon
+dead time not a number | --dead-time nan | dead time is nan
+repetition time of zero | --tr 0 | repetition time is 0
+repetition time in ms | --tr 400 | given in ms
+flip angle of 400 | --flip-angle 400 | flip angle is 400
+negative flip angle | --flip-angle -60 | flip angle is -60
+a reference frame that does not exist | --reference-frame 3 | frames 0 to 0
+negative reference frame | --reference-frame -1 | frames 0 to 0
+a reference frame that is no number | --reference-frame first | --reference-frame
+two references | --reference-frame 0 --water dmi | Two references
+no such water | --water nowhere.nii.gz | nowhere.nii.gz
+a mask for water | --water nowhere.txt | nowhere.txt
+no such map of angles | --b1 nowhere.nii.gz | nowhere.nii.gz
+a measurement as map of angles | --b1 dmi | B1 map
+T1 without a name | --t1 0.064 | not readable
+T1 in ms | --t1 Glc=64 | T1 of Glc is 64
+T1 of nobody | --t1 Glucose=0.064 | 'Glucose'
+negative T1 | --t1 Glc=-0.064 | T1 of Glc is -0.064
+deuterons in words | --deuterons Glc=two | not readable
+no deuterons | --deuterons Glc=0 | nuclei per molecule of Glc is 0
+nothing to average | --average | no transients
+noise of coils that are not there | --noise dmi | no single coils
+unknown calibration | --calibrate maybe | maybe
+a measurement as calibration | --calibrate dmi | calibrated model
+option of the estimator without a value | --set tau | NAME=VALUE
+unknown option | --lambda 0.1 | --lambda
+two data files | dmi | quantify --help
+""")
 
 
 @pytest.mark.parametrize("case", QUANTIFY)
@@ -352,28 +360,28 @@ def test_options_of_quantify(refused, files, tmp_path, case):
     assert named in refused("quantify", files / "dmi.nii.gz", "--out", tmp_path / "out", *options)
 
 
-TRAIN = {
-    "unknown metabolite": (("--metabolites", "water,Glc,unobtainium"), "unobtainium:ppm"),
-    "shift of no metabolite": (("--metabolites", "water,:3"), "commas"),
-    "shift a word": (("--metabolites", "water,x:high"), "'x'"),
-    "shift not a number": (("--metabolites", "water,x:nan"), "'x'"),
-    "shift in Hz": (("--metabolites", "water,x:-176"), "ppm"),
-    "two reference lines": (("--metabolites", "water,Glc,Water:4.65"), "water twice"),
-    "no reference": (("--metabolites", "Glc,Glx,Lac"), "water"),
-    "nothing": (("--metabolites", ""), "commas"),
-    "two lines at one place": (("--metabolites", "water,Glx,x:2.4"), "Glx and x"),
-    "a name for a path": (("--metabolites", "water,../x:3"), "../x"),
-    "T2* in ms": (("--t2star", "20"), "given in ms"),
-    "T2* zero": (("--t2star", "0"), "give it in s"),
-    "T2* negative": (("--t2star", "-0.02"), "give it in s"),
-    "T2* not a number": (("--t2star", "nan"), "give it in s"),
-    "no iterations": (("--iterations", "0"), "--iterations"),
-    "iterations a word": (("--iterations", "few"), "--iterations"),
-    "a device that is not there": (("--device", "abacus"), "--device"),
-    "a name for a folder": (("--name", "../mine"), "--name"),
-    "a shipped name": (("--name", "dmi_11t7", "--t2star", "0.03"), "--name"),
-    "settings twice": (("--config", "settings.yaml"), "--config"),
-}
+TRAIN = options_of("""
+unknown metabolite | --metabolites water,Glc,unobtainium | unobtainium:ppm
+shift of no metabolite | --metabolites water,:3 | commas
+shift a word | --metabolites water,x:high | 'x'
+shift not a number | --metabolites water,x:nan | 'x'
+shift in Hz | --metabolites water,x:-176 | ppm
+two reference lines | --metabolites water,Glc,Water:4.65 | water twice
+no reference | --metabolites Glc,Glx,Lac | water
+nothing | --metabolites '' | commas
+two lines at one place | --metabolites water,Glx,x:2.4 | Glx and x
+a name for a path | --metabolites water,../x:3 | ../x
+T2* in ms | --t2star 20 | given in ms
+T2* zero | --t2star 0 | give it in s
+T2* negative | --t2star -0.02 | give it in s
+T2* not a number | --t2star nan | give it in s
+no iterations | --iterations 0 | --iterations
+iterations a word | --iterations few | --iterations
+a device that is not there | --device abacus | --device
+a name for a folder | --name ../mine | --name
+a shipped name | --name dmi_11t7 --t2star 0.03 | --name
+settings twice | --config settings.yaml | --config
+""")
 
 
 @pytest.mark.parametrize("case", TRAIN)
