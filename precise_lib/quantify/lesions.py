@@ -55,6 +55,7 @@ def false_negative(smoother, water, lams: dict[str, float], sizes=(1, 2, 4)) -> 
         f"{_listed(f'{100 * shares[lam][size]:.0f} %' for size in across)} at lambda {lam:.3g}"
         + (f" ({_listed(names)})" if len(groups) > 1 else "")
         for lam, names in groups.items()
+        if across
     ]
     sentence = (
         f"Of the contrast of a lesion {_listed(map(str, across))} voxel(s) across that the MRI does not show, "

@@ -347,12 +347,19 @@ WHERE = {
 }
 
 
+NO_LESION_FITS = [
+    {"voxel": (0, 0, 0), "samples": (0, 1), "factor": np.nan, "offset": 0.0},
+    {"voxel": None, "samples": (500, 501), "factor": 64551750.0, "offset": -1.0},
+]
+
+
 @fuzz(60)
 @given(
     changes=st.lists(st.fixed_dictionaries(WHERE), min_size=1, max_size=3),
     estimator=st.sampled_from(["fit", "sve", "fourier", "precise"]),
     numbers=st.lists(st.floats(0, 1) | st.floats(width=32), min_size=2, max_size=4),
 )
+@example(changes=NO_LESION_FITS, estimator="precise", numbers=[0.0, 0.0])
 def test_quantify_any_numbers(place, changes, estimator, numbers):
     fids = PLAIN
     for change in changes:
