@@ -22,7 +22,7 @@ POINTS = [
     (
         "Averaging over like neighbors.",
         "Where tissue is homogeneous, the gain in SNR becomes {P3:.1f}-fold; in a simulated rat brain one average then"
-        " has {P13 mean over the brain:.2f} times the SD of a fit of four.",
+        " has {P13 mean over the brain:.2f} times the SD that a fit has of four averages.",
         ["P3", "P13"],
     ),
     (

@@ -163,7 +163,7 @@ class _Problem:
         state, more = self.evaluate(x, start), np.zeros((len(x), len(self.model.common) - 3))
         start = np.column_stack([state.amplitudes, start, state.phase, more])
         limits = {"shift_hz": (self.low[0], self.high[0]), "broadening_hz": (self.low[1], self.high[1])}
-        parts = [slice(i, i + least_squares.CHUNK) for i in range(0, len(x), least_squares.CHUNK)] or [slice(0)]
+        parts = [slice(i, i + least_squares.CHUNK) for i in range(0, len(x), least_squares.CHUNK)]
         fits = [least_squares.refine(x[p], self.model, start[p], limits) for p in parts]
         return (np.concatenate(values) for values in zip(*fits, strict=True))
 
@@ -183,8 +183,11 @@ def fit_fids(fids, model: SignalModel, max_shift_hz=None, max_iterations=30, tol
     [[1.0, 0.3, 0.6, 0.1]]
     """
     fids = np.atleast_2d(fids)
+    if not len(fids):  # the shapes of a fit of one voxel
+        one = fit_fids(model.fids(np.ones(len(model.names))), model)
+        return FitResult(*(getattr(one, f.name)[:0] for f in fields(FitResult)))
     problem = _Problem(model, max_shift_hz, tolerance)
-    chunks = [fids[i : i + CHUNK] for i in range(0, len(fids), CHUNK)] or [fids]
+    chunks = [fids[i : i + CHUNK] for i in range(0, len(fids), CHUNK)]
     parts = Parallel(n_jobs=n_jobs if len(chunks) > 1 else 1, prefer="threads")(
         delayed(problem.fit)(chunk.astype(np.complex128), max_iterations) for chunk in chunks
     )

@@ -525,10 +525,10 @@ def test_output(refused, files, tmp_path, monkeypatch, where):
     out = {"file": tmp_path / "file", "below a file": tmp_path / "file" / "below", "read-only": tmp_path / "out"}[where]
     if where == "read-only":
 
-        def mkdtemp(*_, **__):
+        def mkdir(*_, **__):
             raise OSError(30, "Read-only file system")
 
-        monkeypatch.setattr("tempfile.mkdtemp", mkdtemp)
+        monkeypatch.setattr("os.mkdir", mkdir)
     for command in (("quantify", files / "dmi.nii.gz"), ("simulate", "rings"), ("train",)):
         assert str(out) in refused(*command, "--out", out)
     monkeypatch.setenv("PRECISE_MODELS", str(out))
