@@ -111,15 +111,23 @@ def series_of(stored: Stored, mri, mask, model: SignalModel, trained: bool, scan
 
 def possible(request: Request, stored: Stored, model: str | None) -> tuple[Request, list[str]]:
     """The request, by the fit where nobody asked for a network and none fits; and a sentence that says so."""
-    acquisition = stored.acquisition
-    if request.asked or model is not None or request.estimator != "sve" or catalog.fitting(acquisition):
+    acquisition, of_lines = stored.acquisition, is_signal_model(model)
+    known = not of_lines and (model is not None or catalog.fitting(acquisition))
+    if request.asked or request.estimator != "sve" or known:
         return request, []
-    nifti_mrs.assumed_model(stored.path, acquisition)
+    if not of_lines:
+        nifti_mrs.assumed_model(stored.path, acquisition)
+    why = "A signal model was given" if of_lines else why_none_fits(acquisition)
     said = (
-        f"{why_none_fits(acquisition)}: the model fit ('fit') was used, which needs no training "
+        f"{why}: the model fit ('fit') was used, which needs no training "
         f"('precise train --like {shlex.quote(str(stored.path))}' makes a network)."
     )
     return replace(request, estimator="fit"), [said]
+
+
+def is_signal_model(choice: str | None) -> bool:
+    """Whether ``--model`` names a file of lines, and no network."""
+    return choice is not None and Path(choice).suffix.lower() in (".yaml", ".yml", ".json")
 
 
 def resolve_model(choice: str | None, estimator: str, acquisition: Acquisition, dmi="FILE", carrier_ppm=None):
@@ -132,7 +140,7 @@ def resolve_model(choice: str | None, estimator: str, acquisition: Acquisition, 
     2H model.
     """
     uses = estimate.uses(estimator)
-    is_file = choice is not None and Path(choice).suffix.lower() in (".yaml", ".yml", ".json")
+    is_file = is_signal_model(choice)
     if is_file and "network" in uses and "base" not in uses:
         raise InputError(
             f"The estimator '{estimator}' needs trained weights, and {choice} is a signal model: "

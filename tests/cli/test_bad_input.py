@@ -511,7 +511,8 @@ def test_no_network_fits(refused, tmp_path):
     sentence = refused("quantify", dmi, "--out", tmp_path / "out", "--estimator", "sve")
     assert f"'precise train --like {dmi}'" in sentence
     (tmp_path / "model.yaml").write_text(json.dumps(model.to_dict()))
-    sentence = refused("quantify", dmi, "--out", tmp_path / "out", "--model", tmp_path / "model.yaml")
+    given = ("--estimator", "sve", "--model", tmp_path / "model.yaml")
+    sentence = refused("quantify", dmi, "--out", tmp_path / "out", *given)
     assert f"'precise train --like {dmi}'" in sentence
 
 

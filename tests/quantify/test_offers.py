@@ -1,5 +1,6 @@
 """What an estimator offers is what it gets: errors, flags and the choice of its setting, whoever wrote it."""
 
+import json
 import shlex
 from dataclasses import dataclass, replace
 
@@ -146,3 +147,16 @@ def test_the_prior_works_on_the_fit_where_no_network_fits(tmp_path):
     for alone in ("sve", "precise-finetune"):
         with pytest.raises(InputError, match="precise train"):
             quantify(given[0], tmp_path / "no", *given[1:], estimator=alone)
+
+
+def test_a_signal_model_of_ones_own_is_fitted(tmp_path):
+    """Nobody asked for a network: lines in a file are a matter of the fit, and a sentence says so."""
+    model = default_2h_model(Acquisition(400, 1 / 4000, 60.0))
+    nifti_mrs.write_mrsi(tmp_path / "d.nii.gz", MRSI(model.fids(np.full((2, 2, 1, 4), [1.0, 0.3, 0.6, 0.1])), model))
+    (tmp_path / "lines.json").write_text(json.dumps(model.to_dict()))
+    summary = quantify(tmp_path / "d.nii.gz", tmp_path / "out", model=tmp_path / "lines.json")
+    assert summary["settings"]["estimator"] == "fit"
+    assert any(
+        said.startswith("A signal model was given: the model fit ('fit') was used") for said in summary["warnings"]
+    )
+    np.testing.assert_allclose(nifti.read_map(tmp_path / "out" / "conc_Glx.nii.gz")[0], 6.0, rtol=1e-4)
