@@ -25,6 +25,14 @@ def pytest_collection_modifyitems(config, items):
         items[:] = [item for item in items if "any_name" in item.fixturenames]
 
 
+@pytest.fixture(autouse=True)
+def closed_figures():
+    """No test leaves a figure of pyplot open."""
+    yield
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close("all")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def empty_model_folder(tmp_path_factory):
     """No test sees, or writes to, the networks that the user of this computer has trained."""

@@ -36,11 +36,6 @@ def expected(truth, sd, low, high, order: int = 41) -> np.ndarray:
     return truncated_normal.mean(truth + sd * nodes, sd, low, high) @ (weights / weights.sum())
 
 
-def linear_slope(sd, width) -> np.ndarray:
-    """Slope ``1 / (1 + 12 sd^2 / width^2)`` of the best linear estimate under a uniform range of that width."""
-    return 1 / (1 + 12 * (np.asarray(sd, float) / width) ** 2)
-
-
 @dataclass(frozen=True)
 class RandomFids:
     """Simulated FIDs (n, t) complex64 of single voxels whose noise is known, with the `model` of their signals.

@@ -14,12 +14,6 @@ NAMES = ["NAA", "sI", "Lac"]
 SHIFT = "chemical shift (ppm)"
 
 
-@pytest.fixture(autouse=True)
-def closed():
-    yield
-    plt.close("all")
-
-
 @pytest.fixture
 def ax():
     return plt.subplots()[1]

@@ -41,7 +41,7 @@ def test_predicted_slope_is_that_of_brute_force(ratio):
     # the uniform range says more than its variance does, so the line is steeper than that of the best linear estimate
     even = np.linspace(2, 4, 2001)
     steeper = regression.slope(even[:, None], shrinkage.expected(even, 2 * ratio, 2, 4)[:, None])[0]
-    assert 0 < steeper - shrinkage.linear_slope(2 * ratio, 2) < 0.02
+    assert 0 < steeper - 1 / (1 + 12 * ratio**2) < 0.02
 
 
 def test_slope_of_part_of_a_range_is_that_of_the_whole_far_from_the_ends():

@@ -1,6 +1,5 @@
 """Figures of errors over the SNR: a panel each, units, colors of one table."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import xarray as xr
@@ -10,12 +9,6 @@ from precise_lib import show
 from precise_lib.studies import snr_figures
 
 NAMES = ["NAA", "sI", "Lac"]
-
-
-@pytest.fixture(autouse=True)
-def closed():
-    yield
-    plt.close("all")
 
 
 @pytest.fixture
