@@ -15,7 +15,6 @@ from precise_lib.simulate.phantoms import rings
 def closed():
     with plt.rc_context():
         yield
-    plt.close("all")
 
 
 def test_looks_are_told_apart():

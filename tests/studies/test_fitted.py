@@ -1,6 +1,5 @@
 """Fits of spectra with next to no noise give the truth; what the page draws exists."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
@@ -17,7 +16,6 @@ def test_loud_spectra_are_fitted_right_under_both_bounds():
     lines = quantified.lines(found)
     fitted.truth_figure(found, lines, quantified.TRIO)
     fitted.bound_figure(brain.LARGEST_MM * 0 + 1, 8, lines, brain.LARGEST_MM * 0.01, list(brain.METABOLITES))
-    plt.close("all")
 
 
 @pytest.fixture(scope="module")
