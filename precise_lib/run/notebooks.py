@@ -22,6 +22,7 @@ from precise_lib.io.atomic import scratch
 from precise_lib.io.shipped import notebook_path
 
 START_TIMEOUT_S = 120
+STARTS = 3  # of a kernel that dies before it answers, as one does whose port another took in the meantime
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "LOKY_MAX_CPU_COUNT")
 ADDED = {"injected-parameters", "papermill-error-cell-tag"}  # cells that papermill puts in
 
@@ -119,8 +120,11 @@ def execute(
         command += ["--start-timeout", START_TIMEOUT_S]
         command += [] if cell_timeout_s is None else ["--execution-timeout", cell_timeout_s]
         settings = os.environ | _settings(own, kernel) | (environment or {})
-        code, complaint = _run([str(part) for part in command], settings, own, owner)
-        failure = (failure_of(target) or Failure("the start", "papermill", complaint)) if code else None
+        for _ in range(STARTS):
+            code, complaint = _run([str(part) for part in command], settings, own, owner)
+            failure = (failure_of(target) or Failure("the start", "papermill", complaint)) if code else None
+            if not failure or failure.cell != "the start" or "Kernel died" not in complaint:
+                break
         if target.is_file():
             os.replace(target, output)
     return failure
