@@ -13,8 +13,9 @@ from precise_lib.estimate.noise_model import Noise
 from precise_lib.evaluate.closed_form import ErrorMaps
 from precise_lib.io import nifti_mrs, text
 from precise_lib.quantify import pooled
-from precise_lib.quantify.calibrate import Calibration, calibrate, sensitivity
+from precise_lib.quantify.calibrate import Calibration, calibrate
 from precise_lib.quantify.errors import ErrorModel, number
+from precise_lib.quantify.learn import sensitivity
 from precise_lib.quantify.measurement import Measurement
 from precise_lib.quantify.terms import UNITS, Term, changed, slopes
 from precise_lib.signal import plausible

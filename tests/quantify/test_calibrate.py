@@ -11,7 +11,7 @@ from precise_lib.estimate.fit import fit_fids
 from precise_lib.estimate.noise_model import Noise
 from precise_lib.quantify import calibrate as module
 from precise_lib.quantify import flags, mismatch, pooled, residuals
-from precise_lib.quantify.calibrate import Teacher
+from precise_lib.quantify.learn import Teacher
 from precise_lib.quantify.terms import Term, changed, slopes, terms
 from precise_lib.signal.mrsi import MRSI, Series
 from precise_lib.signal.noise import snr_to_sigma
