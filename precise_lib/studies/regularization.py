@@ -105,32 +105,71 @@ def regularization_study(
     estimate: Callable, phantom: Phantom, snr: float, lams: Iterable, omega_maxs: Iterable = (OMEGA_MAX,),
     n_repeats: int = 1000, seed: int = 0, batch: int = 50,
 ) -> xr.Dataset:  # fmt: skip
-    """The same by Monte Carlo: one estimate per noise realization, then every lambda and omega_max.
+    """`regularization_studies` of one phantom."""
+    return regularization_studies(estimate, [phantom], snr, lams, omega_maxs, n_repeats, seed, batch)[0]
 
-    `estimate` makes amplitudes (V, M) of FIDs (V, t); `batch` realizations are in memory together. Returns also
-    `recovery_sd`, the SD of `recovery` from one measurement to the next.
+
+def regularization_studies(
+    estimate: Callable, phantoms: Iterable[Phantom], snr: float, lams: Iterable, omega_maxs: Iterable = (OMEGA_MAX,),
+    n_repeats: int = 1000, seed: int = 0, batch: int = 50,
+) -> list[xr.Dataset]:  # fmt: skip
+    """`closed_form` by Monte Carlo: one estimate per noise realization, then every lambda and omega_max.
+
+    All phantoms, alike in shape and mask, meet the same noise. `estimate` makes amplitudes (V, M) of FIDs (V, t), each
+    voxel by itself: a voxel whose content is that of the first phantom is not estimated again. `batch` realizations are
+    in memory together. Each dataset has also `recovery_sd`, the SD of `recovery` from one measurement to the next.
     """
-    lams, omega_maxs = list(lams), list(omega_maxs)
+    phantoms, lams, omega_maxs = list(phantoms), list(lams), list(omega_maxs)
     if n_repeats < 2:
         raise InputError(f"n_repeats is {n_repeats}; an SD needs at least two noise realizations.")
-    gray, n = gray_levels(phantom), int(phantom.mask.sum())
-    weights = [edge_weights(gray, omega_max) for omega_max in omega_maxs]
-    # dense, since a phantom is small: one matrix product serves all realizations of a batch
-    rows = [[ExactSolver(w, lam).rows(np.arange(n)) for lam in lams] for w in weights]
-    maps, sites = ([[RunningMoments() for _ in lams] for _ in weights] for _ in range(2))
+    if any(not np.array_equal(p.mask, phantoms[0].mask) for p in phantoms):
+        raise InputError("The phantoms of a study must have one shape and mask.")
+    tallies = [_Tally(phantom, lams, omega_maxs) for phantom in phantoms]
     for start in range(0, n_repeats, batch):
         repeats = range(start, min(start + batch, n_repeats))
-        sve = np.stack([estimate(fids) for fids in noisy_fids(phantom, snr, seed, repeats)])
-        for i, line in enumerate(rows):
+        sve = np.stack([_amplitudes(estimate, phantoms, snr, seed, repeat) for repeat in repeats], 1)
+        for tally, own in zip(tallies, sve, strict=True):
+            tally.add(own)
+    return [tally.dataset(snr, {"seed": seed, "n_repeats": n_repeats}) for tally in tallies]
+
+
+def _amplitudes(estimate: Callable, phantoms: list[Phantom], snr: float, seed: int, repeat: int) -> list[np.ndarray]:
+    """Amplitudes (V, M) of each phantom under one noise realization."""
+    first, mask = phantoms[0], phantoms[0].mask
+    (fids,) = noisy_fids(first, snr, seed, [repeat])
+    out = [estimate(fids)]
+    for phantom in phantoms[1:]:
+        moved = (phantom.amplitudes != first.amplitudes)[mask].any(-1)
+        own = out[0].copy()
+        if moved.any():
+            change = phantom.model.fids((phantom.amplitudes - first.amplitudes)[mask][moved])
+            own[moved] = estimate(fids[moved] + change.astype(np.complex64))
+        out.append(own)
+    return out
+
+
+class _Tally:
+    """Moments of maps and contrasts of one phantom over noise, for every (omega_max, lam)."""
+
+    def __init__(self, phantom: Phantom, lams: list, omega_maxs: list):
+        self.phantom, self.lams, self.omega_maxs, n = phantom, lams, omega_maxs, int(phantom.mask.sum())
+        weights = [edge_weights(gray_levels(phantom), omega_max) for omega_max in omega_maxs]
+        # dense, since a phantom is small: one matrix product serves all realizations of a batch
+        self.rows = [[ExactSolver(w, lam).rows(np.arange(n)) for lam in lams] for w in weights]
+        self.maps, self.sites = ([[RunningMoments() for _ in lams] for _ in weights] for _ in range(2))
+
+    def add(self, sve: np.ndarray):
+        """Take in amplitudes (n, V, M)."""
+        for i, line in enumerate(self.rows):
             for j, h in enumerate(line):
-                result = to_maps(phantom, sve if lams[j] == 0 else h @ sve)
-                maps[i][j].add(result)
-                sites[i][j].add(contrast(phantom, result))
-    mean, sd = ([[getattr(m, key) for m in line] for line in maps] for key in ("mean", "sd"))
-    spread = [[m.sd for m in line] for line in sites]
-    return _dataset(
-        phantom, lams, omega_maxs, snr, {"seed": seed, "n_repeats": n_repeats}, mean=mean, sd=sd, recovery_sd=spread
-    )
+                result = to_maps(self.phantom, sve if self.lams[j] == 0 else h @ sve)
+                self.maps[i][j].add(result)
+                self.sites[i][j].add(contrast(self.phantom, result))
+
+    def dataset(self, snr: float, attrs: dict) -> xr.Dataset:
+        mean, sd = ([[getattr(m, key) for m in line] for line in self.maps] for key in ("mean", "sd"))
+        own = {"mean": mean, "sd": sd, "recovery_sd": [[m.sd for m in line] for line in self.sites]}
+        return _dataset(self.phantom, self.lams, self.omega_maxs, snr, attrs, **own)
 
 
 def weakest_coupling(gray: np.ndarray, omega_max: float) -> np.ndarray:

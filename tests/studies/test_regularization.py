@@ -13,7 +13,14 @@ from precise_lib.estimate.weights import Sve
 from precise_lib.evaluate.montecarlo import phantom_study
 from precise_lib.simulate.phantoms import rings
 from precise_lib.studies.finetuning import finetuning_study, jackknife, tradeoff
-from precise_lib.studies.regularization import closed_form, contrast, gray_levels, regularization_study, to_maps
+from precise_lib.studies.regularization import (
+    closed_form,
+    contrast,
+    gray_levels,
+    regularization_studies,
+    regularization_study,
+    to_maps,
+)
 from tests.helpers import mean_bound, sd_bounds, tiny_network
 
 LAMS, OMEGAS = [0.0, 0.01, 0.04], [5.5, 30.0]
@@ -78,6 +85,24 @@ def test_the_noise_is_that_of_every_other_study():
     other = phantom_study({"sve": Sve(network)}, phantom, 12.1, 3, seed=5).isel(estimator=0)
     for name in ("mean", "sd", "bias"):
         np.testing.assert_allclose(ours[name].isel(omega_max=0, lam=0), other[name], atol=1e-12)
+
+
+def test_phantoms_on_one_noise_are_each_what_they_are_alone():
+    """Only voxels whose content differs are estimated again, so the second must not keep what the first had there."""
+    phantoms, network, seen = [rings(size) for size in (2, 1, 4)], tiny_network(), []
+
+    def estimate(fids):
+        seen.append(len(fids))
+        return network.amplitudes(fids)
+
+    together = regularization_studies(estimate, phantoms, 12.1, LAMS, n_repeats=2, seed=5)
+    assert seen == 2 * [int(phantoms[0].mask.sum()), 6, 24]  # 4 to 1 and 4 to 16 voxels at B and at C
+    for phantom, own in zip(phantoms, together, strict=True):
+        alone = regularization_study(network.amplitudes, phantom, 12.1, LAMS, n_repeats=2, seed=5)
+        for name in ("mean", "sd", "recovery", "recovery_sd", "truth"):
+            np.testing.assert_allclose(own[name], alone[name], atol=1e-5)
+    with pytest.raises(InputError, match="one shape"):
+        regularization_studies(estimate, [rings(), rings(matrix=16)], 12.1, LAMS)
 
 
 def test_batches_do_not_matter_and_one_repeat_is_refused():
