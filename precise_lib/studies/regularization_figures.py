@@ -37,7 +37,7 @@ def lam_axis(ax, lams: Iterable[float], last: float):
 
 
 def contrast_over_lam(theory: xr.Dataset, study: xr.Dataset, metabolites: Iterable[str] = ("Lac", "Glx")):
-    """Contrast at the four sites: theory as lines; Monte Carlo with the interval of its mean, and of one measurement."""
+    """Contrast at the four sites: theory; Monte Carlo with the interval of its mean and the range of one measurement."""
     fig, axes = plt.subplots(1, 2, figsize=(11, 3.6), sharey=True)
     lams, n = study["lam"].values, study.attrs["n_repeats"]
     for ax, name in zip(axes, metabolites, strict=True):
@@ -65,7 +65,7 @@ def contrast_over_size(theory: Mapping[int, xr.Dataset], studies: Mapping[int, x
         points = [s.sel(lam=lam, **at) for s in studies.values()]
         spread = [1.96 * float(p["recovery_sd"]) for p in points]
         ax.errorbar(list(studies), [float(p["recovery"]) for p in points], spread, fmt="o", color="0", capsize=3)
-        ax.set(xlabel="side of the tumor (voxels)", title=f"site {site}", ylim=(0, 1.3))
+        ax.set(xlabel="side of the tumor (voxels)", title=f"site {site}", ylim=(0, 1.3), xticks=list(theory))
     axes[0].set_ylabel("contrast of Lac")
     axes[1].legend()
     return fig
