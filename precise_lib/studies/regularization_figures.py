@@ -37,7 +37,7 @@ def lam_axis(ax, lams: Iterable[float], last: float):
 
 
 def contrast_over_lam(theory: xr.Dataset, study: xr.Dataset, metabolites: Iterable[str] = ("Lac", "Glx")):
-    """Contrast at the four sites: theory; Monte Carlo with the interval of its mean and the range of one measurement."""
+    """Contrast at the four sites: theory, and Monte Carlo with the interval of its mean and of one measurement."""
     fig, axes = plt.subplots(1, 2, figsize=(11, 3.6), sharey=True)
     lams, n = study["lam"].values, study.attrs["n_repeats"]
     for ax, name in zip(axes, metabolites, strict=True):
