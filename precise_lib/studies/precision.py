@@ -1,0 +1,67 @@
+"""The page on precision: maps and spectra at several SNRs (Fig. 4 of PRECISE-DMI), and the fields of its Fig. 6."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+import numpy as np
+import xarray as xr
+
+from precise_lib import show
+from precise_lib.signal.model import SignalModel, spectrum
+from precise_lib.signal.noise import add_noise, snr_to_sigma
+from precise_lib.simulate.phantoms import Phantom, b0_map, b1_map, gradient_broadening
+
+SHOWN = ("Glx", "Lac")
+# one steep distortion on a gentle slope: height in Hz, center and SD in fields of view
+B0 = {"peak_hz": 18.0, "center": (0.5, 0.78), "width": 0.055}
+B1_DEPTH = 0.9  # fields of view over which the sensitivity falls to 1/e
+
+
+def example_maps(estimators: Mapping[str, Callable], phantom: Phantom, snrs: Iterable[float], seed: int):
+    """Figure of one measurement of Glx and Lac at each SNR by every estimator, on one scale with the truth."""
+    measured = [phantom.measure(snr, seed) for snr in snrs]
+    rows = {}
+    for metabolite in SHOWN:
+        truth = phantom.concentrations.sel(metabolite=metabolite).values[..., 0]
+        for name, estimator in estimators.items():
+            maps = [estimator(data).sel(metabolite=metabolite).values[..., 0] for data in measured]
+            rows[f"{metabolite}, {name}"] = [truth, *maps]
+    limits = {title: (0, 1.5 * np.nanmax(maps[0])) for title, maps in rows.items()}
+    return show.map_rows(rows, ["truth", *(f"SNR {snr:g}" for snr in snrs)], limits=limits)
+
+
+def sd_maps(studies: Mapping[float, xr.Dataset]):
+    """Figure of the SD of Glx and Lac: `phantom_study` by SNR, one scale for each metabolite."""
+    rows, limits = {}, {}
+    for metabolite in SHOWN:
+        sd = [study["sd"].sel(metabolite=metabolite)[..., 0] for study in studies.values()]
+        own = {f"{metabolite}, {n}": [s.sel(estimator=n).values for s in sd] for n in sd[0].estimator.values}
+        rows |= own
+        limits |= dict.fromkeys(own, (0, np.nanpercentile(next(iter(own.values()))[-1], 95)))
+    columns = [f"SNR {snr:g}" for snr in studies]
+    return show.map_rows(rows, columns, limits=limits, cmaps=dict.fromkeys(rows, "magma"))
+
+
+def spectral_bands(network, model: SignalModel, amplitudes, snr: float, n: int, seed: int, **nuisance) -> dict:
+    """Mean and SD of `n` noisy spectra of one voxel: measured ("fourier"), rebuilt from a network's amplitudes ("sve"),
+    and the undistorted "truth"; of amplitudes (M,), as `show.plot_spectra` takes them.
+    """
+    clean = np.broadcast_to(model.fids(amplitudes, **nuisance), (n, model.acquisition.n_samples))
+    noisy = add_noise(clean, snr_to_sigma(model, snr), np.random.default_rng(seed))
+    spectra = {"fourier": spectrum(noisy), "sve": spectrum(model.fids(network.amplitudes(noisy)))}
+    bands = {name: (s.mean(0), s.real.std(0)) for name, s in spectra.items()}
+    return bands | {"truth": spectrum(model.fids(amplitudes))}
+
+
+def fields(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """B0 in Hz, the extra width in Hz that its gradient adds, and sensitivity, each (x, y, z) on the grid of `mask`."""
+    b0 = b0_map(mask.shape, **B0)
+    return b0, gradient_broadening(b0), b1_map(mask.shape, B1_DEPTH)
+
+
+def on_grid(mask: np.ndarray, values) -> np.ndarray:
+    """Values (V,) of the voxels of `mask` (x, y, 1) as a map (x, y), NaN outside."""
+    result = np.full(mask.shape, np.nan)
+    result[mask] = values
+    return result[..., 0]
