@@ -58,15 +58,23 @@ def plot_curves(ax, curves: Mapping[str, tuple], xlabel: str, ylabel: str, inter
 def gains(ax, steps: Mapping[str, float], xlabel: str):
     """A waterfall of factors: bars from what stands above to what each step reaches, times what it was there.
 
-    `steps` name -> factor reached, in the order of the steps; the first is one. Bars are labeled by their own factor.
+    `steps` name -> factor reached, in the order of the steps; the first is one. Each bar has its own factor and
+    the product.
     """
     reached = list(steps.values())
     for row, (name, low, high) in enumerate(zip(steps, [1.0, *reached], reached, strict=False)):
-        ax.barh(row, high - low, left=low, height=0.62, color=color("precise" if row == len(reached) - 1 else "fit"))
+        ax.barh(row, high - low, left=low, height=0.4, color=color("precise" if row == len(reached) - 1 else "fit"))
+        ax.text(1.01, row - 0.25, name, va="bottom")  # above its bar: as wide a name as the figure
         if row:
-            ax.plot([low, low], [row - 1, row + 0.31], color="0.5", lw=0.8)
-        ax.text(max(low, high) + 0.04, row, f"{name}: × {high / low:.2f}" if row else name, va="center", fontsize=9)
+            ax.plot([low, low], [row - 0.8, row + 0.2], color="0.5", lw=0.8)
+            ax.text(
+                max(low, high) + 0.03,
+                row,
+                f"× {high / low:.2f}" + f" = {high:.2f}" * (low != 1),
+                va="center",
+                weight="bold",
+            )
     ax.axvline(1, color="black", lw=0.8)
-    ax.set(xlabel=xlabel, yticks=[], ylim=(len(reached) - 0.4, -0.6), xlim=(0.95, None))
+    ax.set(xlabel=xlabel, yticks=[], ylim=(len(reached) - 0.6, -0.7), xlim=(0.98, max(reached) + 0.5))
     ax.spines["left"].set_visible(False)
     return ax

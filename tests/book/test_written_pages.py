@@ -62,10 +62,11 @@ def test_verdict_follows_the_records():
     ends = [Record("P4", "03", v, p) for p, v in [("SVE, lowest", 0.99), ("SVE, highest", 1.2)]]
     ends += [Record("P4", "03", v, p) for p, v in [("fit, lowest", 0.98), ("fit, highest", 1.0)]]
     text = verdict.summary(load_claims(), [Record("P1", "03", 1.7, scale="smoke"), *ends])
-    assert "by a factor of 1.70. Its SD lies at 0.99 to 1.20" in text
+    assert "integration needs 1.70 times the SNR" in text
+    assert "is 0.99 to 1.20 times the least" in text
     assert "P1 \N{HEAVY CHECK MARK}" in text
     assert "P4 \N{CIRCLE WITH RIGHT HALF BLACK}" in text
-    assert "like neighbors" not in text
+    assert "MRI" not in text
     assert "reduced run (smoke)" in text
 
 

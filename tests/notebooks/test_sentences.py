@@ -164,3 +164,17 @@ def test_the_human_brain(tesla):
 
 def test_peers():
     assert all(VALUES["B4", case] > 1 for case in ("rings", "rat", "human"))  # behind the priors of other fields
+
+
+def test_landing_page():
+    """The four sentences of the answer (book/verdict.py)."""
+    spread = {name: [VALUES["P4", f"{name}, {end}"] for end in ("lowest", "highest")] for name in ("fit", "SVE")}
+    assert 0.95 < spread["fit"][0] <= spread["fit"][1] < 1.05  # a fit has the least SD
+    assert spread["SVE"][0] > spread["fit"][0] - 0.02  # a network no less
+    assert 1 < VALUES["P1", None] < VALUES["P3", None]  # the MRI adds more
+    assert VALUES["P9", "contrast of B at 0.04"] < VALUES["P9", "contrast of B at 0.004"] < 1
+    for name in ("rings", "rat", "human"):
+        assert VALUES["B7", f"hidden tumor, {name}"] > 0.8  # keeps most of it
+        assert VALUES["B7", f"RMSE, {name}"] < 1.1
+    for values in filter(None, (VALUES, WATER)):
+        assert values["M5", "slope of sI, 1D"] < 0.7  # has moved toward the middle

@@ -57,7 +57,7 @@ def test_bars_of_gains_join_and_say_their_factor():
     ax = show.gains(plt.subplots()[1], {"Fourier": 1.0, "window": 1.5, "fit": 1.8}, "gain")
     spans = [(bar.get_x(), bar.get_x() + bar.get_width()) for bar in ax.patches]
     np.testing.assert_allclose(spans, [(1, 1), (1, 1.5), (1.5, 1.8)])
-    assert [text.get_text() for text in ax.texts] == ["Fourier", "window: × 1.50", "fit: × 1.20"]
+    assert [text.get_text() for text in ax.texts] == ["Fourier", "window", "× 1.50", "fit", "× 1.20 = 1.80"]
 
 
 def test_the_phantom_is_drawn_with_its_sites():
