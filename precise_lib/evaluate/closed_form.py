@@ -13,7 +13,7 @@ the root of a single voxel still is a threshold: zero below one SD, a little low
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -181,25 +181,28 @@ def closed_form(model: SignalModel, amplitudes, covariance, solvers=None, lattic
     return ErrorMaps(mm * np.sqrt(variance), mm * bias, mm * np.sqrt(np.maximum(moved, 0)), probed)
 
 
-def sd_of_shared_noise(model: SignalModel, amplitudes, covariance, correlation, solver=None) -> np.ndarray:
-    """SD (V, M) in mM of SVE, or of the exact minimizer of Eq. 4, where voxels share noise as after spherical encoding.
+def sd_of_shared_noise(
+    model: SignalModel, amplitudes, covariance, correlation, solver=None, names: Sequence[str] | None = None
+) -> np.ndarray:
+    """SD (V, M) in mM of SVE, or of the exact minimizer of Eq. 4, where voxels share noise as after spherical encoding;
+    of the metabolites `names` (V, len(names)) where some are named.
 
     Amplitudes (V, M) by SVE or true, `sve_covariance` (V, M, M), correlation R (V, V) as of `Encoding`. To first order,
     as far as neighbors have the same shift and width, with t^2 the variance of `closed_form`, the case R = 1:
     ``Var r_v = sum_uu' H_vu t_u R_uu' t_u' H_vu' / c_water,v^2``.
     """
     s, cov, w = np.asarray(amplitudes, float), np.asarray(covariance, float), model.index(model.reference)
-    n, m = s.shape
+    n, which = len(s), range(s.shape[1]) if names is None else [model.index(name) for name in names]
     h = np.eye(n) if solver is None else solver.rows(np.arange(n))
     c = h @ s
     water = np.where(c[:, w] > 0, c[:, w], np.nan)
-    out = np.empty((n, m))
-    for k in range(m):
+    out = np.empty((n, len(which)))
+    for i, k in enumerate(which):
         r = c[:, k] / water
         # (V, V): SD of the error of voxel u in the direction that the ratio of voxel v is sensitive to
         square = cov[:, k, k] - 2 * r[:, None] * cov[:, k, w] + r[:, None] ** 2 * cov[:, w, w]
         rows = h * np.sqrt(np.maximum(square, 0))
-        out[:, k] = np.sqrt(np.maximum(((rows @ correlation) * rows).sum(1), 0)) / water
+        out[:, i] = np.sqrt(np.maximum(((rows @ correlation) * rows).sum(1), 0)) / water
     return model.reference_concentration_mm * out
 
 

@@ -20,6 +20,8 @@ from precise_lib.proton.spectrum_model import CHUNK, SpectrumModel
 from precise_lib.proton.weights import Denoiser
 from precise_lib.signal.noise import add_noise
 
+UNBOUNDED = "noisy, unbounded"
+
 
 def fitted_spectra(fit: SpectrumFit, basis: BasisSet, points: slice) -> np.ndarray:
     """Spectra (V, n) that a fit draws: what it denoises its data to."""
@@ -39,14 +41,19 @@ def denoised_spectra(denoiser: Denoiser, fids, points: slice = WINDOW) -> np.nda
 
 
 def quantified(
-    data: xr.Dataset, denoisers: Mapping[str, Denoiser], points: slice = WINDOW, non_negative: bool = True
+    data: xr.Dataset,
+    denoisers: Mapping[str, Denoiser],
+    points: slice = WINDOW,
+    non_negative: bool = True,
+    unbounded: bool = False,
 ) -> xr.Dataset:
     """Concentrations from fits of noisy and of denoised spectra of `brain.draw`, the same fit of the same points each
     time.
 
     The paper's fits cannot be negative. That bound changes slopes by itself, so it holds for the noisy spectra too.
-    Denoisers are by label: whatever has `denoise` and `points` as `Denoiser` has them. Raises `InputError` for one
-    called "noisy", or one that does not give the `points`.
+    With `unbounded` a last source, `UNBOUNDED`, is a fit of the noisy spectra without it. Denoisers are by label:
+    whatever has `denoise` and `points` as `Denoiser` has them. Raises `InputError` for one called "noisy", or one that
+    does not give the `points`.
 
     Returns `estimate` and `crlb` (source, spectrum, metabolite) in mM, `converged` (source, spectrum), `truth`
     (spectrum, metabolite) in mM, `snr` (spectrum,); sources are "noisy" and the labels. `crlb` is what the fit reports
@@ -57,16 +64,18 @@ def quantified(
     basis, n = brain.brain_basis(), len(brain.METABOLITES)
     spectra = {"noisy": spectra_of(data.noisy.values, points)}
     spectra |= {label: denoised_spectra(d, data.noisy.values, points) for label, d in denoisers.items()}
-    fits = [fit_spectra(s, basis, points, non_negative=non_negative) for s in spectra.values()]
+    fits = {label: fit_spectra(s, basis, points, non_negative=non_negative) for label, s in spectra.items()}
+    if unbounded:
+        fits[UNBOUNDED] = fit_spectra(spectra["noisy"], basis, points, near=fits["noisy"])
     each = ("source", "spectrum", "metabolite")
     variables = {
-        "estimate": (each, np.stack([f.amplitudes[:, :n] for f in fits]), {"units": "mM"}),
-        "crlb": (each, np.stack([f.crlb[:, :n] for f in fits]), {"units": "mM"}),
-        "converged": (each[:2], np.stack([f.converged for f in fits])),
+        "estimate": (each, np.stack([f.amplitudes[:, :n] for f in fits.values()]), {"units": "mM"}),
+        "crlb": (each, np.stack([f.crlb[:, :n] for f in fits.values()]), {"units": "mM"}),
+        "converged": (each[:2], np.stack([f.converged for f in fits.values()])),
         "truth": (each[1:], data.concentration.values, {"units": "mM"}),
         "snr": ("spectrum", data.snr.values),
     }
-    coords = {"source": list(spectra), "metabolite": list(brain.METABOLITES), "spectrum": data.spectrum.values}
+    coords = {"source": list(fits), "metabolite": list(brain.METABOLITES), "spectrum": data.spectrum.values}
     return xr.Dataset(variables, coords)
 
 

@@ -42,33 +42,39 @@ class SpectrumFit:
     converged: np.ndarray
 
 
-def start(model: SpectrumModel, x, max_shift_hz: float, upright=None) -> np.ndarray:
-    """theta (V, 4) of the best grid point, its phase in closed form, its sign from the sum of the signals `upright`."""
-    weight = np.abs(model.basis.fids[:, 0])
-    if upright is not None:
-        weight = weight * np.isin(np.arange(len(weight)), [model.basis.index(name) for name in upright])
-    seen = np.ascontiguousarray(x).view(complex)
-    steps = np.arange(int(np.ceil(max_shift_hz / START_STEP_HZ)) + 1)
-    shifts = np.unique(np.concatenate([-steps, steps])) * (max_shift_hz / max(steps[-1], 1))
-    theta, best = np.zeros((len(x), 4)), np.full(len(x), -np.inf)
-    for shim in START_SHIMS_HZ:
-        for shift in shifts:
-            unit = model.columns(np.array([[shift, 0.0, shim**2, 0.0]]))[1][0]
-            h = seen @ unit.view(complex).conj().T
-            gh = np.linalg.solve(unit @ unit.T, h.T).T
-            q = (h * gh).sum(-1)
-            phase = np.angle(q) / 2
-            total = (gh * np.exp(-1j * phase)[:, None]).real @ weight
-            phase += np.pi * (total < 0)
-            score = (h.conj() * gh).sum(-1).real + np.abs(q)
-            grid = np.column_stack([np.full_like(phase, shift), 0 * phase, np.full_like(phase, shim**2), phase])
-            theta = np.where((score > best)[:, None], grid, theta)
-            best = np.maximum(score, best)
-    return theta
+class Grid:
+    """Where each fit looks for its start: shifts up to `max_shift_hz` with three widths, observed once for all spectra.
+
+    The best phase has a closed form; its sign comes from the sum of the signals `upright`, None for all.
+    """
+
+    def __init__(self, model: SpectrumModel, max_shift_hz: float, upright=None):
+        self.weight = np.abs(model.basis.fids[:, 0])
+        if upright is not None:
+            chosen = [model.basis.index(name) for name in upright]
+            self.weight = self.weight * np.isin(np.arange(len(self.weight)), chosen)
+        steps = np.arange(int(np.ceil(max_shift_hz / START_STEP_HZ)) + 1)
+        shifts = np.unique(np.concatenate([-steps, steps])) * (max_shift_hz / max(steps[-1], 1))
+        self.theta = np.array([[shift, 0.0, shim**2, 0.0] for shim in START_SHIMS_HZ for shift in shifts])
+        units = [model.columns(theta[None])[1][0] for theta in self.theta]  # one by one: bounds the memory
+        self.gram = np.array([unit @ unit.T for unit in units])
+        self.conj = np.concatenate([unit.view(complex).conj() for unit in units]).T
+
+    def start(self, x) -> np.ndarray:
+        """theta (V, 4) of the best grid point for observed spectra x (V, 2 n_points)."""
+        h = (np.ascontiguousarray(x).view(complex) @ self.conj).reshape(len(x), len(self.theta), -1)
+        gh = np.linalg.solve(self.gram, h.transpose(1, 2, 0)).transpose(2, 0, 1)
+        q = (h * gh).sum(-1)
+        place = ((h.conj() * gh).sum(-1).real + np.abs(q)).argmax(1)
+        rows, theta = np.arange(len(x)), self.theta[place]
+        phase = np.angle(q[rows, place]) / 2
+        total = (gh[rows, place] * np.exp(-1j * phase)[:, None]).real @ self.weight
+        theta[:, 3] = phase + np.pi * (total < 0)
+        return theta
 
 
-def fit_chunk(model: SpectrumModel, spectra, bounded, max_shift_hz, upright) -> SpectrumFit:
-    """`SpectrumFit` of spectra (V, n_points)."""
+def fit_chunk(model: SpectrumModel, spectra, start: np.ndarray | Grid, bounded: bool) -> SpectrumFit:
+    """`SpectrumFit` of spectra (V, n_points) from theta (V, 4), or from the best of a grid."""
     x = np.ascontiguousarray(spectra, dtype=complex).view(float) / np.sqrt(len(model.t))
     unit = np.linalg.norm(x, axis=-1)
     unit[unit == 0] = 1.0
@@ -82,7 +88,7 @@ def fit_chunk(model: SpectrumModel, spectra, bounded, max_shift_hz, upright) -> 
         return np.clip(theta + step, model.low, model.high), done
 
     theta, state, converged = levenberg_marquardt(
-        start(model, x, max_shift_hz, upright),
+        start.start(x) if isinstance(start, Grid) else start,
         lambda rows, theta: model.evaluate(x[rows], theta, bounded),
         propose,
         MAX_ITERATIONS,
@@ -117,14 +123,22 @@ def _step(model, state, now, damping, bounded):
 
 
 def fit_spectra(
-    spectra, basis: BasisSet, points=slice(None), non_negative=False, max_shift_hz=10.0, n_jobs=-1, upright=None
+    spectra,
+    basis: BasisSet,
+    points=slice(None),
+    non_negative=False,
+    max_shift_hz=10.0,
+    n_jobs=-1,
+    upright=None,
+    near: SpectrumFit | None = None,
 ) -> SpectrumFit:
     """Fit spectra (V, n_points): `points` of the unshifted FFT, such as `brain.WINDOW`.
 
     `non_negative` bounds every amplitude by zero, `max_shift_hz` is the half width of the search for the common shift.
     The sum of the signals `upright` is positive, which decides between two phases 180 degrees apart: all by default;
-    with signals of any sign in the basis, such as a baseline, name the metabolites. Raises `InputError` for spectra of
-    another length or not finite, and for a signal that the basis does not have.
+    with signals of any sign in the basis, such as a baseline, name the metabolites. `near` is a fit of the same spectra
+    to start from, such as one with other bounds. Raises `InputError` for spectra of another length or not finite, and
+    for a signal that the basis does not have.
     """
     spectra = np.atleast_2d(spectra)
     model = SpectrumModel(basis, points)
@@ -133,8 +147,12 @@ def fit_spectra(
         raise InputError(f"{counts}; say which points of the FFT they hold.")
     if not np.isfinite(spectra).all():
         raise InputError("The spectra hold values that are not finite; take those spectra out.")
-    chunks = [spectra[i : i + CHUNK] for i in range(0, len(spectra), CHUNK)]
+    if near is None:
+        start = Grid(model, max_shift_hz, upright)
+    else:
+        start = np.column_stack([near.shift_hz, near.broadening_hz, near.shim_hz**2, near.phase_rad])
+    chunks = [slice(i, i + CHUNK) for i in range(0, len(spectra), CHUNK)]
     parts = Parallel(n_jobs=n_jobs if len(chunks) > 1 else 1, prefer="threads")(
-        delayed(fit_chunk)(model, chunk, non_negative, max_shift_hz, upright) for chunk in chunks
+        delayed(fit_chunk)(model, spectra[k], start if near is None else start[k], non_negative) for k in chunks
     )
     return SpectrumFit(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(SpectrumFit)))

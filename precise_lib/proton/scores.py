@@ -164,15 +164,14 @@ def medians(table: xr.Dataset, snr=LOW_SNR) -> dict[str, float]:
     return {name: float(np.median(v)) if v.size else float("nan") for name, v in chosen.data_vars.items()}
 
 
-def best_possible(basis: BasisSet, data: xr.Dataset, points: slice) -> xr.Dataset:
-    """What the best denoiser would do that knows the ranges of `brain.draw`: its scores and its slopes.
+def best_linear(basis: BasisSet, data: xr.Dataset, points: slice) -> tuple[np.ndarray, np.ndarray]:
+    """What the best denoiser would do that knows the ranges of `brain.draw`: its DS (V,), and the share (V, 16) of the
+    variation of each metabolite that it keeps.
 
     To first order in the parameters the spectrum is linear in them, and the best linear estimate has the covariance
     ``(F + P)^-1``: F the Fisher matrix of the data, P the inverse variances of what is drawn (16 concentrations, MM,
     squared shim); water, shift, phase and Lorentzian width are known. From it ``DS^2 = tr(F (F + P)^-1) / 2 n``, and a
     parameter keeps the share ``1 - P_k ((F + P)^-1)_kk`` of its variation: the slope of its estimate on the truth.
-
-    Returns a Dataset of `DS` (spectrum,) and `slope` (metabolite,), the mean over the spectra.
     """
     model, m = SpectrumModel(basis, points), len(basis.names)
     shim = np.random.default_rng(0).uniform(2, 5, 100_000)
@@ -185,8 +184,13 @@ def best_possible(basis: BasisSet, data: xr.Dataset, points: slice) -> xr.Datase
         covariance = np.linalg.inv(fisher + prior)
         ds.append(np.sqrt(np.einsum("vij,vji->v", fisher, covariance) / (2 * model.n_points)))
         kept.append(1 - np.einsum("vii->vi", covariance) * np.diag(prior))
-    slope = np.concatenate(kept)[:, : len(brain.METABOLITES)].mean(0)
-    variables = {"DS": ("spectrum", np.concatenate(ds)), "slope": ("metabolite", slope)}
+    return np.concatenate(ds), np.concatenate(kept)[:, : len(brain.METABOLITES)]
+
+
+def best_possible(basis: BasisSet, data: xr.Dataset, points: slice) -> xr.Dataset:
+    """Dataset of the `DS` (spectrum,) of `best_linear` and of its `slope` (metabolite,), the mean over the spectra."""
+    ds, kept = best_linear(basis, data, points)
+    variables = {"DS": ("spectrum", ds), "slope": ("metabolite", kept.mean(0))}
     return xr.Dataset(variables, {"metabolite": list(brain.METABOLITES)})
 
 

@@ -65,12 +65,12 @@ class SpectrumModel:
         envelope = self.envelope(theta)
         return envelope, self.observe(self.basis.fids * envelope[:, None])
 
-    def nuisance_columns(self, amplitudes, envelope) -> np.ndarray:
-        """Derivatives (V, 4, 2 n_points) of the observed spectrum by theta."""
-        signal = (amplitudes @ self.basis.fids) * envelope
-        by_t = self.t * signal
-        moments = self.observe(np.stack([2j * np.pi * by_t, by_t, self.t * by_t, 1j * signal], axis=1))
-        return moments * np.array([1.0, -np.pi, -GAUSSIAN, 1.0])[:, None]
+    def nuisance_columns(self, amplitudes, envelope, observed) -> np.ndarray:
+        """Derivatives (V, 4, 2 n_points) by theta of spectra that are `observed` (V, 2 n_points)."""
+        by_t = (amplitudes @ self.basis.fids) * envelope * self.t
+        first, second = self.observe(np.stack([by_t, self.t * by_t])).view(complex)
+        turned = 1j * np.ascontiguousarray(observed).view(complex)
+        return np.stack([2j * np.pi * first, -np.pi * first, -GAUSSIAN * second, turned], axis=1).view(float)
 
     def evaluate(self, x, theta, bounded: bool, amplitudes=None) -> State:
         """Best amplitudes for theta (or those given) and the normal equations there; x (V, 2 n_points)."""
@@ -78,8 +78,9 @@ class SpectrumModel:
         if amplitudes is None:
             gram, h = unit @ unit.swapaxes(1, 2), (unit @ x[..., None])[..., 0]
             amplitudes = non_negative(gram, h) if bounded else np.linalg.solve(gram, h[..., None])[..., 0]
-        jacobian = np.concatenate([unit, self.nuisance_columns(amplitudes, envelope)], axis=1)
-        residual = x - (amplitudes[:, None] @ unit)[:, 0]
+        observed = (amplitudes[:, None] @ unit)[:, 0]
+        jacobian = np.concatenate([unit, self.nuisance_columns(amplitudes, envelope, observed)], axis=1)
+        residual = x - observed
         return State(amplitudes, (residual**2).sum(-1), fisher(jacobian), (jacobian @ residual[..., None])[..., 0])
 
 

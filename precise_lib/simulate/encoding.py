@@ -107,12 +107,15 @@ class Encoding:
         k_space = k_space * self.sampled.reshape(*self.matrix, *[1] * (k_space.ndim - 3))
         return _along_axes(self._to_image, k_space)
 
-    def noise(self, rng: np.random.Generator, n_samples: int) -> np.ndarray:
-        """White noise of the encodings as an image sees it, (x, y, z, n_samples) complex64, SD 1 per real channel."""
+    def noise(self, rng: np.random.Generator, n_samples: int, box=(slice(None),) * 3) -> np.ndarray:
+        """White noise of the encodings as an image sees it, (x, y, z, n_samples) complex64, SD 1 per real channel.
+
+        `box` are the voxels that are wanted, three slices; the draws do not depend on it.
+        """
         k_space = np.zeros((*self.matrix, n_samples), np.complex64)
         drawn = rng.standard_normal((self.n_encodings, 2 * n_samples), dtype=np.float32).view(np.complex64)
         k_space[self.sampled] = drawn / np.float32(np.sqrt(self.n_encodings))
-        return _along_axes(self._to_image, k_space)
+        return _along_axes([matrix[part] for matrix, part in zip(self._to_image, box, strict=True)], k_space)
 
     def psf(self, offsets_mm) -> np.ndarray:
         """Point spread function at offsets (..., 3) from its peak; it sums to one over the voxels of the DMI grid."""
@@ -154,8 +157,7 @@ class EncodedNoise:
 
     def __call__(self, rng: np.random.Generator, n_samples: int) -> np.ndarray:
         """(x, y, z, n_samples) complex64, SD 1 per real channel."""
-        noise = self.encoding.noise(rng, n_samples)
-        return noise if self.box is None else noise[self.box]
+        return self.encoding.noise(rng, n_samples, self.box or (slice(None),) * 3)
 
     def crop(self, box) -> EncodedNoise:
         """The noise of a box (three slices) of this one."""

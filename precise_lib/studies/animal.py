@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -18,14 +19,17 @@ from precise_lib.signal.model import spectrum
 from precise_lib.signal.noise import snr_to_sigma
 from precise_lib.simulate.rat import rat, snr_of
 
+LEAST_SNR = 2.0  # of water; below it a ratio to water has no SD, and the voxel is shown but not judged
+
 
 class Animal:
     """The rat at one matrix: values (V,) are those of the voxels of its brain, bias counts from `reference` (V, M),
-    the truth after the point spread function, in mM.
+    the truth after the point spread function, in mM. `erased` is the same animal without the tumor in its MRI.
     """
 
     def __init__(self, matrix, field_of_view_mm, weights):
         self.phantom = rat(matrix, field_of_view_mm=field_of_view_mm)
+        self.erased = rat(matrix, tumor_in_mri=False, field_of_view_mm=field_of_view_mm)
         self.model, self.mask, self.encoding = self.phantom.model, self.phantom.mask, self.phantom.noise.encoding
         self.water, self.glx, self.lac = (self.model.index(name) for name in ("water", "Glx", "Lac"))
         self.network, tumor = load_weights(weights), self.phantom.tumors["tumor"]
@@ -53,34 +57,49 @@ class Animal:
         return np.where(flat, whole, np.nan)[np.ix_(flat.any(1), flat.any(0))]
 
     def chain(self, solvers: Sequence[ExactSolver]) -> Callable:
-        """FIDs (V, t) to concentrations (2 + solvers, V, M) in mM: fit, SVE, and PRECISE by each solver."""
-        mm = self.model.reference_concentration_mm
+        """FIDs (..., V, t) to concentrations (..., 2 + solvers, V, M) in mM: fit, SVE, and PRECISE by each solver."""
+        mm, m = self.model.reference_concentration_mm, len(self.model.names)
+
+        def regularized(sve):
+            return [mm * ratios([s] * m, sve, self.water) for s in solvers]
 
         def maps(fids):
-            sve = self.network.amplitudes(fids)
-            single = [self.model.concentrations(a) for a in (fit_fids(fids, self.model).amplitudes, sve)]
-            return np.stack([*single, *(mm * ratios([s] * len(self.model.names), sve, self.water) for s in solvers)])
+            flat = fids.reshape(-1, fids.shape[-1])
+            both = np.stack([fit_fids(flat, self.model).amplitudes, self.network.amplitudes(flat)])
+            each = both.reshape(2, -1, fids.shape[-2], m).swapaxes(0, 1)
+            found = [[*self.model.concentrations(pair), *regularized(pair[1])] for pair in each]
+            return np.reshape(found, (*fids.shape[:-2], -1, fids.shape[-2], m))
 
         return maps
 
-    def draws(self, chain: Callable, averages: int, n_repeats: int, seed: int) -> np.ndarray:
-        """Maps of fresh measurements, their noise drawn in k-space as it is encoded: (n_repeats, ...)."""
+    def draws(self, chain: Callable, averages: int | Sequence[int], n_repeats: int, seed: int) -> np.ndarray:
+        """Maps of fresh measurements, their noise drawn in k-space as it is encoded: (n_repeats, ...).
+
+        Several numbers of averages see the same noise, each at its own level, as the first axis of the chain's FIDs.
+        """
         clean, n = self.phantom.noiseless()[self.mask], self.model.acquisition.n_samples
-        noise = lambda rng: self.phantom.noise(rng, n)[self.mask]  # noqa: E731
-        made = closed_form.realizations(clean, self.sigma(averages), chain, n_repeats, seed, noise)
+        voxels = np.argwhere(self.mask)
+        box = tuple(slice(low, high + 1) for low, high in zip(voxels.min(0), voxels.max(0), strict=True))
+        near, inside = self.phantom.noise.crop(box), self.mask[box]
+        sigma = [self.sigma(na) for na in np.atleast_1d(averages)]
+        level = np.array(sigma)[:, None] if np.ndim(averages) else sigma[0]
+        made = closed_form.realizations(clean, level, chain, n_repeats, seed, lambda rng: near(rng, n)[inside])
         return np.stack(list(made))
 
     def _bound(self, averages: int) -> tuple:
-        own = (self.model, self.seen.amplitudes)
-        return (*own, closed_form.sve_covariance(*own, self.sigma(averages), self.seen.broadening_hz))
+        return self.model, self.seen.amplitudes, self._unit_covariance * self.sigma(averages) ** 2
+
+    @cached_property
+    def _unit_covariance(self) -> np.ndarray:
+        return closed_form.sve_covariance(self.model, self.seen.amplitudes, 1.0, self.seen.broadening_hz)
 
     def independent_sd(self, averages: int, solver: ExactSolver | None = None) -> np.ndarray:
         """SD (V, M) in mM of SVE or PRECISE, predicted as if each voxel had noise of its own."""
         return closed_form.closed_form(*self._bound(averages), solver).sd
 
-    def shared_sd(self, averages: int, solver: ExactSolver | None = None) -> np.ndarray:
-        """The same with the noise that the voxels share."""
-        return closed_form.sd_of_shared_noise(*self._bound(averages), self.shared, solver)
+    def shared_sd(self, averages: int, solver: ExactSolver | None = None, names=None) -> np.ndarray:
+        """The same with the noise that the voxels share; of some metabolites where they are named."""
+        return closed_form.sd_of_shared_noise(*self._bound(averages), self.shared, solver, names)
 
     def contrast(self, lac) -> np.ndarray:
         """Share of the lactate contrast of the tumor that mean maps (..., V) keep."""
@@ -89,12 +108,12 @@ class Animal:
         return (lac[..., self.tumor].mean(-1) - lac[..., ~self.tumor].mean(-1)) / step
 
 
-def figure(animal: Animal, erased, averages: int, seed: int):
+def figure(animal: Animal, averages: int, seed: int):
     """MRI, the same without the tumor, SNR and B0; lactate before and after the point spread; one spectrum."""
     phantom, snr = animal.phantom, animal.snr(averages)
     fine = int((animal.height + 0.5) / animal.mask.shape[1] * phantom.mri.shape[1])
     truth, blurred = (x.sel(metabolite="Lac").values for x in (phantom.concentrations, phantom.blurred))
-    flat = {title: p.mri[:, fine] for title, p in (("MRI", phantom), ("MRI, tumor erased", erased))}
+    flat = {title: p.mri[:, fine] for title, p in (("MRI", phantom), ("MRI, tumor erased", animal.erased))}
     lac = {"Lac, truth": truth, "Lac, point spread": blurred, "point spread - truth": blurred - truth}
     panels = {title: (values, "", "gray") for title, values in flat.items()}
     panels |= {"SNR of water": (animal.plane(snr * phantom.b1), "", "viridis")}
@@ -151,27 +170,9 @@ def cap_curves(animal: Animal, averages: int, judged, gray: Mapping, caps, lams)
 def predict(animal: Animal, averages: int, judged, solver: ExactSolver) -> list[float]:
     """Gain in the SD of lactate over SVE (independent, shared noise; median judged voxel), and contrast left."""
     lac, mm = animal.lac, animal.model.reference_concentration_mm
-    sve, own = animal.independent_sd(averages), (animal.independent_sd, animal.shared_sd)
-    gains = [np.median(sve[judged, lac] / sd(averages, solver)[judged, lac]) for sd in own]
+    sve = animal.independent_sd(averages)[judged, lac]
+    own = animal.independent_sd(averages, solver)[:, lac], animal.shared_sd(averages, solver, ["Lac"])[:, 0]
+    gains = [np.median(sve / sd[judged]) for sd in own]
     kept = mm * ratios([solver] * len(animal.model.names), animal.seen.amplitudes, animal.water)[:, lac]
     healthy = animal.reference[judged & ~animal.tumor, lac].mean()
     return [*gains, (kept[animal.tumor].mean() - healthy) / (animal.reference[animal.tumor, lac].mean() - healthy)]
-
-
-def cap_figure(curves: Mapping[tuple, np.ndarray], lams, marked):
-    """Gain over λ at the first cap, and the contrast left over the gain for every cap and MRI."""
-    fig, (left, right) = plt.subplots(1, 2, figsize=(10, 3.4))
-    caps = list(dict.fromkeys(cap for cap, _ in curves))
-    ours = curves[caps[0], "shown"]
-    left.plot(lams, ours[:, 0], "o--", color="0.6", label="independent noise")
-    left.plot(lams, ours[:, 1], "o-", color="0.1", label="shared noise")
-    left.set(xscale="log", yscale="log", xlabel="λ", ylabel="SD of SVE / SD of PRECISE")
-    left.legend()
-    for lam in marked:
-        left.axvline(lam, color="0.7", lw=0.8)
-    for (cap, name), values in curves.items():
-        look = {"color": "0.6" if cap == caps[0] else "#AA4499", "label": f"ω_max {cap:g}, {name}"}
-        right.plot(values[:, 1], values[:, 2], "o-" if name == "shown" else "o:", **look)
-    right.set(xlabel="gain in SD, shared noise", ylabel="Lac contrast left", ylim=(0, 1.05), xlim=(0.8, 12))
-    right.legend(fontsize=8)
-    return fig

@@ -1,4 +1,4 @@
-"""Denoised 1H spectra beside the truth, their scores, and what remains of the noise: page 18."""
+"""Denoised 1H spectra beside the truth, their scores, and what remains of the noise."""
 
 from __future__ import annotations
 

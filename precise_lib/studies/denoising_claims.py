@@ -1,4 +1,4 @@
-"""Claims M1, M2, M3 and M12, recorded from denoised spectra under one reading of the SNR: page 18."""
+"""Claims M1, M2, M3 and M12, recorded from denoised spectra under one reading of the SNR."""
 
 from __future__ import annotations
 

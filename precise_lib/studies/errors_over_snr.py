@@ -1,4 +1,4 @@
-"""Errors of concentrations from noisy and denoised 1H spectra, and what of them depends on the SNR: page 21.
+"""Errors of concentrations from noisy and denoised 1H spectra, and what of them depends on the SNR.
 
 The error of an unbiased estimate at its Cramer-Rao bound falls as 1/SNR. One that falls back on the middle of the range
 errs no more than this guess, at any SNR; its bias is zero on average over the range, but not in each third of it.
@@ -15,28 +15,14 @@ import xarray as xr
 from precise_lib.errors import InputError
 from precise_lib.evaluate import claims
 from precise_lib.evaluate.records import Record
-from precise_lib.proton import brain, denoised, scores
-from precise_lib.proton.brain import BLIND_RMSE_MM, LARGEST_MM, METABOLITES, WINDOW, BasisSet
-from precise_lib.proton.fit import fit_spectra
+from precise_lib.proton import brain, scores
+from precise_lib.proton.brain import BLIND_RMSE_MM, LARGEST_MM, WINDOW, BasisSet
+from precise_lib.proton.denoised import UNBOUNDED
 from precise_lib.proton.spectrum_model import crlb
-from precise_lib.proton.weights import Denoiser
 
-UNBOUNDED = "noisy, unbounded"
 SMALLER = "smaller networks, trained for less long than the paper's"
 LOW, HIGH = 15.0, 30.0  # claim M10: below, above
 THIRDS = ("low", "middle", "high")
-
-
-def errors(data: xr.Dataset, networks: Mapping[str, Denoiser]) -> tuple[xr.DataArray, xr.DataArray]:
-    """Truth (spectrum, metabolite) and errors (source, spectrum, metabolite), mM, of `denoised.quantified` and of fits
-    of the noisy spectra whose amplitudes may be negative.
-    """
-    found = denoised.quantified(data, networks)
-    free = fit_spectra(brain.spectra_of(data.noisy.values, WINDOW), brain.brain_basis(), WINDOW)
-    unbounded = (
-        found.estimate[:1].assign_coords(source=[UNBOUNDED]).copy(data=free.amplitudes[None, :, : len(METABOLITES)])
-    )
-    return found.truth, xr.concat([found.estimate, unbounded], "source") - found.truth
 
 
 def bounds(basis: BasisSet, data: xr.Dataset, points: slice) -> xr.DataArray:
@@ -96,47 +82,38 @@ def bias_by_third(error: xr.DataArray, truth: xr.DataArray, maximum) -> xr.Datas
     return xr.concat(parts, dim=xr.DataArray(list(THIRDS), dims="third", name="third"))
 
 
-def in_bins(data: xr.Dataset, error: xr.DataArray, edges) -> tuple[xr.Dataset, xr.DataArray, xr.DataArray]:
-    """In bins of SNR between the `edges`: `errors_by_snr`; the Cramer-Rao bound and the RMSE of the best
-    linear estimate (snr, metabolite), mM.
-    """
-    basis, snr = brain.brain_basis(), data.snr.values
-    by_snr = errors_by_snr(error, snr, edges)
-    bound = errors_by_snr(bounds(basis, data, WINDOW), snr, edges).rmse  # a root mean square
-    inside = [data.isel(spectrum=np.flatnonzero((snr >= a) & (snr < b))) for a, b in pairwise(edges)]
-    kept = xr.concat([scores.best_possible(basis, d, WINDOW).slope for d in inside], by_snr.snr)
-    return by_snr, bound, BLIND_RMSE_MM * np.sqrt(1 - kept)
-
-
-class Parts:
-    """The spectra of low and of high SNR: numbers `low` and `high`; in those of low SNR the share `lost` (metabolite)
-    of the variation that the best linear estimate loses; metabolites in `order`, those that the noise hurts least
-    first.
+class Yardsticks:
+    """What needs no network, of spectra of `brain.draw` by `snr` (spectrum,): the Cramer-Rao `bound` in mM and the
+    share `kept` of its variation by the best linear estimate (`scores.best_linear`), (spectrum, metabolite) each.
     """
 
-    def __init__(self, data: xr.Dataset, low: float, high: float):
-        self.data, self.limits, snr = data, (low, high), data.snr.values
-        self.low, self.high = np.flatnonzero(snr < low), np.flatnonzero(snr > high)
-        self.lost, self._lost_high = (1 - self._kept(data.isel(spectrum=k)) for k in (self.low, self.high))
-        slope = self._kept(data)
-        self.order = slope.sortby(slope, ascending=False).metabolite.values
+    def __init__(self, data: xr.Dataset):
+        basis = brain.brain_basis()
+        self.snr, self.bound = data.snr.values, bounds(basis, data, WINDOW)
+        self.kept = self.bound.copy(data=scores.best_linear(basis, data, WINDOW)[1])
+        self.slope = self.kept.mean("spectrum")
+        self.order = self.slope.sortby(self.slope, ascending=False).metabolite.values  # least hurt by noise first
 
-    @staticmethod
-    def _kept(data: xr.Dataset) -> xr.DataArray:
-        return scores.best_possible(brain.brain_basis(), data, WINDOW).slope
+    def in_bins(self, edges) -> tuple[xr.DataArray, xr.DataArray]:
+        """In bins of SNR: the bound and the RMSE of the best linear estimate (snr, metabolite), mM."""
+        bound = errors_by_snr(self.bound, self.snr, edges).rmse  # a root mean square
+        return bound, BLIND_RMSE_MM * np.sqrt(1 - errors_by_snr(self.kept, self.snr, edges).bias)
 
-    def rmse_ratios(self, error: xr.DataArray) -> tuple[dict, dict]:
+    def lost(self, inside) -> xr.DataArray:
+        """Share (metabolite) of the variation that the best linear estimate loses in some spectra."""
+        return 1 - self.kept[inside].mean("spectrum")
+
+    def rmse_ratios(self, error: xr.DataArray, low=LOW, high=HIGH) -> tuple[dict, dict]:
         """RMSE at low over RMSE at high SNR (metabolite) by source, with its interval (end, metabolite); the ratio also
         for the "Cramér-Rao bound" and the "best linear estimate".
         """
-        ratio, interval, snr = {}, {}, self.data.snr.values
+        ratio, interval = {}, {}
         for s in error.source.values.tolist():
-            value, ends = rmse_ratio_over_snr(error.sel(source=s), snr, *self.limits)
+            value, ends = rmse_ratio_over_snr(error.sel(source=s), self.snr, low, high)
             ratio[s], interval[s] = LARGEST_MM.copy(data=value), LARGEST_MM.expand_dims(end=2).copy(data=ends)
-        bound = bounds(brain.brain_basis(), self.data, WINDOW)
-        value, _ = rmse_ratio_over_snr(bound, snr, *self.limits, n_draws=2)
+        value, _ = rmse_ratio_over_snr(self.bound, self.snr, low, high, n_draws=2)
         ratio["Cramér-Rao bound"] = LARGEST_MM.copy(data=value)
-        ratio["best linear estimate"] = np.sqrt(self.lost / self._lost_high)
+        ratio["best linear estimate"] = np.sqrt(self.lost(self.snr < low) / self.lost(self.snr > high))
         return ratio, interval
 
 
@@ -146,7 +123,7 @@ def typical(ratio: Mapping[str, xr.DataArray], weak: Sequence[str]) -> dict[str,
 
 
 def records(ratio: Mapping, interval: Mapping, networks, weak: Sequence[str], terms: Mapping) -> list[Record]:
-    """Claim M10 from `Parts.rmse_ratios`: the typical ratio of networks and yardsticks, and each network's largest."""
+    """Claim M10 from `Yardsticks.rmse_ratios`: the typical ratio of each source, and the largest of each network."""
     terms, kept = {"figure": "fig-snr-ratio", **terms}, []
     for s, value in typical(ratio, weak).items():
         if s != UNBOUNDED:

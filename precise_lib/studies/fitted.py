@@ -1,4 +1,4 @@
-"""Fits of simulated 1H spectra against the truth and the Cramer-Rao bound: page 17."""
+"""Fits of simulated 1H spectra against the truth and the Cramer-Rao bound."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tests of "Miracle or mirage?" put to PRECISE, its network and prior, and to denoised proton spectra: page 24."""
+"""The tests of "Miracle or mirage?" put to PRECISE, its network and prior, and to denoised proton spectra."""
 
 from __future__ import annotations
 

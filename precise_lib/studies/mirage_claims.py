@@ -1,4 +1,4 @@
-"""Claim B1, recorded from the trial of page 24, and what its figure of all methods shows."""
+"""Claim B1, recorded from the trial of `mirage`, and what its figure of all methods shows."""
 
 from __future__ import annotations
 

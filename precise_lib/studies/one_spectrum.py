@@ -1,4 +1,4 @@
-"""One measured 1H spectrum, fitted before and after denoising, with known amounts added: page 22."""
+"""One measured 1H spectrum, fitted before and after denoising, with known amounts added."""
 
 from __future__ import annotations
 

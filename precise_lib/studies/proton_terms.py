@@ -1,4 +1,4 @@
-"""What lipids, macromolecules and a Gaussian width do to proton estimates, and where the MRI prior takes it: page 23.
+"""What lipids, macromolecules and a Gaussian width do to proton estimates, and where the MRI prior takes it.
 
 A `belief` is the `SignalModel` that an estimator takes for true; the data follow a model that has all terms.
 """

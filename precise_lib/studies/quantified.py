@@ -1,4 +1,4 @@
-"""What is read from estimates over truth of many simulated 1H spectra; pages 19 and 20.
+"""What is read from estimates over truth of many simulated 1H spectra.
 
 `found` is the Dataset of `denoised.quantified` or `quantification.compared`: `truth` (spectrum, metabolite) and
 `estimate` (source, spectrum, metabolite), in mM.

@@ -1,4 +1,4 @@
-"""Claims M5 to M8 (page 19), M11 and M13 (page 20), recorded from estimates over truth under one reading of the SNR."""
+"""Claims M5 to M8, M11 and M13, recorded from estimates over truth under one reading of the SNR."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures of errors over the SNR: every spectrum, RMSE of bins beside what theory gives, bias in thirds; page 21."""
+"""Figures of errors over the SNR: every spectrum, RMSE of bins beside what theory gives, bias in thirds."""
 
 from __future__ import annotations
 

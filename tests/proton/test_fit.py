@@ -66,7 +66,7 @@ def test_derivatives_against_finite_differences():
     def spectrum(theta):
         return (amplitudes[:, None] @ model.columns(theta)[1])[:, 0]
 
-    analytic = model.nuisance_columns(amplitudes, model.envelope(theta))[0]
+    analytic = model.nuisance_columns(amplitudes, model.envelope(theta), spectrum(theta))[0]
     for k, step in enumerate((1e-4, 1e-4, 1e-3, 1e-5)):
         change = np.zeros((1, 4))
         change[0, k] = step

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from precise_lib.proton import brain
+from precise_lib.proton import brain, denoised
 from precise_lib.studies import errors_over_snr, fitted, quantified
 
 
@@ -24,14 +24,20 @@ def data():
 
 
 def test_errors_of_the_unbounded_fit_follow_the_bound(data):
-    _, error = errors_over_snr.errors(data, {})
-    assert error.source.values.tolist() == ["noisy", errors_over_snr.UNBOUNDED]
-    by_snr, bound, best = errors_over_snr.in_bins(data, error, [5, 20, 40])
-    ratio = (by_snr.rmse.sel(source=errors_over_snr.UNBOUNDED) / bound).mean()
+    found = denoised.quantified(data, {}, unbounded=True)
+    assert found.source.values.tolist() == ["noisy", denoised.UNBOUNDED]
+    error, own = found.estimate - found.truth, errors_over_snr.Yardsticks(data)
+    by_snr, (bound, best) = errors_over_snr.errors_by_snr(error, data.snr, [5, 20, 40]), own.in_bins([5, 20, 40])
+    ratio = (by_snr.rmse.sel(source=denoised.UNBOUNDED) / bound).mean()
     assert float(ratio) == pytest.approx(1, abs=0.15)
     assert (best < brain.BLIND_RMSE_MM).all()
-    parts = errors_over_snr.Parts(data, 15.0, 30.0)
-    ratios, ends = parts.rmse_ratios(error)
+    ratios, ends = own.rmse_ratios(error)
     assert set(ratios) == {*error.source.values.tolist(), "Cramér-Rao bound", "best linear estimate"}
     assert all((ends[s][0] <= ends[s][1]).all() for s in ends)
-    assert np.isin(("NAA", "tCr"), parts.order[:5]).all()
+    assert np.isin(("NAA", "tCr"), own.order[:5]).all()
+
+
+def test_a_fit_from_a_start_nearby_is_that_from_the_grid(data):
+    found = denoised.quantified(data, {}, unbounded=True).estimate.sel(source=denoised.UNBOUNDED, drop=True)
+    free = denoised.quantified(data, {}, non_negative=False)
+    assert (abs(found - free.estimate.sel(source="noisy", drop=True)) < 0.01 * free.crlb.sel(source="noisy")).all()
