@@ -120,9 +120,9 @@ def slopes(regressions: Mapping[str, xr.Dataset], names: Sequence[str] = TRIO) -
     return [[s, *(float(line.slope.sel(metabolite=m)) for m in names)] for s, line in regressions.items()]
 
 
-def reading_rows(reading: str, regressions: Mapping[str, xr.Dataset], best: xr.Dataset) -> list[list]:
+def reading_rows(reading: str, regressions: Mapping[str, xr.Dataset], best) -> list[list]:
     """Rows of a table for one reading of the SNR: slopes of `TRIO` and the RMSE of the first of them in mM, as
-    measured, and of the best linear estimate (`scores.best_possible`)."""
+    measured, and of the best linear estimate, whose `slope` (metabolite,) is that of `best`."""
     sources = [s for s in regressions if s != "2D"]
     rows = [[reading, *row, regressions[row[0]].rmse.sel(metabolite=TRIO[0])]
             for row in slopes({s: regressions[s] for s in sources})]  # fmt: skip
