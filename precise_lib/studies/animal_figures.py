@@ -63,12 +63,14 @@ def cap_figure(curves: Mapping[tuple, np.ndarray], lams, marked):
         at = (lams[-2], ours[-2, k])
         left.annotate(name, at, (-8, 6) if k == 0 else (8, -10), color=shade, ha=side, **beside)
     left.set(xscale="log", yscale="log", xlabel="λ", ylabel="SD of SVE / SD of PRECISE")
+    left.set_yticks([1, 2, 4, 8], ["1", "2", "4", "8"])
+    left.minorticks_off()
     for lam in marked:
         left.axvline(lam, color="0.7", lw=0.8)
     for (cap, name), values in curves.items():
         shade = CAP_COLORS[caps.index(cap)]
         right.plot(values[:, 1], values[:, 2], "o-" if name == "shown" else "o:", color=shade)
-        at, up = values[-1, 1:], name == "shown"
-        right.annotate(f"ω_max {cap:g}, {name}", at, (0, 8 if up else -14), color=shade, ha="center", **beside)
+        if name == "erased":  # solid and dotted lines of one cap share a label
+            right.annotate(f"ω_max {cap:g}", values[values[:, 1] < 7][-1, 1:], (8, -8), color=shade, **beside)
     right.set(xlabel="gain in SD, shared noise", ylabel="Lac contrast left", ylim=(0, 1.05), xlim=(0.8, 12))
     return fig
