@@ -75,6 +75,6 @@ def gains(ax, steps: Mapping[str, float], xlabel: str):
                 weight="bold",
             )
     ax.axvline(1, color="black", lw=0.8)
-    ax.set(xlabel=xlabel, yticks=[], ylim=(len(reached) - 0.6, -0.7), xlim=(0.98, max(reached) + 0.5))
+    ax.set(xlabel=xlabel, yticks=[], ylim=(len(reached) - 0.6, -0.7), xlim=(0.98, max(reached) + 0.65))
     ax.spines["left"].set_visible(False)
     return ax

@@ -34,14 +34,14 @@ def plot_lesions(name: str, peers: xr.Dataset, table: xr.Dataset):
     Each line is one method over its strength. `peers` and `table` are as
     :func:`~precise_lib.studies.peer_cases.load` and :func:`~precise_lib.studies.overruled_runs.load` return them.
     """
-    fig, ax = plt.subplots(figsize=(6, 5))
+    fig, ax = plt.subplots(figsize=(4.8, 4.4))
     ax.axvspan(0, 50, ymin=80 / 118, color=GOOD, lw=0)
     ax.text(1, 117, "best: little error,\nwhole tumor", va="top", color="#00664B", weight="bold")
     red, gray = "#B84F00", "#666666"  # of the estimators, darker: letters of these colors are read on white
     shown, hidden, blind = ((PAPER, SHOWN, red, "--"), (PAPER, HIDDEN, red, "-"), (BLIND, HIDDEN, gray, "-"))
     notes = (  # line, text, shift of the text from the point of least error, its side that stands there
-        (shown, "PRECISE, tumor in the MRI: {:.0f} %", (15, 13), "left"),
-        (hidden, "PRECISE, tumor not in the MRI: {:.0f} %", (3, -7), "left"),
+        (shown, "PRECISE,\ntumor in the MRI: {:.0f} %", (15, 13), "left"),
+        (hidden, "PRECISE, tumor\nnot in the MRI: {:.0f} %", (3, -12), "left"),
         (blind, "smoothing without\nthe MRI: {:.0f} %", (-2, -8), "right"),
     )
     for (peer, tumor, color, style), text, (right, up), side in notes:
@@ -51,10 +51,11 @@ def plot_lesions(name: str, peers: xr.Dataset, table: xr.Dataset):
         ax.plot(x[best], y[best], "o", color=color, ms=9)
         ax.text(x[best] + right, y[best] + up, text.format(y[best]), color=color, ha=side)
     ax.plot(100, 100, "s", color="black", ms=9)
-    ax.text(104, 91, "single voxels", ha="right")
+    line = {"arrowstyle": "-", "color": gray}
+    ax.annotate("single voxels", (100, 98), (105, 52), ha="right", arrowprops=line)
     run = of(table, name)
     error, share = 100 * rmse(run) / rmse(run, "rmse_single"), 100 * kept(run)[0]
-    ax.plot(error, share, show.marker("adaptive"), color=show.color("adaptive"), ms=20)
+    ax.plot(error, share, show.marker("adaptive"), color=show.color("adaptive"), ms=18)
     words = f"adaptive prior,\ntumor not in\nthe MRI: {share:.0f} %"
     ax.text(error - 3, share, words, ha="right", va="center", weight="bold")
     ax.set(xlim=(0, 106), ylim=(0, 118), xlabel="error of the map (% of that of single voxels)")
