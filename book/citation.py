@@ -32,18 +32,26 @@ def read(root: Path) -> dict:
     }
 
 
+def _checkout(address: str | None) -> str:
+    """Where a reader gets the project from, as Markdown within a sentence."""
+    return f"a checkout of [the repository]({address}) (`git clone {address}`)" if address else "a checkout"
+
+
 def configure(config: dict, citation: dict) -> dict:
-    """The book's configuration with the citation for the page template and, where it can be, launch links.
+    """The book's configuration with authors, citation, where to get it and, where it can be, launch links.
 
     Binder opens any public repository; Colab reads from GitHub only.
     """
     sphinx = config.setdefault("sphinx", {}).setdefault("config", {})
     sphinx.setdefault("html_context", {})["citation"] = citation
+    config["author"] = ", ".join(citation["authors"])
+    sphinx["myst_substitutions"] = {"checkout": _checkout(citation["repository"])}
     if address := citation["repository"]:
         on_github = address.startswith("https://github.com/")
         # options of the theme that stand in the configuration replace those that jupyter-book would make
         sphinx.setdefault("html_theme_options", {}).update(
             repository_url=address,
+            use_repository_button=True,
             repository_branch=BRANCH,
             launch_buttons={k: v for k, v in LAUNCH.items() if on_github or k != "colab_url"},
         )

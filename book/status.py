@@ -139,7 +139,8 @@ def page(report: dict, root: Path) -> str:
             *table("20 80", ["What", "Value"], facts),
             "## Notebooks",
             "",
-            f"{len(runs)} notebooks, {len(fresh)} run for this build; {total / 60:.1f} minutes of run time in all.",
+            f"{len(fresh)} of {len(runs)} notebooks ran for this build, {len(runs) - len(fresh)} are reused; "
+            f"{total / 60:.1f} minutes of run time in all.",
             "",
             *table("40 12 14 12 22", ["Notebook", "Time (s)", "Peak memory (MiB)", "Run", "Seeds"], notebooks),
             "## Versions",

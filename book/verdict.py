@@ -23,7 +23,7 @@ POINTS = [
     (
         "The MRI as a guide.",
         "Averaging neighbors that look alike in an MRI adds more, {P3:.1f}-fold in SNR over Fourier integration where"
-        " tissue is uniform, and is paid for in contrast: of a tumor that the MRI does not show,"
+        " tissue is uniform, and costs contrast: of a tumor that the MRI does not show,"
         " {P9 contrast of B at 0.004:.0%} is left with a weak prior (λ = 0.004) and {P9 contrast of B at 0.04:.0%} with"
         " a strong one (0.04).",
         ["P3", "P9"],

@@ -95,13 +95,13 @@ def write_scoreboard(folder: str | Path, out_md: str | Path, notebooks: str = ".
     """Write the scoreboard page (MyST Markdown) from a folder of records; its links go to the executed `notebooks`."""
     claims, records = load_claims(), read_records(folder)
     of = {c: [r for r in records if r.id == c] for c in claims}
-    lines = ["# Scoreboard", "", counted(claims, of), "", _LEGEND, ""]
+    lines = ["# Scoreboard", "", "## The rules", "", _LEGEND, "", "## The count", "", counted(claims, of), ""]
     if reduced := sorted({r.scale for r in records} - {None, "paper"}):
         lines += ["```{warning}", f"Numbers of a reduced run ({', '.join(reduced)}), not of full size.", "```", ""]
     for paper, title in PAPERS.items():
         if measured := [c for c in claims.values() if c.paper == paper and of[c.id]]:
             rows = [row for claim in measured for row in _rows(claim, of[claim.id], notebooks)]
-            lines += [f"## {title}", "", *_table("42 16 20 22", ["Claim", "Paper", "Ours", "Verdict"], rows)]
+            lines += [f"## {title}", "", *_table("42 16 20 22", ["Claim", "Paper", "Ours", "Verdict"], rows, "claims")]
     if missing := [c for c in claims.values() if not of[c.id]]:
         rows = [[f"**{c.id}** {c.statement}", c.paper_text, c.quantity] for c in missing]
         header = ["Claim", "Paper", "What will be measured"]
@@ -123,27 +123,36 @@ def counted(claims: dict[str, Claim], of: dict[str, list[Record]]) -> str:
     return " ".join(sentences)
 
 
-_LEGEND = """A tolerance is what we would call a faithful reproduction. It stands beside each verdict, the day and
-commit that set it beside each claim; where a first measurement was known by then, it says *after a pilot*.
-✔ **reproduced**: every part lies inside its tolerance, with the whole of its 95 % interval where it has one.
-◑ **partly**: some parts do, others do not.
-≠ **differs**: outside, measured on other terms than the paper's, which the line names; it lies *higher* or *lower*.
-? **undecided**: a bound lies inside the interval of the value.
-✘ **not reproduced**: outside. For questions of our own the words are *met* and *not met*.
-◐ **partly measured**: nothing measured so far lies outside, but a part is missing.
-· **reported**: shown, and not comparable.
+_LEGEND = """A **tolerance** is what we would call a faithful reproduction. It stands beside each verdict, its day and
+commit beside each claim; where a first measurement was known by then, it says *after a pilot*.
 
-The SNR of the second paper can be read in two ways: that of all the signal, as its text says, or that of water alone,
+- ✔ **reproduced**: every part lies inside its tolerance, with the whole of its 95 % interval where it has one.
+- ◑ **partly**: some parts do, others do not.
+- ≠ **differs**: outside, measured on other terms than the paper's, which the line names; it lies *higher* or *lower*.
+- ? **undecided**: a bound lies inside the interval of the value.
+- ✘ **not reproduced**: outside. For questions of our own the words are *met* and *not met*.
+- ◐ **partly measured**: nothing measured so far lies outside, but a part is missing.
+- · **reported**: shown, and not comparable.
+
+**One measurement counts once.** A claim that restates another one's measurement is shown and not counted, nor is a
+calibration, whose free parameter was chosen to bring the paper's figure about. Parts that are for information decide
+nothing. A claim on several trainings, SNRs or values of λ is judged by its worst.
+
+**The SNR of the second paper can be read in two ways**: that of all the signal, as its text says, or of water alone,
 as notes of its authors on their data have it, with a quarter of the noise. Neither is called the paper's: its claims
-have a verdict under each reading that was measured, and are *undecided* where the two disagree.
-
-One measurement counts once: a claim that restates another one's measurement is shown and not counted, nor is a
-calibration, whose free parameter was chosen to bring the paper's figure about."""
+have a verdict under each reading that was measured, and are *undecided* where the two disagree."""
 
 
-def _table(widths: str, header: list[str], rows: list[list[str]]) -> list[str]:
+def _table(widths: str, header: list[str], rows: list[list[str]], look: str = "") -> list[str]:
     """A MyST list table: unlike a pipe table it wraps its cells, so no verdict hides beyond the margin."""
-    lines = ["```{list-table}", ":header-rows: 1", f":widths: {widths}", ":width: 100%", ""]
+    lines = [
+        "```{list-table}",
+        ":header-rows: 1",
+        f":widths: {widths}",
+        ":width: 100%",
+        *[f":class: {look}"] * bool(look),
+        "",
+    ]
     for row in [header, *rows]:
         for i, cell in enumerate(row):
             # an asterisk is part of T2*; the only markup is the bold face of ids and verdicts

@@ -243,6 +243,15 @@ def test_page_offers_how_to_cite_it(visit):
     assert "{{" not in said
 
 
+@each([page for page in PAGES if re.match(r"notebooks/\d", page)])
+def test_code_fits_a_desk(visit):
+    """Lines of 110 characters, which is what a notebook may have, without scrolling."""
+    visit.page.set_viewport_size({"width": 1400, "height": 900})
+    visit.page.wait_for_timeout(200)
+    wide = "[...document.querySelectorAll('.cell_input pre')].map((e) => e.scrollWidth - e.clientWidth)"
+    assert max(visit.page.evaluate(wide)) <= 1
+
+
 @each(PAGES)
 def test_page_fits_a_phone(visit):
     visit.page.set_viewport_size({"width": 390, "height": 844})

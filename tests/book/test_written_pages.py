@@ -47,6 +47,8 @@ def test_one_address_makes_every_link(tmp_path, host, colab):
     config = citation.configure(before, cite(tmp_path, f"repository-code: https://{host}/o/r/"))
     options = config["sphinx"]["config"]["html_theme_options"]
     assert options["home_page_in_toc"]
+    assert f"git clone https://{host}/o/r`" in config["sphinx"]["config"]["myst_substitutions"]["checkout"]
+    assert config["author"] == "Ada B, C"
     assert (options["repository_url"], options["repository_branch"]) == (f"https://{host}/o/r", "main")
     assert "binderhub_url" in options["launch_buttons"]
     assert ("colab_url" in options["launch_buttons"]) == colab
