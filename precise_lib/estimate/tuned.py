@@ -12,7 +12,7 @@ from precise_lib.errors import InputError, check_number
 from precise_lib.estimate import stein
 from precise_lib.estimate.adaptive import Field, Settings, adaptive
 from precise_lib.estimate.coupling import Neighbors
-from precise_lib.estimate.intervals import REPEATS, WIDTH, intervals
+from precise_lib.estimate.intervals import DRAWS, REPEATS, WIDTH, intervals
 from precise_lib.estimate.overruled import islands
 from precise_lib.estimate.precise import single_voxel_of
 from precise_lib.estimate.prior import prepare_mri
@@ -133,7 +133,7 @@ class Adaptive:
         single = model.concentrations(voxels.amplitudes)
         maps = {"concentrations": everywhere(field.maps + voxels.course(neighbors.following), single)}
         if errors:
-            found = intervals(field, neighbors, voxels.noise(REPEATS, seed=1))
+            found = intervals(field, voxels.noise(DRAWS, seed=1))
             alone = np.zeros_like(single)
             alone[:, voxels.others] = np.sqrt(voxels.variance)
             maps["sd"], maps["moved"] = everywhere(found.sd, alone), everywhere(found.moved, 0 * single)

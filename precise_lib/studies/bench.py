@@ -16,7 +16,7 @@ from precise_lib.estimate import stein
 from precise_lib.estimate.adaptive import adaptive
 from precise_lib.estimate.coupling import Neighbors
 from precise_lib.estimate.fit import fit_fids
-from precise_lib.estimate.intervals import REPEATS, intervals
+from precise_lib.estimate.intervals import DRAWS, intervals
 from precise_lib.estimate.overruled import islands
 from precise_lib.estimate.train_config import TrainConfig
 from precise_lib.estimate.training import SveTrainer
@@ -98,7 +98,7 @@ def adaptive_seconds(shape) -> float:
     def chain():
         settings = stein.tune(ratios, variance, neighbors, stein.probes(free, variance)).settings
         field = adaptive(ratios, variance, neighbors, settings)
-        return intervals(field, neighbors, stein.probes(free, variance, REPEATS, 1)), islands(field, neighbors)
+        return intervals(field, stein.probes(free, variance, DRAWS, 1)), islands(field, neighbors)
 
     return seconds(chain, 1)
 

@@ -15,7 +15,7 @@ from scipy import ndimage
 from precise_lib import __version__
 from precise_lib.estimate import stein
 from precise_lib.estimate.adaptive import Settings, adaptive
-from precise_lib.estimate.intervals import REPEATS, intervals
+from precise_lib.estimate.intervals import DRAWS, intervals
 from precise_lib.estimate.overruled import islands
 from precise_lib.estimate.single_voxels import SingleVoxels
 from precise_lib.estimate.tuned import Adaptive
@@ -48,7 +48,8 @@ def study(case: Case, n_repeats: int, seed: int = 0, progress: Callable = iter, 
     (metabolite, tumor), share of the true contrast that is left; `covered` (metabolite, region), share of voxels whose
     90 % interval holds the truth, over the object, both tumors and the voxels at borders of metabolism; `islands`,
     their number, and `found`, whether one lies for the most part in the hidden tumor; the settings `lam`, `tau`,
-    `neighbors`, `mri`. Where `case.hiding` is given, what concerns the hidden tumor comes from that MRI.
+    `neighbors`, and whether they take the MRI, `mri_used`. Where `case.hiding` is given, what concerns the hidden tumor
+    comes from that MRI.
     """
     estimator, rows = Adaptive(weights=case.weights, **options), []
     for repeat in progress(range(n_repeats)):
@@ -74,7 +75,7 @@ def _one(case: Case, data: MRSI, estimator: Adaptive) -> dict:
     neighbors, inside = estimator.couple(voxels), np.zeros(data.grid_shape, bool)
     inside[data.usable] = voxels.usable
     field, tuned = estimator.field(voxels, neighbors)
-    low, high = intervals(field, neighbors, voxels.noise(REPEATS, seed=1)).bounds()
+    low, high = intervals(field, voxels.noise(DRAWS, seed=1)).bounds()
     truth = case.truth[voxels.others][:, inside].T
     regions = {name: where[inside] for name, where in case.regions.items()}
     ratios, variance = (x[voxels.usable] for x in (voxels.ratios, voxels.variance))
@@ -99,7 +100,8 @@ def _one(case: Case, data: MRSI, estimator: Adaptive) -> dict:
     out["islands"] = xr.DataArray(float(len(flagged)))
     hidden = regions[REGIONS[2]]
     out["found"] = xr.DataArray(float(any(hidden[x.voxels].mean() > 0.5 for x in flagged)))
-    return out | {name: xr.DataArray(float(getattr(tuned.settings, name))) for name in SETTINGS}
+    chosen = {name: xr.DataArray(float(getattr(tuned.settings, name))) for name in SETTINGS}
+    return out | {"mri_used" if name == "mri" else name: value for name, value in chosen.items()}  # `mri` is a label
 
 
 def _border(truth, variance, pairs) -> np.ndarray:

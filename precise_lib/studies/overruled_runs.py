@@ -53,8 +53,9 @@ class Run:
 
 
 def runs() -> Iterator[Run]:
-    """Everything that is stored: most data sets where coverage in a lesion of four voxels is judged."""
-    yield from (Run("rings", snr, repeats=24 if snr <= 12 else 12) for snr in SNRS)
+    """Everything that is stored: most data sets where a lesion of four voxels or a tissue errs as a whole, so that
+    a data set is one observation of its coverage."""
+    yield from (Run("rings", snr, repeats=24) for snr in SNRS)
     yield from (Run(name, repeats=12) for name in ("rat", "human"))
     yield from (Run("rings", snr, lesion=False, repeats=5) for snr in SNRS)
     yield from (Run(name, lesion=False, repeats=16) for name in ("rat", "human"))

@@ -5,7 +5,7 @@ import pytest
 
 from precise_lib.estimate.adaptive import Settings, adaptive
 from precise_lib.estimate.coupling import Neighbors
-from precise_lib.estimate.intervals import REPEATS, intervals
+from precise_lib.estimate.intervals import DRAWS, intervals
 from precise_lib.estimate.overruled import islands, least_gain
 
 SETTINGS = Settings(30.0, 0.7, 4)  # as tuning finds them, about
@@ -23,7 +23,7 @@ def scene():
     return Neighbors.of(gray), truth, flat, lesion.ravel(), np.full((400, 3), 0.5)
 
 
-def draw(truth, variance, seed, count=REPEATS):
+def draw(truth, variance, seed, count=DRAWS):
     rng = np.random.default_rng(seed)
     noise = rng.standard_normal((1 + count, *truth.shape)) * np.sqrt(variance)
     return truth + noise[0], noise[1:]
@@ -34,7 +34,7 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say(scene):
     held, size = [], []
     for seed in range(6):
         ratios, noise = draw(truth, variance, seed)
-        found = intervals(adaptive(ratios, variance, neighbors, SETTINGS), neighbors, noise)
+        found = intervals(adaptive(ratios, variance, neighbors, SETTINGS), noise)
         low, high = found.bounds()
         held.append((low <= truth) & (truth <= high))
         size.append((((found.maps - truth) ** 2).mean(), (found.sd**2).mean()))
@@ -49,8 +49,8 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say(scene):
 def test_intervals_scale_with_the_unit_and_the_noise(scene):
     neighbors, truth, _, _, variance = scene
     ratios, noise = draw(truth, variance, 1)
-    one = intervals(adaptive(ratios, variance, neighbors, SETTINGS), neighbors, noise)
-    other = intervals(adaptive(10 * ratios, 100 * variance, neighbors, SETTINGS), neighbors, 10 * noise)
+    one = intervals(adaptive(ratios, variance, neighbors, SETTINGS), noise)
+    other = intervals(adaptive(10 * ratios, 100 * variance, neighbors, SETTINGS), 10 * noise)
     np.testing.assert_allclose(other.sd, 10 * one.sd, rtol=1e-3)
     assert (one.sd.mean(0) < 0.6 * np.sqrt(variance[0])).all()
     low, high = one.bounds()
