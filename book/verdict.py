@@ -30,7 +30,7 @@ POINTS = [
     ),
     (
         "When the MRI is wrong.",
-        "A prior that the data may overrule keeps {B7 hidden tumor, rings:.0%} (rings),"
+        "A prior that the data may overrule keeps {B7 hidden tumor, rings:.0%} (a phantom of rings),"
         " {B7 hidden tumor, rat:.0%} (rat)"
         " and {B7 hidden tumor, human:.0%} (human brain) of such a tumor, at {B7 RMSE, rings:.2f},"
         " {B7 RMSE, rat:.2f} and {B7 RMSE, human:.2f} times the error of the best of the other methods, which were"
