@@ -201,7 +201,7 @@ def test_a_barrier_is_seen(browser):
     page.close()
 
 
-@each(["book/index.html", "book/theory.html", "notebooks/05_lambda_tradeoff.html"])
+@each(["book/index.html", "book/theory.html", "notebooks/06_lambda_tradeoff.html"])
 def test_paper_is_white(visit):
     """What is printed while the screen is dark has dark letters all the same, and the screen stays dark after it."""
     visit.theme("dark")
@@ -215,7 +215,7 @@ def test_paper_is_white(visit):
 
 
 # noise on one spectrum, noise on the phantom, lambda, denoised against truth
-WITH_SLIDER = {"01_signal_and_phantom", "03_sve_vs_fourier", "05_lambda_tradeoff", "18_denoising_unets"}
+WITH_SLIDER = {"01_signal_and_phantom", "03_sve_vs_fourier", "06_lambda_tradeoff", "17_denoising_unets"}
 
 
 @each([page for page in PAGES if page.startswith("notebooks/")])
@@ -237,13 +237,22 @@ def test_page_offers_how_to_cite_it(visit):
     """The title of the page, the version and the date, as text and as BibTeX."""
     visit.page.locator(".cite-this-page summary").click()
     said = visit.page.locator(".cite-this-page").inner_text()
-    title = visit.page.locator("h1").last.evaluate("(h) => h.firstChild.textContent.trim()")
+    title = visit.page.locator("h1").last.evaluate("(h) => [...h.childNodes].find((n) => n.nodeType === 3).data.trim()")
     assert f" {title}. In: {CITATION['title']}, version {CITATION['version']}, " in " ".join(said.split())
     assert re.search(r"@incollection\{precise-[\w-]+,\n", said)
     assert "{{" not in said
 
 
-@each([page for page in PAGES if re.match(r"notebooks/\d", page)])
+STUDIES = [page for page in PAGES if re.match(r"notebooks/\d", page)]
+
+
+@pytest.mark.parametrize("page", STUDIES)
+def test_a_page_shows_the_number_of_its_file(site, page):
+    shown = re.search(r'<h1><span class="section-number">(\d+)\. </span>', (site / page).read_text(encoding="utf-8"))
+    assert int(shown[1]) == int(Path(page).name[:2])
+
+
+@each(STUDIES)
 def test_code_fits_a_desk(visit):
     """Lines of 110 characters, which is what a notebook may have, without scrolling."""
     visit.page.set_viewport_size({"width": 1400, "height": 900})
