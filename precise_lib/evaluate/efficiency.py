@@ -31,6 +31,28 @@ def efficient_map(model: SignalModel, amplitudes, sigma=1.0, **nuisance) -> np.n
     return (np.swapaxes(jacobian.conj(), -1, -2) @ covariance[..., :m]).astype(np.complex64)
 
 
+def controlled(difference, error, bound, axis: int = 0) -> dict[str, np.ndarray]:
+    """SD over CRLB and bias from errors of estimates along an axis of realizations, with their standard errors.
+
+    `error` is that of an efficient estimator with the same noise, `difference` what the estimates add to it, `bound`
+    the CRLB, of one realization; keys are those of `efficiency`.
+    """
+    n, product = difference.shape[axis], difference * (2 * error + difference)
+    bias, bound = difference.mean(axis), np.squeeze(bound, axis)
+    ratio = _ratio(product.mean(axis), bias, bound)
+    return {
+        "sd_over_crlb": ratio,
+        "sd_over_crlb_se": product.std(axis, ddof=1) / np.sqrt(n) / (2 * bound**2 * ratio),
+        "bias": bias,
+        "bias_se": difference.std(axis, ddof=1) / np.sqrt(n),
+    }
+
+
+def _ratio(product, bias, bound):
+    """SD over CRLB; a handful of repeats can come out below nothing."""
+    return np.sqrt(np.maximum(1 + (product - bias**2) / bound**2, 1e-6))
+
+
 def efficiency(
     method: Callable, model: SignalModel, amplitudes, sigma: float, n_repeats: int = 1000, seed: int = 0, **nuisance
 ) -> xr.Dataset:
@@ -58,8 +80,7 @@ def efficiency(
         estimates.add(estimate.swapaxes(0, 1))
         differences.add(difference.swapaxes(0, 1))
         products.add((difference * (2 * error + difference)).swapaxes(0, 1))
-    # a handful of repeats can come out below nothing
-    ratio = np.sqrt(np.maximum(1 + (products.mean - differences.mean**2) / bound**2, 1e-6))
+    ratio = _ratio(products.mean, differences.mean, bound)
     values = {
         "mean": estimates.mean,
         "sd": estimates.sd,

@@ -14,13 +14,16 @@ from precise_lib import show
 from precise_lib.estimate.fit import fit_fids
 from precise_lib.estimate.weights import SveModel, load_weights
 from precise_lib.evaluate.accuracy import typical_amplitudes
-from precise_lib.evaluate.efficiency import efficiency
+from precise_lib.evaluate.repeated import repeated
 from precise_lib.io.shipped import data_path
 from precise_lib.signal.noise import add_noise, snr_to_sigma
 from precise_lib.signal.presets import dmi_11t7
 from precise_lib.studies.posterior import TrainingPrior, posterior
 
-LOOKS = {"fit": "fit", "our network": "sve", "paper's recipe": "paper's recipe", "posterior mean": "posterior mean"}
+# by largest training amplitude (of water), by squared error on our front end
+RANGES = {0.5: "mse_1x", 1.0: "mse_2x", 2.0: "mse_4x"}
+# without noiseless FIDs, else as the other of the pair
+NOISY = {"recipe as printed": "paper_noisy", "squared error, matched front end": "mse_2x_noisy"}
 
 
 def study_network(name: str) -> SveModel:
@@ -28,24 +31,12 @@ def study_network(name: str) -> SveModel:
     return load_weights(data_path("weights", "studies", f"{name}.safetensors"))
 
 
-def over_snr(method: Callable, snrs: Sequence[float], n_repeats: int, n_phases: int, seed: int) -> xr.Dataset:
-    """Bias, SD and RMSE (snr, metabolite) of a typical voxel, any phase; `efficiency` takes out what is only chance."""
-    model, levels = dmi_11t7(), []
-    truth = xr.DataArray(typical_amplitudes(model.names), dims="metabolite")
-    voxels = np.tile(truth, (n_phases, 1))
-    phases = np.linspace(-np.pi, np.pi, n_phases, endpoint=False)
-    for snr in snrs:
-        sigma = float(snr_to_sigma(model, snr))
-        each = efficiency(method, model, voxels, sigma, n_repeats // n_phases, seed, phase_rad=phases)
-        level = each[["bias", "crlb"]].mean("voxel")
-        level["bias_se"] = np.sqrt((each["bias_se"] ** 2).mean("voxel") / n_phases)
-        spread = (each["bias"] / each["crlb"]).var("voxel")  # between phases
-        level["sd_over_crlb"] = np.sqrt((each["sd_over_crlb"] ** 2).mean("voxel") + spread)
-        level["rmse_over_crlb"] = np.hypot(level["sd_over_crlb"], level["bias"] / level["crlb"])
-        level["bias_percent"] = 100 * level["bias"] / truth
-        level["bias_percent_se"] = 100 * level["bias_se"] / truth
-        levels.append(level)
-    return xr.concat(levels, xr.IndexVariable("snr", snrs))
+def over_snr(methods: Mapping[str, Callable], snrs: Sequence[float], n_repeats: int, seed: int) -> xr.Dataset:
+    """What `Repeated.summary` says of a typical voxel, and `rmse_over_crlb`; estimators by name, on the same noise."""
+    model = dmi_11t7()
+    own = {name: method.amplitudes for name, method in methods.items()}
+    found = repeated(own, model, typical_amplitudes(model.names), snrs, n_repeats, seed).summary()
+    return found.assign(rmse_over_crlb=np.hypot(found["sd_over_crlb"], found["bias"] / found["crlb"]))
 
 
 def expected_bias(amplitude: float, sd: float, low: float = 0.0) -> float:
@@ -56,6 +47,13 @@ def expected_bias(amplitude: float, sd: float, low: float = 0.0) -> float:
         return estimate - amplitude + sd * np.exp(norm.logpdf(z) - norm.logcdf(z))
 
     return quad(lambda z: norm.pdf(z) * bias(amplitude + sd * z), -8, 8)[0]
+
+
+def expected_percent(found: xr.Dataset) -> np.ndarray:
+    """`expected_bias` of lactate at the SNRs of `over_snr`, in percent."""
+    lac = found.sel(metabolite="Lac")
+    truth = float(lac["truth"])
+    return np.array([100 * expected_bias(truth, bound) / truth for bound in lac["crlb"].values])
 
 
 def _draw(prior: TrainingPrior, sigma: float, n: int, rng) -> tuple[np.ndarray, np.ndarray]:
@@ -95,18 +93,18 @@ def plain_axis(ax, ticks: Iterable[float]):
     ax.xaxis.set_minor_formatter("")
 
 
-def snr_figure(curves: Mapping[str, xr.Dataset], theory: np.ndarray):
-    """Bias, SD and RMSE of lactate over SNR; `theory` is the bias (snr,) that a formula gives."""
+def snr_figure(found: xr.Dataset):
+    """Bias, SD and RMSE of lactate over SNR by every estimator, and the bias that a formula expects."""
     fig, axes = plt.subplots(1, 3, figsize=(12, 3.4))
     keys = {"bias_percent": "bias of Lac (%)", "sd_over_crlb": "SD / CRLB of Lac"}
     keys |= {"rmse_over_crlb": "RMSE / CRLB of Lac"}
     for ax, (key, label) in zip(axes, keys.items(), strict=True):
-        for name, result in curves.items():
-            look = {"color": show.color(LOOKS[name]), "marker": show.marker(LOOKS[name])}
-            ax.plot(result.snr, result[key].sel(metabolite="Lac"), label=name, **look)
+        for name in found.estimator.values:
+            look = {"color": show.color(name), "marker": show.marker(name)}
+            ax.plot(found.snr, found[key].sel(estimator=name, metabolite="Lac"), label=name, **look)
         ax.set(xlabel="SNR of water", ylabel=label)
         plain_axis(ax, [5, 10, 20, 35])
-    axes[0].plot(result.snr, theory, "k--", label="theory")
+    axes[0].plot(found.snr, expected_percent(found), "k--", label="theory")
     axes[0].legend(fontsize=8)
     return fig
 
@@ -127,17 +125,16 @@ def range_figure(ranges: Mapping[float, Mapping[str, xr.Dataset]], snrs: Sequenc
     return fig
 
 
-def noiseless_figure(clean: Mapping[str, xr.Dataset]):
+def noiseless_figure(found: xr.Dataset):
     """Bias of each line at high SNR, mean over the SNRs, of each training and of the posterior mean."""
     fig, ax = plt.subplots(figsize=(9, 3.2))
-    for i, ((part, result), shade) in enumerate(
-        zip(clean.items(), ("0.2", "0.6", "#AA4499", "#DDCC77", "#6699CC"), strict=True)
-    ):
-        x = np.arange(result.sizes["metabolite"])
-        label = part if "our" in part or part == "posterior mean" else f"paper's recipe, {part}"
-        ax.bar(x + 0.16 * (i - 2), result["bias_percent"].mean("snr"), 0.15, color=shade, label=label)
+    shades, names = ("#882255", "0.2", "0.6", "#AA4499", "#DDCC77", "#6699CC"), found.estimator.values
+    x = np.arange(found.sizes["metabolite"])
+    for i, (name, shade) in enumerate(zip(names, shades, strict=True)):
+        bias = found["bias_percent"].sel(estimator=name).mean("snr")
+        ax.bar(x + 0.14 * (i - (len(names) - 1) / 2), bias, 0.13, color=shade, label=name)
     ax.axhspan(-1, 1, color="0.92", zorder=0)
     ax.axhline(0, color="black", lw=0.8)
-    ax.set(xticks=x, xticklabels=result.metabolite.values, ylabel="bias (%)")
+    ax.set(xticks=x, xticklabels=found.metabolite.values, ylabel="bias (%)")
     ax.legend(fontsize=8)
     return fig
