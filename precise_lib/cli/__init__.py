@@ -45,6 +45,7 @@ for command in (
     maintain.imperfections,
     maintain.results,
     maintain.widths,
+    maintain.trainings,
 ):
     app.command(rich_help_panel=maintain.PANEL)(command)
 

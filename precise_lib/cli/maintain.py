@@ -138,3 +138,12 @@ def widths(folder: Annotated[Path, typer.Argument(help="Keeps the networks; what
     from precise_lib.studies.widths import store
 
     typer.echo(f"Wrote {store(folder)}")
+
+
+def trainings(
+    folder: Annotated[Path, typer.Argument(help="Keeps the executed pages; what it holds is not run again.")],
+):
+    """Run the pages that judge claims by the CNN with its other trainings, and store what they come to."""
+    from precise_lib.studies.trainings import store
+
+    typer.echo(f"Wrote {store(folder)}")

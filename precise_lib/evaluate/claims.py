@@ -15,6 +15,7 @@ from pathlib import Path
 
 from precise_lib import __version__
 from precise_lib.errors import InputError, reason
+from precise_lib.evaluate import trainings
 from precise_lib.evaluate.records import Record
 from precise_lib.evaluate.tolerances import OWN_WORDS, PAPERS, SYMBOLS, Claim, load_claims
 from precise_lib.io.atomic import write_text
@@ -29,7 +30,7 @@ def record(id, value=None, spread=None, unit=None, parameters=None, holds=None, 
     the number that the tolerance bounds, with its `unit`; a short text or nothing for a claim judged in words, for
     which `holds` is True or False (False also fails a claim with bounds). `spread` is a half-width or (low, high),
     `parameters` is what the value depends on, as a dict; `notebook` a stem, the environment variable
-    ``PRECISE_NOTEBOOK`` unless given.
+    ``PRECISE_NOTEBOOK`` unless given. At full size, what other trainings of the network came to is kept with it.
 
     `about`: `part`, which of the claim's values it is (``"SVE, SNR 12"``), `spread_meaning`, of what the spread is
     (``"95 % CI"``), `reading` of the SNR, "signal" or "water", where a claim has both, `figure`, the label of the one
@@ -40,6 +41,7 @@ def record(id, value=None, spread=None, unit=None, parameters=None, holds=None, 
     """
     if spread is not None:
         spread = [float(s) for s in spread] if hasattr(spread, "__len__") else float(spread)
+    scale = os.environ.get("PRECISE_SCALE")
     result = Record(
         id=id,
         notebook=notebook or os.environ.get("PRECISE_NOTEBOOK") or "interactive",
@@ -48,7 +50,8 @@ def record(id, value=None, spread=None, unit=None, parameters=None, holds=None, 
         unit=unit if unit is not None else load_claims()[id].unit if id in load_claims() else None,
         parameters=dict(parameters or {}),
         holds=None if holds is None else bool(holds),
-        scale=os.environ.get("PRECISE_SCALE"),
+        scale=scale,
+        trainings=trainings.others(id, about.get("part")) if scale == "paper" else [],
         time=datetime.now(UTC).isoformat(timespec="seconds"),
         **about,
     )
@@ -129,14 +132,15 @@ commit beside each claim; where a first measurement was known by then, it says *
 - ✔ **reproduced**: every part lies inside its tolerance, with the whole of its 95 % interval where it has one.
 - ◑ **partly**: some parts do, others do not.
 - ≠ **differs**: outside, measured on other terms than the paper's, which the line names; it lies *higher* or *lower*.
-- ? **undecided**: a bound lies inside the interval of the value.
+- ? **undecided**: a bound lies inside the interval of the value, or trainings from other seeds disagree.
 - ✘ **not reproduced**: outside. For questions of our own the words are *met* and *not met*.
 - ◐ **partly measured**: nothing measured so far lies outside, but a part is missing.
 - · **reported**: shown, and not comparable.
 
 **One measurement counts once.** A claim that restates another one's measurement is shown and not counted, nor is a
 calibration, whose free parameter was chosen to bring the paper's figure about. Parts that are for information decide
-nothing. A claim on several trainings, SNRs or values of λ is judged by its worst.
+nothing. A claim on several networks, SNRs or values of λ is judged by its worst; what depends on the CNN carries the
+figures of its other trainings on the same noise.
 
 **The SNR of the second paper can be read in two ways**: that of all the signal, as its text says, or of water alone,
 as notes of its authors on their data have it, with a quarter of the noise. Neither is called the paper's: its claims
@@ -177,5 +181,6 @@ def _rows(claim: Claim, records: list[Record], notebooks: str) -> list[list[str]
         words += remarks + ([f"({links})"] if links else [])
         state = claim.worded(r.verdict) + f", {r.side}" * bool(r.side)
         state = f"{f'**{state}**' if single else state} ({claim.tolerance_of(r.part)})"
-        rows.append([" ".join(words), claim.paper_text if single else "", r.text, state])
+        measured = r.text + f" ({r.text_of_others})" * bool(r.trainings)
+        rows.append([" ".join(words), claim.paper_text if single else "", measured, state])
     return rows

@@ -6,7 +6,7 @@ import hashlib
 import math
 import re
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from precise_lib import __version__
 from precise_lib.errors import InputError
@@ -16,7 +16,7 @@ INTERVALS = {"95 % CI": 1.0, "95 % interval": 1.0, "standard error": 1.96}  # me
 _TYPES = dict.fromkeys(("notebook", "version", "time"), str)
 _TYPES |= dict.fromkeys(("part", "spread_meaning", "unit", "figure", "note", "differs", "scale", "reading"), str | None)
 _TYPES |= {"value": int | float | str | None, "spread": int | float | list | tuple | None}
-_TYPES |= {"parameters": dict, "holds": bool | None}
+_TYPES |= {"parameters": dict, "holds": bool | None, "trainings": list}
 
 
 def _finite(number) -> bool:
@@ -25,7 +25,10 @@ def _finite(number) -> bool:
 
 @dataclass(frozen=True)
 class Record:
-    """One value under a claim, as kept in a JSON file by :func:`~precise_lib.evaluate.claims.record`."""
+    """One value under a claim, as kept in a JSON file by :func:`~precise_lib.evaluate.claims.record`.
+
+    `trainings` has what other trainings of the network came to, where the value depends on one (`trainings.others`).
+    """
 
     id: str
     notebook: str
@@ -41,6 +44,7 @@ class Record:
     differs: str | None = None
     scale: str | None = None
     reading: str | None = None
+    trainings: list[dict] = field(default_factory=list)
     version: str = __version__
     time: str = ""
 
@@ -77,11 +81,21 @@ class Record:
         return self.value - wide * self.spread, self.value + wide * self.spread
 
     @property
+    def others(self) -> list[Record]:
+        """The same of other trainings of the network."""
+        return [replace(self, trainings=[], **other) for other in self.trainings]
+
+    @property
     def verdict(self) -> str:
         """Verdict under the tolerance that ``claims.yaml`` holds now; none is stored, so none goes stale.
 
-        A bound inside the interval of the value leaves the verdict undecided.
+        A bound inside the interval of the value leaves it undecided, and so do trainings that disagree.
         """
+        verdicts = {record._verdict for record in (self, *self.others)}
+        return verdicts.pop() if len(verdicts) == 1 else "undecided"
+
+    @property
+    def _verdict(self) -> str:
         tolerance = load_claims()[self.id].tolerance_of(self.part)
         if tolerance.report:
             return "reported"
@@ -112,6 +126,15 @@ class Record:
         return f"{format_value(self.value, self.spread, self.spread_meaning)} {self.unit or ''}".strip()
 
     @property
+    def text_of_others(self) -> str:
+        """What other trainings came to; empty where there are none."""
+        texts = []
+        for other in self.others:
+            number = isinstance(other.value, int | float)
+            texts.append(format_value(other.value, other.spread) if number else replace(other, value=None).text)
+        return f"other trainings: {', '.join(texts)}" * bool(texts)
+
+    @property
     def label(self) -> str:
         """The part, and under which reading of the SNR it was measured; empty where there is neither."""
         return ", ".join(text for text in (self.part, READINGS.get(self.reading)) if text)
@@ -133,7 +156,7 @@ class Record:
             f"tolerance: {claim.tolerance_of(self.part)}",
             f"**{claim.worded(self.verdict)}**",
         ]
-        return " · ".join(text for text in (*words, self.differs, self.note) if text)
+        return " · ".join(text for text in (*words, self.text_of_others, self.differs, self.note) if text)
 
 
 def format_value(value: float, spread: float | list[float] | None = None, meaning: str | None = None) -> str:

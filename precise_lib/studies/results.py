@@ -45,10 +45,8 @@ def table(records: list[Record], width: int = 100) -> str:
             paper_says = "" if claim.paper_value is None else f" [paper: {claim.paper_text}]"
             lines += textwrap.wrap(f"{head} - {claim.statement}{paper_says}", width, subsequent_indent=" " * 6)
             for r in of[claim.id]:
-                text = (
-                    f"{r.label or 'measured'}: {r.text}, {r.verdict} {r.side}".strip()
-                    + f" ({claim.tolerance_of(r.part)})"
-                )
+                text = f"{r.label or 'measured'}: {r.text}, {r.verdict} {r.side}".strip()
+                text += f" ({claim.tolerance_of(r.part)})" + f"; {r.text_of_others}" * bool(r.trainings)
                 lines += textwrap.wrap(text, width, initial_indent=" " * 6, subsequent_indent=" " * 8)
     latest = max((r.time for r in records), default="never")
     return "\n".join([*textwrap.wrap(counted(claims, of), width), f"Last measured: {latest}.", *lines])

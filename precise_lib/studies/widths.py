@@ -1,18 +1,20 @@
-"""How much the layer widths matter, which PRECISE-DMI does not print: short trainings, each against the bound.
+"""How much layer widths, which PRECISE-DMI does not print, and batches matter: short trainings, each against the bound.
 
-``precise widths FOLDER`` trains what FOLDER does not hold yet and writes ``data/results/layer_widths.json``, which
-notebook 02 shows. About 50 minutes on one core.
+``precise widths FOLDER`` trains what FOLDER does not hold yet and writes ``data/results/layer_widths.json``, which the
+page on training shows. About 90 minutes on one core.
 """
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 
 from precise_lib import __version__, show
+from precise_lib.estimate.card import Card
 from precise_lib.estimate.network import NetworkConfig
 from precise_lib.estimate.train_config import TrainConfig
 from precise_lib.estimate.training import train
@@ -38,17 +40,27 @@ def papers(factor: float) -> TrainConfig:
     return TrainConfig.papers_recipe(network=network, iterations=5000)
 
 
+def cnn(batch: int) -> TrainConfig:
+    """The recipe of the CNN, shortened, on as many FIDs whatever the batch; smaller ones want a lower rate."""
+    rate = 1.5e-3 if batch < 64 else 2e-3
+    return TrainConfig.papers_cnn(batch_size=batch, iterations=384_000 // batch, learning_rate=rate)
+
+
+BATCHES = (128, 64, 32)
 STUDY = {f"ours {w}": ours(w) for w in (32, 64, 128, 256, 512)} | {f"paper {f:g}": papers(f) for f in (0.5, 1.0, 2.0)}
+STUDY |= {f"CNN, batch {batch}": cnn(batch) for batch in BATCHES}
+STUDY["CNN, long, batch 32"] = replace(cnn(32), iterations=50_000, checkpoint_every=2500)
 
 
 def measure(name: str, config: TrainConfig, folder: Path, n_repeats: int = 10_000) -> dict:
     """Train one network, or load it from `folder`, and measure it."""
-    stem = name.replace(" ", "_")
+    stem = name.replace(", ", "_").replace(" ", "_")
     path = folder / f"{stem}.safetensors"
     if not path.exists() or load_weights(path).card.config != config:
         train(config, folder, name=stem)
     network = load_weights(path)
     about = {"config": network.card.config.to_dict()["network"], "iterations": config.iterations}
+    about |= {"batch_size": config.batch_size}
     about |= {name: getattr(network.card, name) for name in ("parameters", "wall_time_s", "machine")}
     return about | {"accuracy": accuracy(network, n_repeats=n_repeats)}
 
@@ -76,6 +88,20 @@ def above_bound(measured: dict) -> tuple[float, float]:
     """SD / CRLB over SNR 8 to 35 of an accuracy as on a card: mean and largest over the lines."""
     values = np.array(list(measured["sd_over_crlb"].values()))[:, np.array(measured["snr"]) >= 8]
     return float(values.mean()), float(values.max())
+
+
+def glx(accuracy: dict) -> float:
+    """Mean SD / CRLB of Glx over SNR 12 to 20 of an accuracy as on a card."""
+    snrs = np.array(accuracy["snr"])
+    return float(np.array(accuracy["sd_over_crlb"]["Glx"])[(snrs >= 12) & (snrs <= 20)].mean())
+
+
+def batches(study: dict, shipped: Card) -> show.Markdown:
+    """Table of trainings with batches of several sizes: short ones on as many FIDs, and two long ones."""
+    found = {name: study[name] for name in (*(f"CNN, batch {b}" for b in BATCHES), "CNN, long, batch 32")}
+    rows = [[f"{r['iterations']:,} × {r['batch_size']}", glx(r["accuracy"])] for r in found.values()]
+    rows += [[f"{shipped.config.iterations:,} × {shipped.config.batch_size}, as shipped", glx(shipped.accuracy)]]
+    return show.table(["CNN trained by steps × FIDs", "SD / CRLB of Glx, SNR 12-20"], rows)
 
 
 def figure(study: dict):
