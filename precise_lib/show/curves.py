@@ -59,11 +59,12 @@ def gains(ax, steps: Mapping[str, float], xlabel: str):
     """A waterfall of factors: bars from what stands above to what each step reaches, times what it was there.
 
     `steps` name -> factor reached, in the order of the steps; the first is one. Each bar has its own factor and
-    the product.
+    the product, and is gray where the step is a loss.
     """
     reached = list(steps.values())
     for row, (name, low, high) in enumerate(zip(steps, [1.0, *reached], reached, strict=False)):
-        ax.barh(row, high - low, left=low, height=0.4, color=color("precise" if row == len(reached) - 1 else "fit"))
+        gained = color("precise" if row == len(reached) - 1 else "fit")
+        ax.barh(row, high - low, left=low, height=0.4, color=gained if high >= low else "0.6")
         ax.text(1.01, row - 0.25, name, va="bottom")  # above its bar: as wide a name as the figure
         if row:
             ax.plot([low, low], [row - 0.8, row + 0.2], color="0.5", lw=0.8)
