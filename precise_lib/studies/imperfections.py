@@ -19,10 +19,11 @@ from precise_lib import __version__, show
 from precise_lib.estimate.fit import Fit
 from precise_lib.estimate.noise_model import Noise
 from precise_lib.quantify import estimates
+from precise_lib.quantify.calibrate import Calibration
 from precise_lib.quantify.errors import ErrorModel
 from precise_lib.quantify.taught import Taught, of_series, taught
 from precise_lib.show import style
-from precise_lib.signal.model import SignalModel
+from precise_lib.signal.model import SignalModel, spectrum
 from precise_lib.signal.mrsi import MRSI, Series
 from precise_lib.signal.presets import dmi_11t7
 from precise_lib.simulate.imperfections import IMPERFECTIONS, Measured, simulate, unchanged
@@ -53,6 +54,12 @@ def measured(name: str, size: float, model: SignalModel, snr: float, seed: int, 
     return simulate(found, model, np.broadcast_to(TISSUE, (*grid, 4)), snr, [seed, 11], shift, phase_rad=0.4)
 
 
+def series(name: str, size: float, snr: float, seed: int, grid=(12, 12, 4)) -> Series:
+    """`measured`, as data of the ideal model at 11.74 T."""
+    model = dmi_11t7()
+    return Series.of(MRSI(measured(name, size, model, snr, seed, grid).fids, model))
+
+
 def quantified(fids, model: SignalModel, learned: Taught | None = None):
     """Concentrations and SD (V, M) in mM of FIDs (x, y, z, t) by the fit, and the share of voxels with a residual flag.
 
@@ -71,6 +78,10 @@ def one_case(name: str, size: float, model: SignalModel, snr: float, seed: int, 
     """Error over the truth and its SD (V, K) by each way that there is; what was flagged, and what was said."""
     data, k = measured(name, size, model, snr, seed, grid), [1, 2, 3]
     truth = 10 * TISSUE[k]
+
+    def relative(values, sd):
+        return (values[:, k] - truth) / truth, sd[:, k] / truth
+
     calibration = of_series(Series.of(MRSI(data.fids, model)))
     learned = taught(calibration, "the pooled residual is no noise")
     out = {"changed": bool(learned.terms), "reason": "" if calibration.reason is None else calibration.reason.says}
@@ -80,13 +91,15 @@ def one_case(name: str, size: float, model: SignalModel, snr: float, seed: int, 
         if way == TAUGHT and not learned.terms:
             out[way] = out[IDEAL]
             continue
-        if way == RIGHT and name in scanner.TOOL:
+        if way == RIGHT and name not in scanner.TOOL and of == model:  # the noise alone differs
+            out[way] = out[IDEAL]
+        elif way == RIGHT and name in scanner.TOOL:
             ideal = MRSI(measured("ideal", 0.0, model, snr, seed, grid).fids, model)
-            values, sd = scanner.quantified(name, size, ideal, MRSI(data.fids, model), snr, seed)
+            out[way] = relative(*scanner.quantified(name, size, ideal, MRSI(data.fids, model), snr, seed))
         else:
             values, sd, flagged = quantified(data.fids, of, learnt)
             out.setdefault("flagged", flagged)
-        out[way] = (values[:, k] - truth) / truth, sd[:, k] / truth
+            out[way] = relative(values, sd)
     return out
 
 
@@ -143,6 +156,21 @@ def table(result: xr.Dataset, snr) -> show.Markdown:
             cells.append(f"{float(row['bias'][worst]):+.1f} %, {100 * float(row['coverage'].min()):.0f} %")
         lines.append([case, *cells, seen(result, i, snr)])
     return show.table(["imperfection", *(f"{way}: bias, coverage" for way in WAYS), "seen"], lines)
+
+
+def residual_figure(learned: Calibration, model: SignalModel) -> Figure:
+    """What fits leave of all voxels together over its noise, with the ideal model and with the one that was taught."""
+    from matplotlib import pyplot as plt
+
+    fig, axes = plt.subplots(1, 2, figsize=(9, 3), sharex=True, sharey=True)
+    titles = {"ideal model": learned.before, "model that the data taught": learned.after}
+    for ax, (title, pooled) in zip(axes, titles.items(), strict=True):
+        noise = pooled.sigma * np.sqrt(len(pooled.residual))
+        ax.plot(show.ppm_axis(model), spectrum(pooled.residual).real / noise, color="0.2", lw=1)
+        ax.axhspan(-2, 2, color="0.92", zorder=0)
+        ax.set(xlim=(7, -1), xlabel="ppm", title=f"{title}, mean of {pooled.voxels} voxels")
+    axes[0].set_ylabel("residual / SD of its noise")
+    return fig
 
 
 def figure(result: xr.Dataset, snr) -> Figure:

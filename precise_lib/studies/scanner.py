@@ -28,9 +28,9 @@ WATER_SNR = 10.0  # times that of the data: a scan of water alone, from before t
 def _saturated(folder: Path, ideal: MRSI, seen: MRSI, size: float, snr: float, rng) -> tuple[Path, dict]:
     """A header with TR and flip angle, and T1 known exactly."""
     a = replace(ideal.model.acquisition, repetition_time_s=size, flip_angle_deg=FLIP_DEG)
-    nifti_mrs.write_mrsi(folder / "dmi.nii.gz", seen.replace(model=replace(ideal.model, acquisition=a)))
+    nifti_mrs.write_mrsi(folder / "dmi.nii", seen.replace(model=replace(ideal.model, acquisition=a)))
     t1 = ",".join(f"{name}={T1_S.get(name, T1_S['Lac'])}+-0" for name in ideal.model.names)
-    return folder / "dmi.nii.gz", {"t1": t1}
+    return folder / "dmi.nii", {"t1": t1}
 
 
 def _labeled(folder: Path, ideal: MRSI, seen: MRSI, size: float, snr: float, rng) -> tuple[Path, dict]:
@@ -38,9 +38,9 @@ def _labeled(folder: Path, ideal: MRSI, seen: MRSI, size: float, snr: float, rng
     model, alone = ideal.model, np.zeros(len(ideal.model.names))
     alone[model.index(model.reference)] = 1.0
     water = simulate([], model, np.broadcast_to(alone, (*ideal.grid_shape, len(alone))), WATER_SNR * snr, rng)
-    nifti_mrs.write_mrsi(folder / "dmi.nii.gz", seen)
-    nifti_mrs.write_mrsi(folder / "water.nii.gz", MRSI(water.fids, model))
-    return folder / "dmi.nii.gz", {"water": folder / "water.nii.gz"}
+    nifti_mrs.write_mrsi(folder / "dmi.nii", seen)
+    nifti_mrs.write_mrsi(folder / "water.nii", MRSI(water.fids, model))
+    return folder / "dmi.nii", {"water": folder / "water.nii"}
 
 
 def _raw(path: Path, fids, model: SignalModel, tag: str) -> Path:
@@ -62,7 +62,7 @@ def _coils(folder: Path, ideal: MRSI, seen: MRSI, size: float, snr: float, rng) 
     sigma = float(snr_to_sigma(ideal.model, snr))
     more = sigma * rng.standard_normal((*ideal.fids.shape, n - 1, 2)).view(complex)[..., 0]
     each = np.concatenate([ideal.fids[..., None], more], -1) @ unitary.T
-    return _raw(folder / "raw.nii.gz", each, ideal.model, "DIM_COIL"), {}
+    return _raw(folder / "raw.nii", each, ideal.model, "DIM_COIL"), {}
 
 
 def _drift(folder: Path, ideal: MRSI, seen: MRSI, size: float, snr: float, rng) -> tuple[Path, dict]:
@@ -71,7 +71,7 @@ def _drift(folder: Path, ideal: MRSI, seen: MRSI, size: float, snr: float, rng) 
     more = sigma * rng.standard_normal((*shape, 2)).view(complex)[..., 0]
     steps = np.linspace(-size / 2, size / 2, TRANSIENTS) * ideal.model.acquisition.time_s[:, None]
     each = (ideal.fids[..., None] + more - more.mean(-1, keepdims=True)) * np.exp(2j * np.pi * steps)
-    return _raw(folder / "raw.nii.gz", each, ideal.model, "DIM_DYN"), {"average": True}
+    return _raw(folder / "raw.nii", each, ideal.model, "DIM_DYN"), {"average": True}
 
 
 TOOL: dict[str, Callable] = {"T1": _saturated, "labeled water": _labeled, "coils": _coils, "drift": _drift}
