@@ -126,11 +126,14 @@ def repeated_estimates(
         raise InputError(f"One FID of {n} samples, signals of the same length and at least one repetition are needed.")
     rng = np.random.default_rng(seed)
     noisy = np.array([add_noise(fid, sigma, rng) for _ in range(n_repeats)])
-    columns = {"amplitudes": [], "crlb": [], "converged": []}
+    columns, first = {"amplitudes": [], "crlb": [], "converged": []}, None
     for signal in (np.zeros(n), *added.values()):
         spectra = [spectra_of(noisy + signal, points)]
         spectra += [denoised_spectra(d, noisy + signal, points) for d in denoisers.values()]
-        fits = [fit_spectra(s, basis, points, max_shift_hz=MAX_SHIFT_HZ, upright=UPRIGHT) for s in spectra]
+        near = first or [None] * len(spectra)  # what is added moves neither shift nor widths by much
+        where = {"max_shift_hz": MAX_SHIFT_HZ, "upright": UPRIGHT}
+        fits = [fit_spectra(s, basis, points, near=n, **where) for s, n in zip(spectra, near, strict=True)]
+        first = first or fits
         for name, column in columns.items():
             column.append([getattr(f, name) for f in fits])
     dims = ("source", "added", "repeat", "metabolite")

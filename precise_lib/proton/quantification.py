@@ -140,8 +140,9 @@ def compared(data: xr.Dataset, networks: Mapping[str, Quantifier], n_sweeps: int
     basis, spectra = brain.brain_basis(), spectra_of(data.noisy.values, WINDOW)
     best = least_error(basis, data, WINDOW, n_sweeps)
     own = {"best linear": best.linear.values, "posterior mean": best.posterior_mean.values}
-    for label, bounded in {"fit": False, "fit, not negative": True}.items():
-        own[label] = to_water(fit_spectra(spectra, basis, WINDOW, non_negative=bounded), basis)
+    free = fit_spectra(spectra, basis, WINDOW)
+    bounded = fit_spectra(spectra, basis, WINDOW, non_negative=True, near=free)
+    own |= {"fit": to_water(free, basis), "fit, not negative": to_water(bounded, basis)}
     if taken := set(own) & set(networks):
         raise InputError(f"There is a source '{min(taken)}' already; give the network another label.")
     found = {label: network.quantify(data.noisy.values) for label, network in networks.items()}

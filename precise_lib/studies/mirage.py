@@ -14,7 +14,6 @@ from precise_lib.estimate.weights import SveModel, load_weights
 from precise_lib.evaluate import regression
 from precise_lib.io.shipped import data_path
 from precise_lib.proton import brain, denoised
-from precise_lib.proton.fit import fit_spectra
 from precise_lib.proton.weights import Denoiser
 from precise_lib.signal.presets import dmi_11t7
 from precise_lib.studies import contrasts, shrinkage
@@ -95,10 +94,10 @@ def proton(unets: Mapping[str, Denoiser], bounds, n_spectra: int, seed: int) -> 
     without negative amplitudes, and after each U-Net.
     """
     drawn = brain.draw(n_spectra, seed, snr=bounds)
-    found = denoised.quantified(drawn, unets).estimate
+    found = denoised.quantified(drawn, unets, unbounded=True).estimate
     chosen, tops = [brain.METABOLITES.index(m) for m in SHOWN_1H], [brain.MAXIMUM_MM[m] for m in SHOWN_1H]
-    free = fit_spectra(brain.spectra_of(drawn.noisy.values), brain.brain_basis(), brain.WINDOW).amplitudes
-    estimates = {"1H fit": free, "1H fit, not negative": found.sel(source="noisy").values}
+    estimates = {"1H fit": found.sel(source=denoised.UNBOUNDED).values}
+    estimates |= {"1H fit, not negative": found.sel(source="noisy").values}
     estimates |= {label: found.sel(source=label).values for label in unets}
     errors = shrinkage.efficient_errors_1h(drawn, brain.WINDOW)[:, chosen]
     truth = drawn.concentration.values[:, chosen]
