@@ -77,7 +77,7 @@ def peers(
         tuple[Path, Path] | None,
         typer.Option(metavar="NEW KEPT", help="Instead: say what differs between two folders."),
     ] = None,
-    case: Annotated[list[str] | None, typer.Option(help="rings, rat or human; default all.")] = None,
+    case: Annotated[list[str] | None, typer.Option(help="rings, rat, human (default), snr, new.")] = None,
     repeats: Annotated[int | None, typer.Option(help="Noise realizations; default those of each case.", min=1)] = None,
     seed: Annotated[int, typer.Option(help="Seed of the noise.", min=0)] = 0,
 ):
@@ -85,7 +85,7 @@ def peers(
 
     Exit code 1: with --compare, something differs.
     """
-    from precise_lib.studies import peer_cases
+    from precise_lib.studies import peer_cases, peer_sweeps
 
     if bool(compare) == bool(out):
         raise InputError("Give either --out or --compare.")
@@ -96,7 +96,9 @@ def peers(
             raise typer.Exit(1)
         return
     for name in case or peer_cases.CASES:
-        if left_out := peer_cases.store(name, out, repeats, seed):
+        swept = name in peer_sweeps.SWEEPS
+        left_out = peer_sweeps.store(name, out, repeats) if swept else peer_cases.store(name, out, repeats, seed)
+        if left_out:
             typer.echo(f"{name}: left out {left_out}", err=True)
 
 

@@ -43,7 +43,7 @@ def finetune(network: SveModel, fids, weights, lam, epochs=60, seed=0) -> np.nda
     scale = anchor.abs().mean()
     index, omega = (torch.as_tensor(v) for v in neighborhoods(weights))
     omega = omega.float()
-    optimizer = torch.optim.Adam(head.parameters(), lr=LEARNING_RATE)
+    optimizer = torch.optim.Adam(head.parameters(), lr=LEARNING_RATE, fused=True)
     n, size = len(features), VOXELS_PER_STEP
     generator = torch.Generator().manual_seed(seed)
     for epoch in range(epochs):

@@ -56,13 +56,13 @@ def gray_maps(phantom: Phantom) -> dict[str, np.ndarray]:
 
 
 def excess_of(found: choose.Curves, lam: np.ndarray) -> np.ndarray:
-    """RMSE at λ (R, M) over the least RMSE of its data set, minus one, interpolated in log λ."""
+    """RMSE at λ (..., M) over the least RMSE of its data set, minus one, interpolated in log λ."""
     x, floor, out = np.log(found.lams[1:]), found.lams[1] / 2, np.zeros(lam.shape)
     at = np.log(np.maximum(lam, floor))
-    for r, k in np.ndindex(lam.shape):
-        curve = found.error2[:, r, k]
+    for one in np.ndindex(lam.shape):
+        curve = found.error2[:, *one]
         if curve.min() > 0:
-            out[r, k] = np.sqrt(np.interp(at[r, k], np.r_[np.log(floor), x], curve) / curve.min()) - 1
+            out[one] = np.sqrt(np.interp(at[one], np.r_[np.log(floor), x], curve) / curve.min()) - 1
     return out
 
 
@@ -77,18 +77,19 @@ def compare(
     table = []
     for phantom in map(rings, sizes):
         truth, water = phantom.amplitudes[phantom.mask], phantom.model.index(phantom.model.reference)
-        data = {snr: single_voxel(network, phantom, snr, n_data_sets, seed) for snr in snrs}
+        data = [single_voxel(network, phantom, snr, n_data_sets, seed) for snr in snrs]
+        sve, sd = (np.stack(x) for x in zip(*data, strict=True))  # every SNR under one set of linear maps
         for mri, gray in gray_maps(phantom).items():
             weights = edge_weights(gray)
-            for sve, sd in data.values():
-                found, none = (choose.curves(weights, sve, water, sd, truth=truth), np.full(sd.shape[::2], np.nan))
-                lams = [choose.least(found.lams, found.error2), found.choose(), none, found.choose("cross-validation")]
-                lams += [found.choose("bias", share), np.full(none.shape, lam_paper)]
-                if mri == "phantom":
-                    lams[2] = choose.curves(weights, sve, water, (1 - level_error) * sd).choose()
-                table.append([(lam, excess_of(found, lam)) for lam in lams])
+            found = choose.curves(weights, sve, water, sd, truth=truth)
+            none = np.full(found.stein.shape[1:], np.nan)
+            lams = [choose.least(found.lams, found.error2), found.choose(), none, found.choose("cross-validation")]
+            lams += [found.choose("bias", share), np.full(none.shape, lam_paper)]
+            if mri == "phantom":
+                lams[2] = choose.curves(weights, sve, water, (1 - level_error) * sd).choose()
+            table.append([(lam, excess_of(found, lam)) for lam in lams])
     coords = {"size": list(sizes), "mri": list(gray_maps(phantom)), "snr": list(snrs)}
-    values = np.moveaxis(np.array(table), 0, 2).reshape(len(RULES) + 1, 2, *map(len, coords.values()), *none.shape)
+    values = np.moveaxis(np.array(table), 0, 2).reshape(len(RULES) + 1, 2, *map(len, coords.values()), *none.shape[1:])
     dims = ("rule", *coords, "data_set", "metabolite")
     own = coords | {"rule": ["oracle", *RULES], "metabolite": phantom.model.names}
     found = xr.Dataset({"lam": (dims, values[:, 0]), "excess": (dims, values[:, 1])}, own)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import xarray as xr
 
+from precise_lib import show
 from precise_lib.evaluate.claims import record
-from precise_lib.evaluate.records import Record
+from precise_lib.evaluate.records import Record, format_value
+from precise_lib.evaluate.tolerances import SYMBOLS, load_claims
 from precise_lib.studies.overruled_figures import HIDDEN, SHOWN, best_peer, covered, kept, rmse
 from precise_lib.studies.overruled_runs import of
 from precise_lib.studies.peer_settings import oracle, shipped, total_rmse
@@ -76,6 +78,18 @@ def alarms(name: str, run: xr.Dataset) -> Record:
     error = float(run["islands"].std("repeat", ddof=1) / np.sqrt(n))
     settings = {"spread_meaning": "standard error", "parameters": facts(run)}
     return record("B8", float(run["islands"].mean()), error, part=f"false alarms, {name}", **settings)
+
+
+def verdicts(records: Iterable[Record]) -> show.Markdown:
+    """Table: objects down, what was measured across; value, half width or standard error, bound and verdict of each."""
+    cells = {tuple(r.part.rsplit(", ", 1)): _cell(r) for r in records}
+    heads, names = (list(dict.fromkeys(words)) for words in zip(*cells, strict=True))
+    return show.table(["", *heads], [[name, *(cells.get((head, name), "") for head in heads)] for name in names])
+
+
+def _cell(r: Record) -> str:
+    bound = str(load_claims()[r.id].tolerance_of(r.part))
+    return f"{SYMBOLS[r.verdict]}\N{NO-BREAK SPACE}{format_value(r.value, r.spread)} ({bound})"
 
 
 def facts(run: xr.Dataset) -> dict:

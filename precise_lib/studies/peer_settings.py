@@ -121,12 +121,15 @@ class Cached:
         return data.map_usable(lambda fids: self.amplitudes(fids, data.model), self.name)
 
 
-def curves(case: Case, n_repeats: int, seed: int = 0, peers: Iterable[Peer] | None = None, progress=iter) -> xr.Dataset:
+def curves(
+    case: Case, n_repeats: int, seed: int = 0, peers: Iterable[Peer] | None = None, progress=iter, timed: bool = True
+) -> xr.Dataset:
     """`study` over every setting of every peer, by default of all `PEERS`.
 
     Returns as `study`, dimension `setting`, with `peer`, `value` (NaN for a rule of its own or no parameter),
     `parameter` and `shipped` for each, and `cpu_seconds` of the shipped settings alone, median of five calls, each with
-    its own fit. A network that does not exist for the case is left out and named in the attribute `left_out`.
+    its own fit (NaN unless `timed`). A network that does not exist for the case is left out and named in the attribute
+    `left_out`.
     """
     shared, made, missing = Cached(estimate.make("fit")), [], []
     data = case.measure(np.random.default_rng([seed, 0]))
@@ -156,7 +159,8 @@ def curves(case: Case, n_repeats: int, seed: int = 0, peers: Iterable[Peer] | No
         value=("setting", [value if isinstance(value, int | float) else np.nan for _, value in order]),
         shipped=("setting", own),
     )
-    seconds = [_seconds(p.make(v, case.weights), data) if s else np.nan for (p, v), s in zip(order, own, strict=True)]
+    alone = [p.make(v, case.weights) if s and timed else None for (p, v), s in zip(order, own, strict=True)]
+    seconds = [np.nan if estimator is None else _seconds(estimator, data) for estimator in alone]
     out["cpu_seconds"] = "setting", seconds
     out.attrs["left_out"] = "; ".join(missing)
     return out

@@ -29,6 +29,21 @@ def edges_seen(phantom: Phantom, caps: Iterable[float]):
     return fig
 
 
+def closed_form_scatter(theory: xr.Dataset, study: xr.Dataset, metabolite: str = "Lac"):
+    """SD and bias of every voxel and λ by Monte Carlo over the closed form, under the cap of the study."""
+    fig, axes = plt.subplots(1, 2, figsize=(10, 3.8))
+    lams, cap = study["lam"].values, study["omega_max"].values[0]
+    for lam, shade in zip(lams, plt.get_cmap("viridis")(np.linspace(0, 0.9, len(lams))), strict=True):
+        for ax, key in zip(axes, ("sd", "bias"), strict=True):
+            x, y = (s[key].sel(omega_max=cap, lam=lam, metabolite=metabolite).values.ravel() for s in (theory, study))
+            ax.plot(x, y, ".", ms=4, color=shade, label=f"λ = {lam:g}")
+    for ax, label in zip(axes, ("SD", "bias"), strict=True):
+        ax.axline((0, 0), slope=1, color="black", lw=0.8)
+        ax.set(xlabel=f"{label} of {metabolite} (mM), closed form", ylabel="Monte Carlo")
+    axes[0].legend()
+    return fig
+
+
 def lam_axis(ax, lams: Iterable[float], last: float):
     """Axis of λ that begins at zero, with the given values named."""
     ax.set_xscale("symlog", linthresh=0.004)

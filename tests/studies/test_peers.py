@@ -12,10 +12,11 @@ from precise_lib.evaluate import crlb
 from precise_lib.io import nifti, nifti_mrs
 from precise_lib.quantify import quantify
 from precise_lib.signal.noise import snr_to_sigma
-from precise_lib.studies import peer_cases, peer_settings
+from precise_lib.studies import peer_cases, peer_settings, peer_sweeps
 from precise_lib.studies.peer_cases import load, rings_case
 from precise_lib.studies.peer_figures import peer_table
 from precise_lib.studies.peer_settings import PEERS, Cached, Peer, curves, oracle, shipped, total_rmse
+from precise_lib.studies.peer_sweeps import Sweep
 from precise_lib.studies.peers import REGIONS, Case, study
 from tests.helpers import sd_bounds
 
@@ -251,6 +252,29 @@ def test_results_are_stored_and_found(tmp_path, monkeypatch, case, precise):
     assert (name, rest) == ("rings", [])
     assert table.attrs["n_repeats"] == 2
     assert table["setting"].values.tolist() == ["fit", "fourier"]
+
+
+def test_sweeps_are_stored_and_found(tmp_path, monkeypatch, case, precise):
+    """Of peers that must be told, the shipped setting is one among others; what is computed again is the same."""
+    seen = []
+    sweep = Sweep("object", (3, 4), lambda seed: seen.append(seed) or case, ("fit", "fit-guided"), 2, told=True)
+    monkeypatch.setattr(peer_sweeps, "SWEEPS", {"new": sweep})
+    monkeypatch.setattr(peer_sweeps, "PEERS", (Peer("fit", "fit"), Peer("fit-guided", "fit-guided", "eps", 0.01)))
+    with pytest.raises(InputError, match="precise peers --case new"):
+        peer_sweeps.load("new", tmp_path)
+    code, _, said = precise("peers", "--out", tmp_path, "--case", "new")
+    assert code == 0, said
+    assert seen == [3, 4]
+    found = peer_sweeps.load("new", tmp_path)
+    assert list(found) == [3, 4]
+    assert found[3]["setting"].values.tolist() == ["fit", "fit-guided, eps 0.01"]
+    assert found[3]["shipped"].values.tolist() == [True, False]
+    again = sweep.at(4, labels=["fit"])
+    assert again["setting"].values.tolist() == ["fit"]
+    assert peer_sweeps.apart(again, found[4]) < 1e-9
+    moved = again.copy(deep=True)
+    moved["rmse"] *= 1.1
+    assert peer_sweeps.apart(moved, found[4]) == pytest.approx(0.1)
 
 
 def test_stored_results_that_moved_are_named(table, tmp_path, precise):
