@@ -76,9 +76,13 @@ class Rings:
         found = errors.repeated(fids, noise, self.chain, n_repeats, self.seed + 1)
         return {"SD": found.sd, "bias": found.mean - self.model.concentrations(sve)}
 
-    def closed_form(self, sve, distorted: Mapping, noise: float, n_draws: int = 20_000) -> list:
-        """`ErrorMaps` of every λ; SVE's covariance is the bound times what the network is above it."""
-        excess = errors.excess_over_bound(self.network.amplitudes, self.model, sve, noise, n_draws, **distorted)
+    def excess(self, sve, distorted: Mapping, noise: float, n_draws: int = 20_000) -> np.ndarray:
+        """SD of the network over the bound, (M,), at the amplitudes and the noise of one measurement."""
+        return errors.excess_over_bound(self.network.amplitudes, self.model, sve, noise, n_draws, **distorted)
+
+    def closed_form(self, sve, distorted: Mapping, noise: float, excess=None) -> list:
+        """`ErrorMaps` of every λ; SVE's covariance is the bound times what the network is above it (`excess`)."""
+        excess = self.excess(sve, distorted, noise) if excess is None else excess
         bound = errors.sve_covariance(self.model, sve, noise, distorted["broadening_hz"])
         covariance = bound * excess * excess[:, None]
         return [errors.closed_form(self.model, sve, covariance, solver) for solver in self.solvers]
@@ -110,7 +114,9 @@ class Rings:
         exact, middle = self.bias_at(self.truth), len(self.lams) // 2
         r, size = {name: [] for name in names}, {name: [] for name in names}
         for snr in snrs:
-            found = [self.closed_form(*self.describe(snr, i), n_draws=2000) for i in range(n_data_sets)]
+            described = [self.describe(snr, i) for i in range(n_data_sets)]
+            excess = self.excess(*described[0])  # hardly another one in the next data set of that SNR
+            found = [self.closed_form(*one, excess) for one in described]
             for name, k in ((name, self.model.index(name)) for name in names):
                 pairs = [[(f.bias[:, k], b[:, k]) for f, b in zip(one, exact, strict=True)] for one in found]
                 r[name].append([[agreement(*np.abs(pair))[0] for pair in one] for one in pairs])
