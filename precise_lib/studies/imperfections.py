@@ -22,7 +22,6 @@ from precise_lib.quantify import estimates
 from precise_lib.quantify.calibrate import Calibration
 from precise_lib.quantify.errors import ErrorModel
 from precise_lib.quantify.taught import Taught, of_series, taught
-from precise_lib.show import style
 from precise_lib.signal.model import SignalModel, spectrum
 from precise_lib.signal.mrsi import MRSI, Series
 from precise_lib.signal.presets import dmi_11t7
@@ -32,7 +31,7 @@ from precise_lib.studies import scanner
 IDEAL, TAUGHT, RIGHT = "ideal model", "taught by the data", "right model"
 WAYS = (IDEAL, TAUGHT, RIGHT)
 TISSUE = np.array([1.0, 0.25, 0.35, 0.20])  # water, Glc, Glx, Lac
-COLORS = {IDEAL: style.VERMILION, TAUGHT: style.BLUE, RIGHT: style.GREEN}
+COLORS = {IDEAL: "#AA4499", TAUGHT: "#DDAA33", RIGHT: "0.35"}  # none is an estimator's
 LIMITS = {RIGHT: 1.0, TAUGHT: 1.5}  # % of bias, as claim B9 has them
 
 

@@ -17,7 +17,7 @@ STYLES = {
     "best linear (least error)": {"color": "#000000", "ls": "-"},
     "middle of the range": {"color": "#000000", "ls": ":"},
 }
-THIRD_COLORS = {"low": "#0072B2", "middle": "#009E73", "high": "#D55E00"}
+THIRD_COLORS = {"low": "#77AADD", "middle": "0.5", "high": "#EE8866"}  # none is an estimator's
 
 
 def deviations(error: xr.DataArray, snr, by_snr: xr.Dataset, bound: xr.DataArray, blind: Mapping[str, float]):
