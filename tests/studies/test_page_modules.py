@@ -5,8 +5,10 @@ import pytest
 import xarray as xr
 
 from precise_lib.estimate.weights import load_weights
+from precise_lib.evaluate.claims import record
 from precise_lib.studies import animal, choosing, human_brain, one_voxel, own_part
 from precise_lib.studies.finetuning_figures import gains, off_the_curve
+from precise_lib.studies.overruled_claims import verdicts
 from tests.helpers import has_shipped_weights
 
 needs_weights = pytest.mark.skipif(not has_shipped_weights(), reason="no shipped weights")
@@ -78,3 +80,14 @@ def test_the_brain_without_a_prior_is_where_every_curve_starts():
     assert field.at(0.01, "Lac")["ratio"].sel(region="healthy") == found["ratio"].sel(
         prior="MRI", lam=0.01, metabolite="Lac", region="healthy"
     )
+
+
+def test_verdicts_stand_in_one_table_by_object(monkeypatch, tmp_path):
+    monkeypatch.setenv("PRECISE_RECORDS", str(tmp_path))
+    within = record("B7", 0.99, 0.01, part="hidden tumor, rings", spread_meaning="95 % CI")
+    lines = verdicts([record("B7", 0.9, part="RMSE, rings"), record("B7", 1.2, part="RMSE, rat"), within]).splitlines()
+    assert lines[0] == "|  | RMSE | hidden tumor |"
+    assert lines[2:] == [
+        "| rings | ✔\N{NO-BREAK SPACE}0.900 (≤ 1.05) | ✔\N{NO-BREAK SPACE}0.990 ± 0.010 (≥ 0.95) |",
+        "| rat | ✘\N{NO-BREAK SPACE}1.20 (≤ 1.05) |  |",
+    ]
