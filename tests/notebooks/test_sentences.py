@@ -2,7 +2,9 @@
 
 import pytest
 
-from precise_lib.studies import trainings, widths
+from precise_lib.io.shipped import data_path
+from precise_lib.studies import overruled_runs, trainings, widths
+from precise_lib.studies.overruled_figures import HIDDEN, SHOWN, covered
 from precise_lib.studies.results import read_results
 
 VALUES = {(r.id, r.part): r.value for r in read_results() if r.reading != "water"}
@@ -163,6 +165,22 @@ def test_choices_of_lambda():
     assert VALUES["B6", "Stein's estimate"] < 1 < 10 < VALUES["B6", "cross-validation"]  # % of RMSE
     searched = [v for (id, part), v in VALUES.items() if id == "B6" and str(part).startswith("all settings")]
     assert 1 < min(searched) < max(searched) < 1.5
+
+
+def test_intervals_of_the_adaptive_prior():
+    """Held against the stored data sets themselves."""
+    table = overruled_runs.load(data_path("results"))
+    rings = {snr: overruled_runs.of(table, "rings", snr=snr) for snr in overruled_runs.SNRS}
+    rat, human = (overruled_runs.of(table, name) for name in ("rat", "human"))
+    for run in (*rings.values(), rat, human):
+        assert run.sizes["repeat"] >= 12
+        assert all(covered(run, region).mean() > 0.8 for region in (HIDDEN, "border"))
+        assert 0.85 < covered(run).min() < covered(run).max() < 0.96  # missed by a few percent
+    assert all(covered(rings[snr]).sel(metabolite="Lac") > 0.94 for snr in (5.0, 7.7, 12.0))  # too wide
+    assert all(covered(rings[snr]).se.max() > 0.02 for snr in (20.0, 35.0))  # too few to tell
+    assert covered(rat).sel(metabolite="Glx") < 0.88  # too narrow
+    assert covered(human).sel(metabolite=["Glc", "Glx"]).max() < 0.88 < 0.92 < covered(human).sel(metabolite="Lac")
+    assert covered(human, SHOWN).min() < 0.8  # at the rim, where tissues mix
 
 
 def test_the_rat():
