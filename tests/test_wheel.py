@@ -80,7 +80,7 @@ def test_everything_that_quantify_needs_is_inside(wheel):
     tops = {name.split("/")[0] for name in names}
     assert len(tops) == 2, tops  # the package and what describes it: no tests, no book
     assert "precise_lib" in tops
-    assert size < 40 * 2**20  # mostly networks, those of the studies too
+    assert size < 46 * 2**20  # mostly networks, those of the studies and three trainings of the CNN too
 
 
 @pytest.fixture(scope="module")

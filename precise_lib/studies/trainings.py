@@ -23,6 +23,8 @@ from precise_lib.run import notebooks
 from precise_lib.signal.model import SignalModel
 
 FIRST = "dmi_11t7_cnn"  # the one that pages use
+# what is judged by it, and which parts of these; times depend on the layers alone
+JUDGED = dict.fromkeys(("P1", "P2", "P3", "P7", "P8", "P9", "P11", "P18")) | {"P4": "SVE", "P6": "with noiseless"}
 GOALS = {"Glx": 1.05, "all lines": 1.08, "bias": 1.0}  # from SNR 12 up
 
 
@@ -82,9 +84,9 @@ def _path(name: str) -> Path:
 
 
 def pages() -> dict[Path, str]:
-    """Pages that judge a claim by this network, but for times of a machine: notebook -> the parameter that names it."""
+    """Pages that judge a claim by this network: notebook -> the parameter that names it."""
     found = {}
-    for name in sorted({c.notebook for c in load_claims().values() if c.notebook and not c.timing}):
+    for name in sorted({load_claims()[id].notebook for id in JUDGED}):
         page = notebooks.find(name)
         for parameter in (k for k, v in notebooks.parameters_of(page).items() if v == FIRST):
             found[page] = parameter
@@ -92,12 +94,12 @@ def pages() -> dict[Path, str]:
 
 
 def measure(folder: Path, settings: dict | None = None) -> list[dict]:
-    """Run the pages with each other training: records, with their `network`, of what depends on it.
+    """Run the pages with each other training: records, with their `network`, of what is `JUDGED` by it.
 
-    What `folder` holds is not run again; `settings` are parameters of pages by name. A value that both trainings share
-    to the last digit is not the network's. Raises `InputError` where a page fails.
+    What `folder` holds is not run again; `settings` are parameters of pages by name. Raises `InputError` where a page
+    fails.
     """
-    found = {}
+    found = []
     for name in others():
         for page, parameter in pages().items():
             out = Path(folder, name, page.stem)
@@ -109,14 +111,9 @@ def measure(folder: Path, settings: dict | None = None) -> list[dict]:
                     raise InputError(f"{page.name} with {name}: {failure}.")
                 write_text(out / "done", "")
             for record in read_records(out / "records"):
-                if not load_claims()[record.id].timing:
-                    found.setdefault((record.id, record.part), []).append(asdict(record) | {"network": name})
-    alike = [
-        key
-        for key, (a, *more) in found.items()
-        if a["value"] is not None and all(m["value"] == a["value"] for m in more)
-    ]
-    return [record for key, records in found.items() if key not in alike for record in records]
+                if record.id in JUDGED and JUDGED[record.id] in (None, load_claims()[record.id].declared(record.part)):
+                    found.append(asdict(record) | {"network": name})
+    return found
 
 
 def store(folder: Path, out: Path | None = None, settings: dict | None = None) -> Path:
