@@ -183,12 +183,14 @@ def total_rmse(table: xr.Dataset, region: str = REGIONS[0]) -> xr.DataArray:
 
 def oracle(table: xr.Dataset) -> dict[str, str]:
     """peer -> setting of least `total_rmse` over the object, the two kinds of windows of a filter taken as one."""
-    errors, best = total_rmse(table), {}
-    for setting, peer in zip(table["setting"].values, table["peer"].values, strict=True):
+    least = {}
+    for setting, peer, error in zip(
+        table["setting"].values, table["peer"].values, total_rmse(table).values, strict=True
+    ):
         name = peer.split(",")[0]
-        if name not in best or errors.sel(setting=setting) < errors.sel(setting=best[name]):
-            best[name] = setting
-    return best
+        if name not in least or error < least[name][0]:
+            least[name] = error, setting
+    return {name: setting for name, (_, setting) in least.items()}
 
 
 def shipped(table: xr.Dataset) -> dict[str, str]:
