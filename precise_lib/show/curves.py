@@ -71,7 +71,7 @@ def gains(ax, steps: Mapping[str, float], xlabel: str):
             ax.text(
                 max(low, high) + 0.03,
                 row,
-                f"× {high / low:.2f}" + f" = {high:.2f}" * (low != 1),
+                f"× {high / low:.2f}" + (f" = {high:.2f}" if low != 1 else ""),  # a number of NumPy repeats no text
                 va="center",
                 weight="bold",
             )

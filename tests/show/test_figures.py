@@ -59,7 +59,8 @@ def test_bars_of_gains_join_and_say_their_factor():
     spans = [(bar.get_x(), bar.get_x() + bar.get_width()) for bar in ax.patches]
     np.testing.assert_allclose(spans, [(1, 1), (1, 1.5), (1.5, 1.8)])
     assert [text.get_text() for text in ax.texts] == ["Fourier", "window", "× 1.50", "fit", "× 1.20 = 1.80"]
-    ax = show.gains(plt.subplots()[1], {"Fourier": 1.0, "fit": 1.8, "CNN": 1.6, "prior": 2.0}, "gain")
+    steps = {"Fourier": 1.0, "fit": np.float64(1.8), "CNN": np.float64(1.6), "prior": 2.0}  # as NumPy gives them
+    ax = show.gains(plt.subplots()[1], steps, "gain")
     colors = [bar.get_facecolor() for bar in ax.patches]
     assert colors[2] == to_rgba("0.6")  # what is lost
     assert to_rgba("0.6") not in (colors[1], colors[3])
