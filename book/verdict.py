@@ -10,7 +10,8 @@ from precise_lib.evaluate.claims import counted
 from precise_lib.evaluate.records import Record
 from precise_lib.evaluate.tolerances import Claim
 
-# Head, sentence, claims. {P1} is the value of P1; {P4 SVE, lowest} that of one of its parts.
+# Head, sentence, claims. {P1} is the value of P1, {P1 in full} with interval and unit; {P4 SVE, lowest} that of one of
+# its parts.
 POINTS = [
     (
         "One voxel.",
@@ -22,8 +23,8 @@ POINTS = [
     ),
     (
         "The MRI as a guide.",
-        "Averaging neighbors that look alike in an MRI adds more, {P3:.1f}-fold in SNR over Fourier integration where"
-        " tissue is uniform, and costs contrast: of a tumor that the MRI does not show,"
+        "Averaging neighbors that look alike in an MRI adds more, {P3 in full} in SNR over Fourier integration"
+        " (at an SNR of 12) where tissue is uniform, and costs contrast: of a tumor that the MRI does not show,"
         " {P9 contrast of B at 0.004:.0%} is left with a weak prior (λ = 0.004) and {P9 contrast of B at 0.04:.0%} with"
         " a strong one (0.04).",
         ["P3", "P9"],
@@ -53,6 +54,7 @@ FIELDS = re.compile(r"\{([^}:]+)(?::([^}]*))?\}")  # {name} or {name:format}
 def filled(sentence: str, records: list[Record]) -> str | None:
     """The sentence with its numbers, or None where one of them was not recorded."""
     measured = {f"{r.id} {r.label}".strip(): r.text if r.value is None else r.value for r in records}
+    measured |= {f"{r.id} {r.label}".strip() + " in full": r.text for r in records}
     if not measured.keys() >= {name for name, _ in FIELDS.findall(sentence)}:
         return None
     return FIELDS.sub(lambda found: format(measured[found[1]], found[2] or ""), sentence)

@@ -58,6 +58,8 @@ def test_sentence_needs_all_its_numbers():
     records = [Record("P1", "a", 1.7106), Record("P9", "a", 0.3856, "contrast of B at 0.04")]
     assert verdict.filled("{P1:.2f} and {P9 contrast of B at 0.04:.0%}", records) == "1.71 and 39%"
     assert verdict.filled("{P1:.2f} and {P3:.1f}", records) is None
+    full = Record("P3", "a", 2.88, spread=0.1, spread_meaning="95 % CI", unit="fold")
+    assert verdict.filled("{P3 in full} in SNR", [full]) == "2.88 ± 0.10 (95 % CI) fold in SNR"
 
 
 def test_verdict_follows_the_records():
