@@ -148,6 +148,19 @@ class Record:
         tag = hashlib.sha256(self.part.encode()).hexdigest()[:6]
         return f"{start}__{re.sub(r'[^A-Za-z0-9]+', '-', self.part).strip('-')}-{tag}.json"
 
+    @property
+    def cells(self) -> list[str]:
+        """Line of a table: claim and part, value with those of other trainings, the paper's, tolerance, verdict."""
+        claim = load_claims()[self.id]
+        measured = self.text + f" ({self.text_of_others})" * bool(self.trainings)
+        paper = "" if claim.paper == "ours" else claim.paper_text
+        bound, verdict = str(claim.tolerance_of(self.part)), claim.worded(self.verdict)
+        return [f"**{self.id}** {self.label}".strip(), measured, paper, bound, f"**{verdict}**"]
+
+    @property
+    def remarks(self) -> list[str]:
+        return [text for text in (self.differs, self.note) if text]
+
     def _repr_markdown_(self) -> str:
         claim = load_claims()[self.id]
         words = [
@@ -156,7 +169,7 @@ class Record:
             f"tolerance: {claim.tolerance_of(self.part)}",
             f"**{claim.worded(self.verdict)}**",
         ]
-        return " · ".join(text for text in (*words, self.text_of_others, self.differs, self.note) if text)
+        return " · ".join(text for text in (*words, self.text_of_others, *self.remarks) if text)
 
 
 def format_value(value: float, spread: float | list[float] | None = None, meaning: str | None = None) -> str:

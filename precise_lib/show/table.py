@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+FEW = 3  # records that read better as text than as a table
+
 
 class Markdown(str):
     """Text that a notebook shows as Markdown."""
@@ -31,5 +33,20 @@ def _text(cell, form: str) -> str:
 
 
 def records(measured: Iterable) -> Markdown:
-    """What was recorded under claims (`evaluate.claims.record`), one paragraph each."""
-    return Markdown("\n\n".join(r._repr_markdown_() for r in measured))
+    """What was recorded under claims (`evaluate.claims.record`): a few as a paragraph each, more as a table with their
+    remarks once below.
+    """
+    measured = list(measured)
+    if len(measured) <= FEW:
+        return Markdown("\n\n".join(r._repr_markdown_() for r in measured))
+    lines = table(["claim", "measured", "paper", "tolerance", "verdict"], [map(_escaped, r.cells) for r in measured])
+    named: dict[str, dict] = {}  # remark -> claims that it belongs to
+    for r in measured:
+        for remark in r.remarks:
+            everywhere = all(remark in other.remarks for other in measured if other.id == r.id)
+            named.setdefault(remark, {})[r.id if everywhere else f"{r.id} {r.label}"] = None
+    return Markdown("\n".join([lines, "", *(f"- {'; '.join(names)}: {remark}" for remark, names in named.items())]))
+
+
+def _escaped(text: str) -> str:
+    return text.replace("|", "\\|")

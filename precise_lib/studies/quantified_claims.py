@@ -42,7 +42,7 @@ def after_denoising(
 def _rmse_extremes(found: xr.Dataset, source: str, noisy: xr.Dataset, terms: dict) -> list[Record]:
     """M8: the lowest and the highest ratio of the RMSE after over that before denoising."""
     ratio, kept = quantified.rmse_ratio(found, source, "noisy"), []
-    for place, k in {"lowest": int(ratio.ratio.argmin()), "highest": int(ratio.ratio.argmax())}.items():
+    for place, k in {"lowest": int(ratio.ratio.values.argmin()), "highest": int(ratio.ratio.values.argmax())}.items():
         r, guess = ratio.isel(metabolite=k), float((BLIND_RMSE_MM / noisy.rmse)[k])
         blind = f"the range: half the largest concentration, said without a spectrum, has {guess:.2f}"
         blind += " of the RMSE of the noisy fit"

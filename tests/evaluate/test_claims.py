@@ -7,6 +7,7 @@ import re
 import numpy as np
 import pytest
 
+from precise_lib import show
 from precise_lib.errors import InputError
 from precise_lib.evaluate import claims
 from precise_lib.evaluate.records import format_value
@@ -253,6 +254,23 @@ def test_the_line_in_the_notebook(folder):
     line = claims.record("P1", 1.6874, 0.0432, spread_meaning="95 % CI")._repr_markdown_()
     for text in ("**P1**", "1.687 ± 0.043 (95 % CI)", "1.7 fold", "1.5 to 1.9", "✔\N{NO-BREAK SPACE}reproduced"):
         assert text in line
+
+
+def test_many_records_are_a_table_with_their_remarks_once(folder):
+    few = [claims.record("P1", 1.6, note="a | b")]
+    assert show.records(few) == few[0]._repr_markdown_()
+    told = {"note": "smaller networks", "unit": "share"}
+    many = [*few, *(claims.record("M7", 0.5, part=part, reading="signal", **told) for part in ("1D", "2D"))]
+    many += [
+        claims.record("P4", value, part=part, **told) for part, value in (("fit, lowest", 1.0), ("fit, highest", 2.0))
+    ]
+    many += [claims.record("P4", 1.2, part="SVE, lowest", unit="share")]
+    head, rule, *lines, blank, first, second = show.records(many).splitlines()
+    assert head == "| claim | measured | paper | tolerance | verdict |"
+    assert [line.split(" | ")[0] for line in lines] == ["| **P1**"] + [f"| **{r.id}** {r.label}" for r in many[1:]]
+    assert first == "- P1: a | b"
+    assert second == "- M7; P4 fit, lowest; P4 fit, highest: smaller networks"
+    assert (len({line.count(" | ") for line in (head, rule, *lines)}), blank) == (1, "")
 
 
 def test_a_question_of_our_own_is_met_or_not(folder):

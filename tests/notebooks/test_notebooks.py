@@ -67,6 +67,15 @@ def test_runs_from_top_to_bottom(path, executed):
     assert runs[path.stem]["error"] is None
 
 
+@each_notebook
+def test_shows_no_warning(path, executed):
+    """Progress bars are on stderr, too, in cells whose output the page leaves out."""
+    folder, runs = executed
+    cells = code_cells(folder / "cache" / path.stem / runs[path.stem]["key"] / "notebook.ipynb")
+    shown = [cell for cell in cells if "remove-output" not in cell.metadata.get("tags", [])]
+    assert not [out.text for cell in shown for out in cell.outputs if out.get("name") == "stderr"]
+
+
 def bounds_of(stem: str, record: dict) -> tuple[float, float] | None:
     """The bounds for one record: those of its part, of the part's first words, or of the whole claim.
 
