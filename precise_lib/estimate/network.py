@@ -1,10 +1,10 @@
 """The CNN of Fig. 1 of PRECISE-DMI, and a network without convolutions behind a matched filter.
 
 ``front="cnn"`` is the paper's: real and imaginary part of every sample go into convolutions of kernel 3, PReLU and max
-pooling, then through two fully connected (FC) layers; each FID is first brought to one energy. ``front="fid"`` is the
-same with one scale for a whole data set, as the paper's text has it. ``front="matched"``, our matched network, puts
-fixed linear algebra first (`MatchedFront`), then trained filters as long as its output, PReLU and the FC layers; its
-output has no order in time, so kernels of length 3 would have no meaning there.
+pooling, then through two fully connected (FC) layers; each FID is first brought to one energy, and to one phase.
+``front="fid"`` is the same with one scale for a whole data set, as the paper's text has it. ``front="matched"``, our
+matched network, puts fixed linear algebra first (`MatchedFront`), then trained filters as long as its output, PReLU and
+the FC layers; its output has no order in time, so kernels of length 3 would have no meaning there.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ class NetworkConfig:
     hidden: int = 256
     rank: int = 40
     aligned_rank: int = 16
+    one_phase: bool = False
 
     def __post_init__(self):
         object.__setattr__(self, "channels", tuple(self.channels))
@@ -73,14 +74,17 @@ class EnergyFront(nn.Module):
     """The FID over the root of its energy where the signal is: the layers see numbers about one, whatever its scale.
 
     Samples count by the energy that water has there, so noise hardly moves the unit, which is the amplitude of water
-    where there is water alone.
+    where there is water alone. With `one_phase` the FID is also turned until its sum over water's line is real: the
+    estimate then is the same for every phase of the receiver, as Eq. 2 has it, and no layer has to learn that.
     """
 
-    def __init__(self, model: SignalModel):
+    def __init__(self, model: SignalModel, one_phase: bool):
         super().__init__()
-        self.length = model.acquisition.n_samples
-        energy = np.abs(model.basis()[:, model.index(model.reference)]) ** 2
+        self.length, self.one_phase = model.acquisition.n_samples, one_phase
+        water = model.basis()[:, model.index(model.reference)]
+        energy = np.abs(water) ** 2
         self.register_buffer("weights", torch.tensor(energy / np.sum(energy**2)).float(), persistent=False)
+        self.register_buffer("line", torch.view_as_real(torch.tensor(water.conj())).float(), persistent=False)
 
     def project(self, fids):
         return fids
@@ -89,6 +93,9 @@ class EnergyFront(nn.Module):
         """(V, t) complex -> input (V, 2, t), unit (V, 1)."""
         unit = (z.abs().square() @ self.weights[:, None]).sqrt().clamp(min=1e-30)
         z = z / unit
+        if self.one_phase:
+            along = z @ torch.view_as_complex(self.line)[:, None]
+            z = z * (along.conj() / along.abs().clamp(min=1e-30))
         return torch.stack([z.real, z.imag], 1), unit
 
 
@@ -201,7 +208,7 @@ class Network(nn.Module):
             self.front = MatchedFront(model, config, shift_range_hz, families)
             layers, n_features = [nn.Linear(2 * self.front.length, config.bank), nn.PReLU(config.bank)], config.bank
         else:
-            self.front = FidFront(model) if config.front == "fid" else EnergyFront(model)
+            self.front = FidFront(model) if config.front == "fid" else EnergyFront(model, config.one_phase)
             layers, width, length = [], 2, self.front.length
             for channels in config.channels:
                 after = (nn.PReLU(channels), nn.MaxPool1d(2))

@@ -19,6 +19,7 @@ _CHOICES = {
     "noise": ("uniform_sigma", "log_snr"),
     "loss": ("mse", "bound", "efficient"),
     "schedule": ("constant", "one_cycle"),
+    "optimizer": ("adam", "muon"),
 }
 MOST_SAMPLES = 4096  # of FIDs that a network is trained on: 2 GB
 LARGEST_BATCH = 1e8  # numbers
@@ -45,6 +46,7 @@ class TrainConfig:
     loss : "mse" (Eq. 3), "bound" (over the variance the noise allows) or "efficient" (so, `Sampler.draw_efficient`)
     loss_floor : amplitude error, in units of water, below which "bound" and "efficient" ask for no more
     schedule, average : learning rate "constant" or "one_cycle"; exponential averaging of the weights
+    optimizer : "adam", or "muon" for the FC layers and Adam for the rest, see `SveTrainer`
     """
 
     signal_model: SignalModel = field(default_factory=dmi_11t7)
@@ -62,6 +64,7 @@ class TrainConfig:
     learning_rate: float = 2e-3
     schedule: str = "one_cycle"
     average: bool = True
+    optimizer: str = "adam"
     seed: int = 0
     checkpoint_every: int = 1000
     gaussian_range_hz: tuple[float, float] = (0.0, 0.0)
@@ -89,9 +92,10 @@ class TrainConfig:
 
     @classmethod
     def papers_cnn(cls, **changes) -> TrainConfig:
-        """The paper's CNN and its data with our loss, target, schedule and noise levels."""
+        """The paper's CNN and its data with our loss, target, optimizer, schedule and noise levels."""
         settings = {
-            "network": NetworkConfig(front="cnn", channels=(16, 32, 64, 128, 128)),
+            "network": NetworkConfig(front="cnn", channels=(16, 32, 64, 128, 128), one_phase=True),
+            "optimizer": "muon",
             "amplitude_range": {"default": (0.0, 2.0)},
             "snr_range": (4.0, 60.0),
             "noiseless_share": 0.2,

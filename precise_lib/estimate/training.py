@@ -53,20 +53,25 @@ class Trainer:
             self.network = self.build().to(device)
         self.generator = torch.Generator(device).manual_seed(config.seed)
         self.prepare()
-        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=config.learning_rate)
+        self.optimizers = self.optimize()
         self.kept = self.copied()
         self.iteration, self.wall_time_s, self.summed = 0, 0.0, 0.0
         self.history: list[tuple] = []  # iteration or epoch, and losses
+
+    def optimize(self) -> list[torch.optim.Optimizer]:
+        return [torch.optim.Adam(self.network.parameters(), lr=self.config.learning_rate)]
 
     def copied(self) -> dict[str, torch.Tensor]:
         return {k: v.detach().clone() for k, v in self.network.state_dict().items()}
 
     def step(self):
-        self.optimizer.param_groups[0]["lr"] = learning_rate(self.config, self.iteration)
+        for optimizer in self.optimizers:
+            optimizer.param_groups[0]["lr"] = learning_rate(self.config, self.iteration)
         loss = self.loss()
-        self.optimizer.zero_grad()
+        self.network.zero_grad()
         loss.backward()
-        self.optimizer.step()
+        for optimizer in self.optimizers:
+            optimizer.step()
         self.iteration += 1
         self.keep(loss.detach())
 
@@ -84,11 +89,11 @@ class Trainer:
                 f"After {self.iteration} iterations the weights are not finite: give a lower learning_rate, or ranges "
                 "in which FIDs stay finite."
             )
-        moments = self.optimizer.state_dict()["state"]
+        moments = {(j, i): own for j, o in enumerate(self.optimizers) for i, own in o.state_dict()["state"].items()}
         state = {
             **{f"network.{k}": v for k, v in self.network.state_dict().items()},
             **{f"kept.{k}": v for k, v in self.kept.items()},
-            **{f"adam.{i}.{k}": torch.as_tensor(v) for i, own in moments.items() for k, v in own.items()},
+            **{f"moments.{j}.{i}.{k}": torch.as_tensor(v) for (j, i), own in moments.items() for k, v in own.items()},
             "generator": self.generator.get_state(),
             "history": torch.tensor(self.history, dtype=torch.float64),
             "progress": torch.tensor([self.iteration, self.wall_time_s, self.summed], dtype=torch.float64),
@@ -114,11 +119,12 @@ class Trainer:
     def _restore(self, tensors: dict):
         self.network.load_state_dict(_below(tensors, "network."))
         self.kept = _below(tensors, "kept.")
-        optimizer = self.optimizer.state_dict()
-        for key, value in _below(tensors, "adam.").items():
-            i, name = key.split(".", 1)
-            optimizer["state"].setdefault(int(i), {})[name] = value
-        self.optimizer.load_state_dict(optimizer)
+        for j, optimizer in enumerate(self.optimizers):
+            state = optimizer.state_dict()
+            for key, value in _below(tensors, f"moments.{j}.").items():
+                i, name = key.split(".", 1)
+                state["state"].setdefault(int(i), {})[name] = value
+            optimizer.load_state_dict(state)
         self.generator.set_state(tensors["generator"].cpu())
         self.history = [(int(number), *losses) for number, *losses in tensors["history"].tolist()]
         iteration, self.wall_time_s, self.summed = tensors["progress"].tolist()
@@ -145,11 +151,24 @@ def _below(tensors: dict, prefix: str) -> dict:
 
 
 class SveTrainer(Trainer):
-    """The SVE network on random FIDs; it keeps an exponential average of the weights where the settings say so."""
+    """The SVE network on random FIDs; it keeps an exponential average of the weights where the settings say so.
+
+    With the optimizer "muon" the matrices of the FC layers move along the orthogonal part of their momentum (Jordan
+    2024), at steps as large as Adam's: directions with small gradients are learned as fast as the others.
+    """
 
     def build(self):
         families = signal_families(self.config) if self.config.network.front == "matched" else None
         return Network.of(self.config, families)
+
+    def optimize(self):
+        if self.config.optimizer == "adam":
+            return super().optimize()
+        parameters, rate = list(self.network.parameters()), self.config.learning_rate
+        matrices = [p for p in parameters if p.ndim == 2]
+        others = [p for p in parameters if p.ndim != 2]
+        muon = torch.optim.Muon(matrices, lr=rate, weight_decay=0.0, adjust_lr_fn="match_rms_adamw")
+        return [torch.optim.Adam(others, lr=rate), muon]
 
     def prepare(self):
         self.sampler = Sampler(self.config, self.device)
