@@ -164,9 +164,8 @@ class SveTrainer(Trainer):
     def optimize(self):
         if self.config.optimizer == "adam":
             return super().optimize()
-        parameters, rate = list(self.network.parameters()), self.config.learning_rate
-        matrices = [p for p in parameters if p.ndim == 2]
-        others = [p for p in parameters if p.ndim != 2]
+        parts, rate = list(self.network.parameters()), self.config.learning_rate
+        matrices, others = [p for p in parts if p.ndim == 2], [p for p in parts if p.ndim != 2]
         muon = torch.optim.Muon(matrices, lr=rate, weight_decay=0.0, adjust_lr_fn="match_rms_adamw")
         return [torch.optim.Adam(others, lr=rate), muon]
 

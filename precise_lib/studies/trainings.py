@@ -55,10 +55,11 @@ def recipe(trained: dict[str, SveModel]) -> show.Markdown:
     card = next(iter(trained.values())).card
     c, minutes = card.config, [net.card.wall_time_s / 60 for net in trained.values()]
     schedule = {"one_cycle": "rises to it and falls to zero", "constant": "stays there"}[c.schedule]
-    million = c.iterations * c.batch_size / 1e6
+    optimizer = {"adam": "Adam", "muon": "Muon for the FC layers and Adam for the rest, both"}[c.optimizer]
+    million, each = c.iterations * c.batch_size / 1e6, ", ".join(f"{m:.0f}" for m in minutes)
     return show.Markdown(
-        f"{c.iterations:,} steps of {c.batch_size} FIDs, {million:.1f} million in all; Adam at {c.learning_rate:g}, "
-        f"a rate that {schedule}; minutes of each training: {', '.join(f'{m:.0f}' for m in minutes)}."
+        f"{c.iterations:,} steps of {c.batch_size} FIDs, {million:.1f} million in all; {optimizer} at "
+        f"{c.learning_rate:g}, a rate that {schedule}; minutes of each training: {each}."
     )
 
 

@@ -1,4 +1,4 @@
-"""How much layer widths, which PRECISE-DMI does not print, and batches matter: short trainings, each against the bound.
+"""How much layer widths, which PRECISE-DMI does not print, and choices of our recipe matter: short trainings.
 
 ``precise widths FOLDER`` trains what FOLDER does not hold yet and writes ``data/results/layer_widths.json``, which the
 page on training shows. About 90 minutes on one core.
@@ -40,16 +40,19 @@ def papers(factor: float) -> TrainConfig:
     return TrainConfig.papers_recipe(network=network, iterations=5000)
 
 
-def cnn(batch: int) -> TrainConfig:
-    """The recipe of the CNN, shortened, on as many FIDs whatever the batch; smaller ones want a lower rate."""
-    rate = 1.5e-3 if batch < 64 else 2e-3
-    return TrainConfig.papers_cnn(batch_size=batch, iterations=384_000 // batch, learning_rate=rate)
+def cnn(**changes) -> TrainConfig:
+    """The recipe of the CNN, shortened, without some of its choices."""
+    return TrainConfig.papers_cnn(**({"iterations": 2500} | changes))
 
 
-BATCHES = (128, 64, 32)
+any_phase = replace(TrainConfig.papers_cnn().network, one_phase=False)
+CHOICES = {
+    "CNN": cnn(),
+    "CNN, Adam": cnn(optimizer="adam"),
+    "CNN, Adam, any phase": cnn(optimizer="adam", network=any_phase),
+}
 STUDY = {f"ours {w}": ours(w) for w in (32, 64, 128, 256, 512)} | {f"paper {f:g}": papers(f) for f in (0.5, 1.0, 2.0)}
-STUDY |= {f"CNN, batch {batch}": cnn(batch) for batch in BATCHES}
-STUDY["CNN, long, batch 32"] = replace(cnn(32), iterations=50_000, checkpoint_every=2500)
+STUDY |= CHOICES
 
 
 def measure(name: str, config: TrainConfig, folder: Path, n_repeats: int = 10_000) -> dict:
@@ -90,18 +93,17 @@ def above_bound(measured: dict) -> tuple[float, float]:
     return float(values.mean()), float(values.max())
 
 
-def glx(accuracy: dict) -> float:
-    """Mean SD / CRLB of Glx over SNR 12 to 20 of an accuracy as on a card."""
-    snrs = np.array(accuracy["snr"])
-    return float(np.array(accuracy["sd_over_crlb"]["Glx"])[(snrs >= 12) & (snrs <= 20)].mean())
+def choices(study: dict, shipped: Card) -> show.Markdown:
+    """Table of short trainings of the CNN without some choices of its recipe, and the shipped one: all lines."""
+    rows = [[*_described(config), *above_bound(study[name]["accuracy"])] for name, config in CHOICES.items()]
+    rows += [[*_described(shipped.config), *above_bound(shipped.accuracy)]]
+    head = ["steps of the CNN", "phase of a FID", "FC layers by", "SD / CRLB, mean", "largest"]
+    return show.table(head, rows)
 
 
-def batches(study: dict, shipped: Card) -> show.Markdown:
-    """Table of trainings with batches of several sizes: short ones on as many FIDs, and two long ones."""
-    found = {name: study[name] for name in (*(f"CNN, batch {b}" for b in BATCHES), "CNN, long, batch 32")}
-    rows = [[f"{r['iterations']:,} × {r['batch_size']}", glx(r["accuracy"])] for r in found.values()]
-    rows += [[f"{shipped.config.iterations:,} × {shipped.config.batch_size}, as shipped", glx(shipped.accuracy)]]
-    return show.table(["CNN trained by steps × FIDs", "SD / CRLB of Glx, SNR 12-20"], rows)
+def _described(config: TrainConfig) -> list[str]:
+    phase = "taken out" if config.network.one_phase else "any"
+    return [f"{config.iterations:,} × {config.batch_size}", phase, config.optimizer.capitalize()]
 
 
 def figure(study: dict):

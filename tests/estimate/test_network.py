@@ -1,5 +1,7 @@
 """The network: its symmetries, what its front end keeps, and the layers of the paper."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -163,6 +165,20 @@ def test_the_cnn_takes_any_scale():
     assert float(net.front(torch.tensor(noisy).to(torch.complex64))[1].std()) < 0.1
     with torch.no_grad():
         np.testing.assert_allclose(net(7 * fids), 7 * net(fids), rtol=1e-4)
+
+
+def test_the_phase_of_the_receiver_does_not_move_the_cnn():
+    """Eq. 2: amplitudes do not depend on the phase. Without `one_phase` the layers would have to learn that."""
+    fids, _ = noisy_fids(snr=12, n=50, max_shift_hz=20)
+    fids, turn = torch.tensor(fids).to(torch.complex64), complex(np.exp(2.3j))
+    moved = {}
+    for one_phase in (True, False):
+        network = replace(TrainConfig.papers_cnn().network, one_phase=one_phase)
+        net = Network.of(TrainConfig.papers_cnn(network=network))
+        with torch.no_grad():
+            moved[one_phase] = float((net(turn * fids) - net(fids)).abs().max() / net(fids).std())
+    assert moved[True] < 1e-4  # rounding
+    assert moved[False] > 1e-2  # of layers that nobody has trained
 
 
 def test_the_cnn_is_one():
