@@ -273,6 +273,11 @@ def test_many_records_are_a_table_with_their_remarks_once(folder):
     assert (len({line.count(" | ") for line in (head, rule, *lines)}), blank) == (1, "")
 
 
+def test_a_table_of_our_own_questions_has_no_column_for_the_paper(folder):
+    own = [claims.record("B2", str(value), holds=True) for value in (1.0, 1.1, 1.2, 1.3)]
+    assert show.records(own).splitlines()[0] == "| claim | measured | tolerance | verdict |"
+
+
 def test_a_question_of_our_own_is_met_or_not(folder):
     line = claims.record("B2", "as computed", holds=True)._repr_markdown_()
     assert "✔\N{NO-BREAK SPACE}met" in line
