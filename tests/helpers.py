@@ -63,8 +63,8 @@ def minute_papers(**changes) -> TrainConfig:
 def minute_cnn(**changes) -> TrainConfig:
     config = minute_config()
     network = NetworkConfig(front="cnn", channels=(4, 8), hidden=8, one_phase=True)
-    settings = {"signal_model": config.signal_model, "network": network, "iterations": 24, "batch_size": 32}
-    return TrainConfig.papers_cnn(**(settings | {"checkpoint_every": 5} | changes))
+    settings = {"signal_model": config.signal_model, "network": network, "iterations": 10, "batch_size": 32}
+    return TrainConfig.papers_cnn(**(settings | {"refine_iterations": 14, "checkpoint_every": 5} | changes))
 
 
 RECIPES = {"matched": minute_config, "paper": minute_papers, "cnn": minute_cnn}

@@ -47,6 +47,7 @@ class TrainConfig:
     loss_floor : amplitude error, in units of water, below which "bound" and "efficient" ask for no more
     schedule, average : learning rate "constant" or "one_cycle"; exponential averaging of the weights
     optimizer : "adam", or "muon" for the FC layers and Adam for the rest, see `SveTrainer`
+    refine_iterations, refine_learning_rate, refine_amplitude_range : of a second cycle, where there is one
     """
 
     signal_model: SignalModel = field(default_factory=dmi_11t7)
@@ -69,6 +70,9 @@ class TrainConfig:
     checkpoint_every: int = 1000
     gaussian_range_hz: tuple[float, float] = (0.0, 0.0)
     offset_range_hz: tuple[float, float] = (0.0, 0.0)
+    refine_iterations: int = 0
+    refine_learning_rate: float = 5e-4
+    refine_amplitude_range: dict = field(default_factory=dict)
 
     @classmethod
     def papers_recipe(cls, **changes) -> TrainConfig:
@@ -102,6 +106,8 @@ class TrainConfig:
             "loss_floor": 0.01,
             "batch_size": 128,
             "iterations": 20_000,
+            "refine_iterations": 5000,
+            "refine_amplitude_range": {"water": (0.5, 1.5), "default": (0.0, 0.8)},  # twice the most of lesions, 0.4
         }
         return cls(**(settings | changes))
 
@@ -134,10 +140,10 @@ class TrainConfig:
             values["signal_model"] = SignalModel.from_dict(values["signal_model"])
         if "network" in values:
             values["network"] = filled(NetworkConfig, values["network"], "The network of the training configuration")
-        if "amplitude_range" in values:
-            given = values["amplitude_range"].items()
+        for key in {"amplitude_range", "refine_amplitude_range"} & set(values):
+            given = values[key].items()
             pairs = {n: filled(_Pair, {"range": pair}, f"The amplitude of {printable(n)}") for n, pair in given}
-            values["amplitude_range"] = {n: pair.range for n, pair in pairs.items()}
+            values[key] = {n: pair.range for n, pair in pairs.items()}
         config = recipes[recipe](**values)
         try:
             config._check()
@@ -147,7 +153,8 @@ class TrainConfig:
 
     def _check(self):
         """Raise `ValueError` for a setting that would only fail once the training runs, or fill the memory."""
-        for name, least in {"batch_size": SHARED, "iterations": 1, "checkpoint_every": 1, "seed": 0}.items():
+        smallest = {"batch_size": SHARED, "iterations": 1, "checkpoint_every": 1, "seed": 0, "refine_iterations": 0}
+        for name, least in smallest.items():
             value = getattr(self, name)
             if value < least:
                 raise ValueError(f"{name} is {value}; it must be at least {least}")
@@ -156,7 +163,10 @@ class TrainConfig:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; it must be one of {', '.join(choices)}")
         if not (0 < self.learning_rate < np.inf and 0 <= self.noiseless_share <= 1 and 0 < self.loss_floor < np.inf):
             raise ValueError("learning_rate, noiseless_share or loss_floor is out of range")
-        low, high = np.array([*(getattr(self, name) for name in _RANGES), *self.ranges()], float).T
+        if not 0 < self.refine_learning_rate < np.inf:
+            raise ValueError("refine_learning_rate is out of range")
+        ranges = [*self.ranges(), *replace(self, amplitude_range=self.refine_amplitude_range).ranges()]
+        low, high = np.array([*(getattr(self, name) for name in _RANGES), *ranges], float).T
         if not (np.isfinite([low, high]).all() and (low <= high).all() and self.snr_range[0] > 0):
             raise ValueError("a range does not go from a lower to a higher number")
         plausible.check_model(self.signal_model)

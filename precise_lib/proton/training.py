@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from precise_lib.estimate import training
+from precise_lib.estimate import trainer, training
 from precise_lib.proton import brain, weights
 from precise_lib.proton.train_config import LOSSES, DenoiseConfig
 
@@ -36,7 +36,7 @@ def examples(config: DenoiseConfig, n: int, seed: int, network) -> tuple[torch.T
     return noisy, truth
 
 
-class Trainer(training.Trainer):
+class Trainer(trainer.Trainer):
     """A network on a fixed set of spectra; it keeps the weights of the best epoch."""
 
     def build(self):

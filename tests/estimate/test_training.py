@@ -9,10 +9,8 @@ import torch
 
 from precise_lib.errors import InputError
 from precise_lib.estimate.train_config import TrainConfig
-from precise_lib.estimate.training import (
-    learning_rate,
-    train,
-)
+from precise_lib.estimate.trainer import learning_rate
+from precise_lib.estimate.training import train
 from tests.helpers import (
     RECIPES,
     minute_config,
