@@ -10,9 +10,10 @@ import torch
 from precise_lib.errors import InputError
 from precise_lib.estimate.train_config import TrainConfig
 from precise_lib.estimate.trainer import learning_rate
-from precise_lib.estimate.training import train
+from precise_lib.estimate.training import SveTrainer, train
 from tests.helpers import (
     RECIPES,
+    minute_cnn,
     minute_config,
 )
 
@@ -34,6 +35,22 @@ def test_learning_rates():
     peak = int(np.argmax(rates))
     assert (np.diff(rates[: peak + 1]) > 0).all()
     assert (np.diff(rates[peak:]) < 0).all()
+
+
+def test_a_second_cycle_has_amplitudes_and_rates_of_its_own():
+    state = SveTrainer(minute_cnn(refine_amplitude_range={"default": (0.2, 0.3)}))
+    rates = []
+    while not state.finished:
+        state.step()
+        rates.append(state.optimizers[0].param_groups[0]["lr"])
+    first, second = rates[: state.config.iterations], rates[state.config.iterations :]
+    assert len(second) == state.config.refine_iterations
+    assert max(first) == pytest.approx(state.config.learning_rate, rel=0.1)
+    assert max(second) == pytest.approx(state.config.refine_learning_rate, rel=0.1)
+    assert second[-1] < 0.1 * max(second)
+    amplitudes = state.sampler.draw(50, state.generator)[1]
+    assert 0.2 <= amplitudes.min() < amplitudes.max() <= 0.3
+    assert SveTrainer(state.config).sampler.draw(50, state.generator)[1].max() > 1
 
 
 # training, to the bit
