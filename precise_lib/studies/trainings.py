@@ -57,10 +57,11 @@ def recipe(trained: dict[str, SveModel]) -> show.Markdown:
     schedule = {"one_cycle": "rises to it and falls to zero", "constant": "stays there"}[c.schedule]
     optimizer = {"adam": "Adam", "muon": "Muon for the FC layers and Adam for the rest, both"}[c.optimizer]
     million, each = c.iterations * c.batch_size / 1e6, ", ".join(f"{m:.0f}" for m in minutes)
+    most = c.refine_amplitude_range["default"][1]
     return show.Markdown(
         f"{c.iterations:,} steps of {c.batch_size} FIDs, {million:.1f} million in all; {optimizer} at "
         f"{c.learning_rate:g}, a rate that {schedule}; then {c.refine_iterations:,} steps at "
-        f"{c.refine_learning_rate:g} with metabolites up to {c.refine_amplitude_range['default'][1]:g}; minutes of each training: {each}."
+        f"{c.refine_learning_rate:g} with metabolites up to {most:g}; minutes of each training: {each}."
     )
 
 
