@@ -133,7 +133,7 @@ class Adaptive:
         single = model.concentrations(voxels.amplitudes)
         maps = {"concentrations": everywhere(field.maps + voxels.course(neighbors.following), single)}
         if errors:
-            found = intervals(field, voxels.noise(DRAWS, seed=1))
+            found = intervals(field, neighbors, voxels.noise(DRAWS, seed=1))
             alone = np.zeros_like(single)
             alone[:, voxels.others] = np.sqrt(voxels.variance)
             maps["sd"], maps["moved"] = everywhere(found.sd, alone), everywhere(found.moved, 0 * single)

@@ -98,7 +98,7 @@ def adaptive_seconds(shape) -> float:
     def chain():
         settings = stein.tune(ratios, variance, neighbors, stein.probes(free, variance)).settings
         field = adaptive(ratios, variance, neighbors, settings)
-        return intervals(field, stein.probes(free, variance, DRAWS, 1)), islands(field, neighbors)
+        return intervals(field, neighbors, stein.probes(free, variance, DRAWS, 1)), islands(field, neighbors)
 
     return seconds(chain, 1)
 

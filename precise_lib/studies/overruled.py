@@ -75,7 +75,7 @@ def _one(case: Case, data: MRSI, estimator: Adaptive) -> dict:
     neighbors, inside = estimator.couple(voxels), np.zeros(data.grid_shape, bool)
     inside[data.usable] = voxels.usable
     field, tuned = estimator.field(voxels, neighbors)
-    low, high = intervals(field, voxels.noise(DRAWS, seed=1)).bounds()
+    low, high = intervals(field, neighbors, voxels.noise(DRAWS, seed=1)).bounds()
     truth = case.truth[voxels.others][:, inside].T
     regions = {name: where[inside] for name, where in case.regions.items()}
     ratios, variance = (x[voxels.usable] for x in (voxels.ratios, voxels.variance))
