@@ -5,6 +5,8 @@ changes), ``records/`` (what they measured), ``runs.json`` (time and memory), ``
 ``html/`` (the site) and, at paper scale, ``claims.json`` (the results).
 """
 
+from __future__ import annotations
+
 import argparse
 import json
 import multiprocessing
@@ -16,17 +18,19 @@ import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import citation
 import keys
-import nbformat
 import status
-import verdict
 import yaml
 
 from precise_lib.errors import reason
 from precise_lib.io.atomic import write_text
 from precise_lib.run.notebooks import THREADS, execute
+
+if TYPE_CHECKING:
+    import nbformat
 
 ROOT = Path(__file__).resolve().parent.parent
 CELL_TIMEOUT_S = 1800
@@ -155,6 +159,8 @@ def publishable(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
 
 def stage(runs: dict[str, dict], build: Path, root: Path = ROOT) -> Path:
     """Gather configuration, prose and executed notebooks in an empty ``src/``; that folder."""
+    import nbformat  # here and not above: every worker would import it, for a second and more
+
     source = build / "src"
     shutil.rmtree(source, ignore_errors=True)
     shutil.copytree(root / "book", source / "book", ignore=NOT_STAGED)
@@ -189,6 +195,8 @@ def build_site(source: Path, out: Path) -> Path:
 
 def publish(runs: dict[str, dict], out: Path, root: Path = ROOT) -> Path:
     """Records, written pages and site from executed notebooks; the folder of the site."""
+    import verdict
+
     from precise_lib.evaluate.claims import load_claims, read_records, write_scoreboard
 
     records = collect_records(runs, out / "_build")

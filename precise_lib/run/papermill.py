@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 
@@ -22,6 +23,8 @@ def _follow(parent: int) -> None:
 if __name__ == "__main__":
     threading.Thread(target=_follow, args=(int(os.environ.pop("PRECISE_PARENT")),), daemon=True).start()
 
+    # a check of addresses that no notebook needs: importing it builds a grammar, for longer than all else here
+    sys.modules["rfc3987_syntax"] = None
     from papermill.__main__ import papermill
 
     papermill()
