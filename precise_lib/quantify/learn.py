@@ -39,7 +39,8 @@ def _slopes(model: SignalModel, fit: FitResult, rows, by_term):
     """Slopes (v, M + 3, t) and (v, G, t) of voxels turned back: by their own parameters, by the common terms."""
     a, broad = fit.amplitudes[rows], fit.broadening_hz[rows]
     own = jacobian(model, a, 0.0, broad, 0.0)
-    return own, np.einsum("vm,gtm->vgt", a, by_term) * model.envelope(0.0, broad)[:, None]
+    common = (a @ np.swapaxes(by_term, 1, 2)).swapaxes(0, 1)
+    return own, common * model.envelope(0.0, broad)[:, None]
 
 
 def sensitivity(fit: FitResult, model: SignalModel, by_term) -> np.ndarray:
@@ -72,7 +73,7 @@ class Teacher:
         for i in range(0, len(rest), CHUNK):
             own, common = (s[..., :n] for s in _slopes(model, fit, slice(i, i + CHUNK), by_term))
             m, both = own.shape[1], np.concatenate([own, common], 1)
-            every, seen = fisher(both), np.einsum("vkt,vt->vk", both.conj(), rest[i : i + CHUNK]).real
+            every, seen = fisher(both), (both @ rest[i : i + CHUNK, :, None].conj())[..., 0].real
             back = every[:, m:, :m] @ inverse(every[:, :m, :m])
             information += (every[:, m:, m:] - back @ every[:, :m, m:]).sum(0)
             gradient += (seen[:, m:] - np.einsum("vgk,vk->vg", back, seen[:, :m])).sum(0)

@@ -19,7 +19,7 @@ from functools import cached_property
 import numpy as np
 
 from precise_lib.errors import InputError, check_number, filled
-from precise_lib.signal.parts import Acquisition, Resonance, gaussian_decay
+from precise_lib.signal.parts import Acquisition, Resonance, exponentials, gaussian_decay
 
 # what `SignalModel.to_dict` leaves out
 _ACQUISITION = {"dead_time_s": 0.0, "repetition_time_s": None, "flip_angle_deg": None}
@@ -136,8 +136,14 @@ class SignalModel:
 
     def envelope(self, shift_hz=0.0, broadening_hz=0.0, phase_rad=0.0, gaussian_hz=0.0) -> np.ndarray:
         """The factor common to all lines, (..., n_samples): shift, broadening and phase of Eq. 2, Gaussian width."""
-        shift, broad, phase = (np.asarray(v, float)[..., None] for v in (shift_hz, broadening_hz, phase_rad))
-        envelope = np.exp((2j * np.pi * shift - np.pi * broad) * self.acquisition.time_s + 1j * phase)
+        shift, broad, phase = (np.asarray(v, float) for v in (shift_hz, broadening_hz, phase_rad))
+        rates = 2j * np.pi * shift - np.pi * broad
+        envelope = exponentials(rates.ravel(), self.acquisition).reshape(*rates.shape, -1)
+        envelope = (
+            envelope * np.exp(1j * phase)[..., None]
+            if np.any(phase)
+            else np.broadcast_to(envelope, (*np.broadcast_shapes(rates.shape, phase.shape), envelope.shape[-1]))
+        )
         return envelope * gaussian_decay(gaussian_hz, self.acquisition.time_s) if np.any(gaussian_hz) else envelope
 
     def turns(self, offset_hz=0.0, **own) -> dict[int, np.ndarray]:
