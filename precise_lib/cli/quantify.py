@@ -60,7 +60,7 @@ Own = Annotated[
     typer.Option(
         "--set",
         metavar="NAME=VALUE",
-        help="Another option of the estimator, any number of times: tau, neighbors, mri, frames and slack of "
+        help="Another option of the estimator, any number of times: tau, neighbors, mri, frames, gray and slack of "
         "adaptive, each chosen from the data where it is not given.",
     ),
 ]

@@ -41,10 +41,11 @@ class Settings:
     ----------
     lam : lambda
     tau : difference in units of noise from which a coupling opens; inf for a quadratic penalty
-    neighbors : of each voxel, chosen by gray level, see `Neighbors.bowsher`
+    neighbors : of each voxel, chosen by gray level and distance, see `Neighbors.bowsher`
     mri : False lets each voxel choose the closest instead
     frames : weight of the coupling of a voxel with itself a frame later, over that of a neighbor
     share : (K,) factors on lambda of each metabolite, once the couplings are found; () for ones
+    gray : difference in gray level, a share of the range, that counts as much as a voxel of distance; 0: gray alone
     """
 
     lam: float
@@ -53,12 +54,14 @@ class Settings:
     mri: bool = True
     frames: float = 0.0
     share: tuple[float, ...] = ()
+    gray: float = 0.0
 
     def __post_init__(self):
         check_number("lambda", self.lam, zero=True)
         if not self.tau > 0:
             raise InputError(f"tau is {self.tau}; it must be positive (inf for a quadratic penalty).")
         check_number("The coupling of frames", self.frames, zero=True)
+        check_number("The difference in gray level", self.gray, zero=True)
 
     @property
     def step(self) -> float:
@@ -66,7 +69,7 @@ class Settings:
         return self.lam * self.tau**2 * self.neighbors
 
     def couplings(self, neighbors: Neighbors) -> Couplings:
-        return (neighbors if self.mri else neighbors.blind).bowsher(self.neighbors, self.frames)
+        return (neighbors if self.mri else neighbors.blind).bowsher(self.neighbors, self.frames, self.gray)
 
 
 class Problem:

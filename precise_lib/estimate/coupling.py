@@ -157,17 +157,20 @@ class Neighbors:
         """Touching voxels of an inner voxel: 2, 8 or 26."""
         return 3**self.dimensions - 1
 
-    def bowsher(self, k: int, following: float = 0.0) -> Couplings:
+    def bowsher(self, k: int, following: float = 0.0, gray: float = 0.0) -> Couplings:
         """Each voxel chooses the `k` neighbors nearest in gray level, the closer one of equals (Bowsher 2004).
 
+        With `gray` > 0 the nearest by ``distance^2 + (contrast / gray)^2``: gray levels that differ by noise or shading
+        alone then do not make a voxel pass over a closer one, while those across an edge of the MRI come last.
         A pair weighs 1 where both choose each other and 1/2 where one does; a voxel and itself a frame later weigh
         `following`.
         """
         check_number("The number of neighbors", k, whole=True)
         n = len(self.pairs)
         chooser, pair = self.pairs.T.ravel(), np.tile(np.arange(n), 2)
-        # gray levels that differ by rounding alone are equal
-        order = np.lexsort((self.distance[pair], np.round(self.contrast, 9)[pair], chooser))
+        apart = self.contrast if gray == 0 else self.distance**2 + (self.contrast / gray) ** 2
+        # what differs by rounding alone is equal
+        order = np.lexsort((self.distance[pair], np.round(apart, 9)[pair], chooser))
         first = np.searchsorted(chooser[order], np.arange(self.n_voxels))
         rank = np.arange(2 * n) - first[chooser[order]]
         votes = np.bincount(pair[order], weights=rank < k, minlength=n)

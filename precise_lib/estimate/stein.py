@@ -11,6 +11,9 @@ and Unser 2008). Probes that neighbors share as they share the noise make it unb
 **Least error is not all.** Many settings have nearly the least error, and the more a voxel must differ to stand alone
 (`Settings.step`), the more of a small lesion is lost that the MRI does not show, at hardly any cost in error. So of all
 settings within a `slack` of the least risk that of the smallest step is taken.
+
+**How far to trust the MRI** is a setting, too (`Settings.gray`): its noise and shading, and metabolism that varies
+where it shows nothing, all speak for close neighbors; sharp edges for like ones.
 """
 
 from __future__ import annotations
@@ -32,13 +35,15 @@ LADDER = (2, 3, 4, 6, 8, 12, 18)  # neighbors that a voxel chooses
 TAUS = (0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0, np.inf)
 LAMS = tuple(float(x) for x in 10 ** np.arange(-1.0, 2.01, 0.25))
 FRAMES = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
+GRAYS = (0.03, 0.05, 0.1, 0.2, 0.4)
 GAIN = 1e-3  # of risk: less is not worth a step of the search
 SHARES = (0.1, 0.2, 0.35, 0.6, 1.0)
-START = {"lam": LAMS[7], "tau": 1.0, "neighbors": 4, "frames": 1.0}
-# steps of the search along lambda, tau, neighbors and frames
+START = {"lam": LAMS[7], "tau": 1.0, "neighbors": 4, "frames": 1.0, "gray": 0.1}
+# steps of the search along lambda, tau, neighbors, frames and gray
 MOVES = [(1, 0, 0, 0), (-1, 0, 0, 0), (0, 1, 0, 0), (0, -1, 0, 0), (0, 0, 1, 0), (0, 0, -1, 0)]
 MOVES += [(2, 0, 0, 0), (-2, 0, 0, 0), (-1, 0, 1, 0), (1, 0, -1, 0), (1, -1, 0, 0), (-1, 1, 0, 0)]
 MOVES += [(0, 0, 0, 1), (0, 0, 0, -1)]
+MOVES = [(*move, 0) for move in MOVES] + [(0, 0, 0, 0, 1), (0, 0, 0, 0, -1)]
 
 
 @dataclass(frozen=True)
@@ -99,16 +104,17 @@ class Tuner:
         self.neighbors, self.noise, self.tried, self.problems = neighbors, np.asarray(noise, float), {}, {}
         self.data, self.variance = moved(np.asarray(ratios, float), self.noise), variance
         ladder = (*(k for k in LADDER if k < neighbors.most), neighbors.most)
-        axes = {"lam": LAMS, "tau": TAUS, "neighbors": ladder, "frames": FRAMES if len(neighbors.following) else (0.0,)}
+        frames = FRAMES if len(neighbors.following) else (0.0,)
+        axes = {"lam": LAMS, "tau": TAUS, "neighbors": ladder, "frames": frames, "gray": GRAYS}
         self.fixed = fixed or {}
         self.axes = {name: (self.fixed[name],) if name in self.fixed else axis for name, axis in axes.items()}
 
     def start(self) -> Settings:
         near = {name: min(axis, key=lambda x: abs(x - START[name])) for name, axis in self.axes.items()}
-        return Settings(**near, mri=self.fixed.get("mri", True))
+        return Settings(**near, mri=self.fixed.get("mri", bool(self.neighbors.contrast.any())))
 
     def problem(self, s: Settings) -> Problem:
-        key = s.neighbors, s.mri, s.frames
+        key = s.neighbors, s.mri, s.frames, s.gray
         if key not in self.problems:
             self.problems[key] = Problem(self.data, self.variance, s.couplings(self.neighbors))
         return self.problems[key]
@@ -120,9 +126,9 @@ class Tuner:
         return self.tried[s]
 
     def around(self, s: Settings) -> list[Settings]:
-        """Settings a step away."""
+        """Settings a step away; without the MRI its gray levels make no difference."""
         places = [axis.index(getattr(s, name)) for name, axis in self.axes.items()]
-        found = ([p + m for p, m in zip(places, move, strict=True)] for move in MOVES)
+        found = ([p + m for p, m in zip(places, move, strict=True)] for move in MOVES if s.mri or not move[-1])
         inside = (f for f in found if all(0 <= i < len(a) for i, a in zip(f, self.axes.values(), strict=True)))
         return [replace(s, **{n: a[i] for i, (n, a) in zip(f, self.axes.items(), strict=True)}) for f in inside]
 

@@ -46,6 +46,7 @@ OPTIONS = {
     "neighbors": (_whole, "a whole number or auto"),
     "mri": (_yes_or_no, "yes, no or auto"),
     "frames": (float, "a number or auto"),
+    "gray": (float, "a number or auto"),
     "slack": (float, "a number"),
 }
 
@@ -65,6 +66,7 @@ class Adaptive:
     neighbors: int | str = AUTO
     mri: bool | str = AUTO  # False: neighbors by distance alone
     frames: float | str = AUTO
+    gray: float | str = AUTO  # difference in gray level that counts as much as a voxel of distance
     slack: float = stein.SLACK  # share of the least error that keeping small lesions may cost
     name: ClassVar[str] = "adaptive"
 
@@ -86,7 +88,7 @@ class Adaptive:
     @property
     def fixed(self) -> dict:
         """Settings that are given."""
-        named = {name: getattr(self, name) for name in ("lam", "tau", "neighbors", "mri", "frames")}
+        named = {name: getattr(self, name) for name in OPTIONS if name != "slack"}
         return {name: value for name, value in named.items() if value != AUTO}
 
     def single_voxel(self, model: SignalModel):

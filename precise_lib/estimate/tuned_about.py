@@ -28,6 +28,7 @@ def about(voxels: SingleVoxels, tuned: Tuned, given: list[str]) -> dict:
         "tau": s.tau if math.isfinite(s.tau) else "inf",
         "neighbors": int(s.neighbors),
         "by_mri": bool(s.mri),
+        "gray": float(s.gray) if s.mri else None,
         "frames": s.frames if len(voxels.series) > 1 else None,
         "given": given,
         "error_over_single_voxel": float(f"{error:.3g}"),
@@ -38,7 +39,10 @@ def about(voxels: SingleVoxels, tuned: Tuned, given: list[str]) -> dict:
 
 def sentence(found: dict) -> str:
     """What `about` gives, in words."""
-    by = "by the MRI" if found["by_mri"] else "by their distance, not by the MRI"
+    by = "by their distance, not by the MRI"
+    if found["by_mri"]:
+        like = f" and distance ({100 * found['gray']:.2g} % of the gray levels count like a voxel)"
+        by = f"by the MRI{like if found['gray'] else ' alone'}"
     opens = "" if found["tau"] == "inf" else f"; couplings open from a difference of {found['tau']:.3g} times its noise"
     time = "" if found["frames"] is None else f"; frames are coupled {found['frames']:.3g} times as strongly"
     blind = found["error_over_single_voxel_without_mri"]

@@ -24,7 +24,7 @@ from precise_lib.simulate.random_object import random_object
 from precise_lib.studies.peers import REGIONS, Case
 
 BORDER = 1.0  # difference of neighbors in units of its noise that makes a border
-SETTINGS = ("lam", "tau", "neighbors", "mri")
+SETTINGS = ("lam", "tau", "neighbors", "mri", "gray")
 
 
 def new_case(seed: int, snr: float = 12.0) -> Case:
@@ -48,8 +48,8 @@ def study(case: Case, n_repeats: int, seed: int = 0, progress: Callable = iter, 
     (metabolite, tumor), share of the true contrast that is left; `covered` (metabolite, region), share of voxels whose
     90 % interval holds the truth, over the object, both tumors and the voxels at borders of metabolism; `islands`,
     their number, and `found`, whether one lies for the most part in the hidden tumor; the settings `lam`, `tau`,
-    `neighbors`, and whether they take the MRI, `mri_used`. Where `case.hiding` is given, what concerns the hidden tumor
-    comes from that MRI.
+    `neighbors`, `gray`, and whether they take the MRI, `mri_used`. Where `case.hiding` is given, what concerns the
+    hidden tumor comes from that MRI.
     """
     estimator, rows = Adaptive(weights=case.weights, **options), []
     for repeat in progress(range(n_repeats)):

@@ -59,7 +59,7 @@ WIDTHS = (0.005, 0.01, 0.02, 0.04, 0.07, 0.12, 0.2)
 VARIATIONS = (0.2, 0.3, 0.5, 0.8, 1.2, 1.8, 2.7)
 LAMS = (1.0, 1.8, 3.2, 5.6, 10.0, 18.0)
 FIXED = {"base": "fit"}
-BOWSHER = FIXED | {"tau": np.inf, "slack": 0.0}
+BOWSHER = FIXED | {"tau": np.inf, "slack": 0.0, "gray": 0.0}
 PEERS = (
     Peer("fourier", "fourier"),
     Peer("fit", "fit"),

@@ -162,7 +162,7 @@ def test_an_mri_of_noise_is_not_followed(scene):
 def test_slack_buys_a_smaller_step(scene):
     ratios, noise = draw(scene, 6)
     tuner = Tuner(ratios, scene[3], Neighbors.of(scene[0]), noise)
-    best = tuner.least(Settings(LAMS[7], 1.0, 4))
+    best = tuner.least(tuner.start())
     wide = tuner.keep(best, 0.5)
     assert wide.step < best.step
     assert tuner.risk(wide) <= tuner.risk(best) + 0.5 * abs(tuner.risk(best))
@@ -212,6 +212,37 @@ def test_equal_gray_levels_choose_the_closer_voxel():
     assert (np.diff(chosen.pairs[inside], axis=1) == 1).all()
 
 
+def test_gray_levels_and_distance_count_together():
+    """A voxel passes over a closer neighbor for a step of the MRI, not for its noise."""
+    gray = np.zeros((3, 3, 1))
+    gray[0, 1], gray[2, 1] = 0.5, 0.02  # an edge and noise, both beside the voxel in the middle
+    neighbors = Neighbors.of(gray)
+
+    def weight(one, other, gray):
+        found = neighbors.bowsher(4, gray=gray)
+        return dict(zip(map(tuple, found.pairs.tolist()), found.weight, strict=True))[one, other]
+
+    # half a vote comes from the outer voxel, to which all others are equally like
+    assert (weight(4, 7, 0.0), weight(4, 7, 0.1)) == (0.5, 1.0)  # by gray level alone the corners come first
+    assert (weight(1, 4, 0.0), weight(1, 4, 0.1), weight(1, 4, 10.0)) == (0.5, 0.5, 1.0)
+    blind, far = neighbors.blind.bowsher(4), neighbors.bowsher(4, gray=1e6)
+    assert (blind.pairs.tolist(), blind.weight.tolist()) == (far.pairs.tolist(), far.weight.tolist())
+
+
+def test_levels_that_vary_slowly_want_close_neighbors():
+    """Under an MRI that is mostly noise, the error is below that of neighbors by gray level alone."""
+    rng, places = np.random.default_rng(5), np.indices((16, 16)).reshape(2, -1)
+    truth = 3 * np.stack([np.sin(places[0] / 2), np.cos(places[1] / 2), np.sin(places.sum(0) / 3)], 1)
+    noise, variance = rng.standard_normal((5, *truth.shape)), np.ones_like(truth)
+    neighbors, ratios, error = Neighbors.of(rng.uniform(size=(16, 16, 1))), truth + noise[0], {}
+    four = {"mri": True, "neighbors": 4, "tau": np.inf}
+    for name, fixed in (("searched", {}), ("gray alone", {"gray": 0.0})):
+        settings = tune(ratios, variance, neighbors, noise[1:], fixed=four | fixed).settings
+        error[name] = ((adaptive(ratios, variance, neighbors, settings).maps - truth) ** 2).mean()
+        assert fixed.get("gray", settings.gray) == settings.gray
+    assert error["searched"] < 0.8 * error["gray alone"], error
+
+
 def test_frames_are_a_fourth_direction():
     usable = np.ones((3, 2, 1, 1), bool)
     usable[1, 1] = False
@@ -234,7 +265,7 @@ def test_many_voxels_are_tuned_on_those_in_the_middle(scene, monkeypatch):
     assert tune(ratios, scene[3], neighbors, noise).tried == alone.tried
 
 
-@pytest.mark.parametrize("bad", [{"lam": -1.0}, {"lam": np.nan}, {"tau": 0.0}])
+@pytest.mark.parametrize("bad", [{"lam": -1.0}, {"lam": np.nan}, {"tau": 0.0}, {"gray": -0.1}])
 def test_bad_settings_say_so(bad):
     with pytest.raises(InputError):
         Settings(**{"lam": 1.0, "tau": 1.0, "neighbors": 4} | bad)
