@@ -59,7 +59,8 @@ class Example:
         """Table: the settings that the data set chose, and its error as estimated and as it is."""
         s, true = self.tuned.settings, (((self.field.maps - self.truth) ** 2) / self.voxels.variance).mean()
         rows = [["λ", f"{s.lam:.3g}"], ["τ", f"{s.tau:g}"], ["neighbors", s.neighbors]]
-        rows += [["found by", "the MRI" if s.mri else "distance alone"], ["settings tried", len(self.tuned.tried)]]
+        by = f"the MRI and distance, h = {s.gray:g}" if s.mri else "distance alone"
+        rows += [["found by", by], ["settings tried", len(self.tuned.tried)]]
         rows += [["squared error over that of single voxels, estimated", f"{self.tuned.risk:.3f}"]]
         return show.table(["this data set chose", ""], [*rows, ["the true one", f"{float(true):.3f}"]])
 
