@@ -18,7 +18,7 @@ from precise_lib.studies.peer_cases import rings_case
 from precise_lib.studies.peer_settings import PEERS, curves
 from precise_lib.studies.peers import Case
 
-SEEDS = (601, 602, 603, 604, 605, 606)  # of the random objects; data/claims.yaml says when they were opened
+SEEDS = (701, 702, 703, 704, 705, 706)  # of the random objects; data/claims.yaml says when they were opened
 SNRS = (5.0, 8.0, 12.0, 20.0, 35.0)  # of water
 NOISE_SEED = 1
 

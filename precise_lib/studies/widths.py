@@ -42,7 +42,7 @@ def papers(factor: float) -> TrainConfig:
 
 def cnn(**changes) -> TrainConfig:
     """The recipe of the CNN, shortened, without some of its choices."""
-    return TrainConfig.papers_cnn(**({"iterations": 1500, "refine_iterations": 0} | changes))
+    return TrainConfig.papers_cnn(**({"iterations": 1000, "refine_iterations": 0} | changes))
 
 
 any_phase = replace(TrainConfig.papers_cnn().network, one_phase=False)
