@@ -84,7 +84,15 @@ PEERS = (
     *(Peer(f"bowsher, k {k}", "adaptive", "lam", None, LAMS, BOWSHER | {"neighbors": k}, 12) for k in (3, 4, 6)),
     Peer("adaptive", "adaptive", "lam", "auto", most_repeats=12),
     *(
-        Peer(f"adaptive, k {k}, tau {t:g}", "adaptive", "lam", None, LAMS, FIXED | {"neighbors": k, "tau": t}, 6)
+        Peer(
+            f"adaptive, k {k}, tau {t:g}",
+            "adaptive",
+            "lam",
+            None,
+            LAMS,
+            FIXED | {"neighbors": k, "tau": t, "gray": 0.0},
+            6,
+        )
         for k in (3, 4, 6)
         for t in (0.5, 0.7, 1.0, 1.4)
     ),
