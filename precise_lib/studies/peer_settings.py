@@ -59,7 +59,8 @@ WIDTHS = (0.005, 0.01, 0.02, 0.04, 0.07, 0.12, 0.2)
 VARIATIONS = (0.2, 0.3, 0.5, 0.8, 1.2, 1.8, 2.7)
 LAMS = (1.0, 1.8, 3.2, 5.6, 10.0, 18.0)
 FIXED = {"base": "fit"}
-BOWSHER = FIXED | {"tau": np.inf, "slack": 0.0, "gray": 0.0}
+BY_GRAY = FIXED | {"gray": 0.0}  # neighbors by gray level alone, as Bowsher has them
+BOWSHER = BY_GRAY | {"tau": np.inf, "slack": 0.0}
 PEERS = (
     Peer("fourier", "fourier"),
     Peer("fit", "fit"),
@@ -84,15 +85,7 @@ PEERS = (
     *(Peer(f"bowsher, k {k}", "adaptive", "lam", None, LAMS, BOWSHER | {"neighbors": k}, 12) for k in (3, 4, 6)),
     Peer("adaptive", "adaptive", "lam", "auto", most_repeats=12),
     *(
-        Peer(
-            f"adaptive, k {k}, tau {t:g}",
-            "adaptive",
-            "lam",
-            None,
-            LAMS,
-            FIXED | {"neighbors": k, "tau": t, "gray": 0.0},
-            6,
-        )
+        Peer(f"adaptive, k {k}, tau {t:g}", "adaptive", "lam", None, LAMS, BY_GRAY | {"neighbors": k, "tau": t}, 6)
         for k in (3, 4, 6)
         for t in (0.5, 0.7, 1.0, 1.4)
     ),
