@@ -130,15 +130,15 @@ def test_prior_and_network():
 
 
 def test_trainings_of_the_cnn():
-    """None reaches the goal, all miss it by about as much; small batches win in short trainings alone."""
+    """All reach the goal for all lines and, within what 10,000 repeats can tell, for Glx; none does for the bias."""
     cards = [net.card.accuracy for net in trainings.networks().values()]
-    worst = [max(r for values in c["sd_over_crlb"].values() for r in values[2:]) for c in cards]
-    assert all(w > trainings.GOALS["all lines"] for w in worst)
-    assert max(worst) - 1 < 2 * (min(worst) - 1)
-    study = widths.read()
-    short = [widths.glx(study[f"CNN, batch {batch}"]["accuracy"]) for batch in widths.BATCHES]
-    assert short == sorted(short, reverse=True)
-    assert short[-1] > widths.glx(study["CNN, long, batch 32"]["accuracy"]) > widths.glx(cards[0])
+    from_12 = {m: [r for c in cards for r in c["sd_over_crlb"][m][2:]] for m in cards[0]["sd_over_crlb"]}
+    assert max(map(max, from_12.values())) < trainings.GOALS["all lines"]
+    assert max(from_12["Glx"]) < trainings.GOALS["Glx"] + 2 * 0.7 / 10_000**0.5
+    biases = [max(abs(b) for values in c["bias_percent"].values() for b in values[2:]) for c in cards]
+    assert trainings.GOALS["bias"] < min(biases) < max(biases) < 3.5
+    means = [widths.above_bound(widths.read()[name]["accuracy"])[0] for name in widths.CHOICES]
+    assert means == sorted(means)  # each choice that a short training lacks costs
 
 
 def test_what_a_tumor_keeps():
