@@ -138,7 +138,7 @@ class SignalModel:
         """The factor common to all lines, (..., n_samples): shift, broadening and phase of Eq. 2, Gaussian width."""
         shift, broad, phase = (np.asarray(v, float) for v in (shift_hz, broadening_hz, phase_rad))
         rates = 2j * np.pi * shift - np.pi * broad
-        envelope = exponentials(rates.ravel(), self.acquisition).reshape(*rates.shape, -1)
+        envelope = exponentials(rates.ravel(), self.acquisition).reshape(*rates.shape, self.acquisition.n_samples)
         envelope = (
             envelope * np.exp(1j * phase)[..., None]
             if np.any(phase)

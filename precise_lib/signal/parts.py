@@ -161,7 +161,8 @@ def exponentials(rates, acquisition: Acquisition) -> np.ndarray:
     rates, root = np.asarray(rates)[:, None], int(np.ceil(np.sqrt(acquisition.n_samples)))
     n = next((n for n in range(root, 2 * root) if acquisition.n_samples % n == 0), root)
     inner, outer = np.exp(rates * acquisition.dwell_time_s * np.arange(n)), np.exp(rates * acquisition.time_s[::n])
-    return np.ascontiguousarray((outer[..., None] * inner[:, None]).reshape(len(rates), -1)[:, : acquisition.n_samples])
+    values = (outer[..., None] * inner[:, None]).reshape(len(rates), outer.shape[1] * n)
+    return np.ascontiguousarray(values[:, : acquisition.n_samples])
 
 
 def saturation(t1_s, repetition_time_s, flip_angle_deg) -> np.ndarray:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from precise_lib.errors import InputError
 from precise_lib.signal.model import SignalModel, spectrum
 from precise_lib.signal.noise import add_noise, peak_height, snr_to_sigma
-from precise_lib.signal.parts import Acquisition, Resonance
+from precise_lib.signal.parts import Acquisition, Resonance, exponentials
 from precise_lib.signal.presets import default_2h_model, dmi_3t, dmi_11t7
 from precise_lib.simulate.phantoms import b0_map, b1_map, gradient_broadening
 from tests.helpers import sd_bounds
@@ -258,3 +258,15 @@ def test_field_maps_have_their_documented_range():
     assert (np.diff(b1[0, :, 0]) < 0).all()
     assert b1[0, 0, 0] == pytest.approx(1, abs=0.02)
     assert b1[0, -1, 0] == pytest.approx(np.exp(-1 / 0.9), rel=0.02)
+
+
+@pytest.mark.parametrize("n_samples", [2, 3, 97, 500, 512])
+def test_exponentials_are_products_of_short_ones(n_samples):
+    """Of any number of samples, prime ones too, after any dead time, and of no voxel at all."""
+    acquisition = Acquisition(n_samples, 4e-4, 76.7, dead_time_s=1.3e-3)
+    rates = np.array([0, -50 + 300j, 18 - 2000j, -1e3])
+    np.testing.assert_allclose(
+        exponentials(rates, acquisition), np.exp(rates[:, None] * acquisition.time_s), rtol=1e-12
+    )
+    assert exponentials(rates[:0], acquisition).shape == (0, n_samples)
+    assert dmi_11t7().envelope(np.zeros(0), 3.0).shape == (0, dmi_11t7().acquisition.n_samples)
