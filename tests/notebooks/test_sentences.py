@@ -175,13 +175,13 @@ def test_intervals_of_the_adaptive_prior():
     rat, human = (overruled_runs.of(table, name) for name in ("rat", "human"))
     for run in (*rings.values(), rat, human):
         assert run.sizes["repeat"] >= 12
-        assert all(covered(run, region).mean() > 0.8 for region in (HIDDEN, "border"))
-        assert 0.85 < covered(run).min() < covered(run).max() < 0.96  # missed by a few percent
-    assert all(covered(rings[snr]).sel(metabolite="Lac") > 0.94 for snr in (5.0, 7.7, 12.0))  # too wide
-    assert all(covered(rings[snr]).se.max() > 0.02 for snr in (20.0, 35.0))  # too few to tell
-    assert covered(rat).sel(metabolite="Glx") < 0.88  # too narrow
-    assert covered(human).sel(metabolite=["Glc", "Glx"]).max() < 0.88 < 0.92 < covered(human).sel(metabolite="Lac")
-    assert covered(human, SHOWN).min() < 0.8  # at the rim, where tissues mix
+        assert covered(run, "border").mean() > 0.8
+        assert (covered(run, HIDDEN).mean() > 0.8) == (run is not rings[5.0])
+        assert 0.86 < covered(run).min() < covered(run).max() < 0.94  # missed by a percent or two
+    assert all(0.865 < covered(run).min() < covered(run).max() < 0.925 for run in rings.values())
+    assert all(covered(run).se.max() > 0.01 for run in rings.values())  # too few to tell one percent
+    assert all(0.86 <= covered(run).sel(metabolite="Glx") < 0.87 for run in (rat, human))  # too narrow
+    assert all(covered(run, SHOWN).min() < 0.75 for run in rings.values())
 
 
 def test_the_rat():
