@@ -161,10 +161,9 @@ class TrainConfig:
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; it must be one of {', '.join(choices)}")
-        if not (0 < self.learning_rate < np.inf and 0 <= self.noiseless_share <= 1 and 0 < self.loss_floor < np.inf):
-            raise ValueError("learning_rate, noiseless_share or loss_floor is out of range")
-        if not 0 < self.refine_learning_rate < np.inf:
-            raise ValueError("refine_learning_rate is out of range")
+        positive = (self.learning_rate, self.refine_learning_rate, self.loss_floor)
+        if not (all(0 < value < np.inf for value in positive) and 0 <= self.noiseless_share <= 1):
+            raise ValueError("a learning rate, noiseless_share or loss_floor is out of range")
         ranges = [*self.ranges(), *replace(self, amplitude_range=self.refine_amplitude_range).ranges()]
         low, high = np.array([*(getattr(self, name) for name in _RANGES), *ranges], float).T
         if not (np.isfinite([low, high]).all() and (low <= high).all() and self.snr_range[0] > 0):

@@ -139,11 +139,8 @@ class SignalModel:
         shift, broad, phase = (np.asarray(v, float) for v in (shift_hz, broadening_hz, phase_rad))
         rates = 2j * np.pi * shift - np.pi * broad
         envelope = exponentials(rates.ravel(), self.acquisition).reshape(*rates.shape, self.acquisition.n_samples)
-        envelope = (
-            envelope * np.exp(1j * phase)[..., None]
-            if np.any(phase)
-            else np.broadcast_to(envelope, (*np.broadcast_shapes(rates.shape, phase.shape), envelope.shape[-1]))
-        )
+        if phase.ndim or phase:
+            envelope = envelope * np.exp(1j * phase)[..., None]
         return envelope * gaussian_decay(gaussian_hz, self.acquisition.time_s) if np.any(gaussian_hz) else envelope
 
     def turns(self, offset_hz=0.0, **own) -> dict[int, np.ndarray]:
