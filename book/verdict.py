@@ -24,26 +24,26 @@ POINTS = [
     (
         "The MRI as a guide.",
         "Averaging neighbors that look alike in an MRI adds more, {P3 in full} in SNR over Fourier integration"
-        " (at an SNR of 12) where tissue is uniform, and costs contrast: of a tumor that the MRI does not show,"
-        " {P9 contrast of B at 0.004:.0%} is left with a weak prior (λ = 0.004) and {P9 contrast of B at 0.04:.0%} with"
+        " (λ = 0.01, at an SNR of 12) where tissue is uniform, and costs contrast: of a simulated tumor that the MRI"
+        " does not show, {P9 contrast of B at 0.004:.0%} is left with a weak prior (λ = 0.004) and {P9 contrast of B at 0.04:.0%} with"
         " a strong one (0.04).",
         ["P3", "P9"],
     ),
     (
         "When the MRI is wrong.",
-        "A prior that the data may overrule keeps {B7 hidden tumor, rings:.0%} (a phantom of rings),"
-        " {B7 hidden tumor, rat:.0%} (rat)"
+        "Our adaptive prior, which lets the data overrule the MRI and chooses its own strength, keeps"
+        " {B7 hidden tumor, rings:.0%} (a phantom of rings), {B7 hidden tumor, rat:.0%} (rat)"
         " and {B7 hidden tumor, human:.0%} (human brain) of such a tumor, at {B7 RMSE, rings:.2f},"
-        " {B7 RMSE, rat:.2f} and {B7 RMSE, human:.2f} times the error of the best of the other methods, which were"
-        " set by the truth.",
+        " {B7 RMSE, rat:.2f} and {B7 RMSE, human:.2f} times the error of the best of the other methods, each of which"
+        " was set with the truth at hand.",
         ["B7"],
     ),
     (
         "Denoising one spectrum.",
         "A denoised spectrum looks better, and its weak metabolites have moved toward the middle of what the network"
-        " was trained on: scyllo-inositol keeps {M5 slope of sI, 1D, SNR of all the signal:.2f} of its differences, or"
-        " {M5 slope of sI, 1D, SNR of water alone:.2f} where the SNR of the paper is read in the other of its two ways;"
-        " 1 would be all of them.",
+        " was trained on: of the differences in scyllo-inositol a share of"
+        " {M5 slope of sI, 1D, SNR of all the signal:.2f} is left, or {M5 slope of sI, 1D, SNR of water alone:.2f}"
+        " where the SNR of the paper is read as that of water alone.",
         ["M5"],
     ),
 ]
