@@ -25,8 +25,8 @@ POINTS = [
         "The MRI as a guide.",
         "Averaging neighbors that look alike in an MRI adds more, {P3 in full} in SNR over Fourier integration"
         " (λ = 0.01, at an SNR of 12) where tissue is uniform, and costs contrast: of a simulated tumor that the MRI"
-        " does not show, {P9 contrast of B at 0.004:.0%} is left with a weak prior (λ = 0.004) and {P9 contrast of B at 0.04:.0%} with"
-        " a strong one (0.04).",
+        " does not show, {P9 contrast of B at 0.004:.0%} is left with a weak prior (λ = 0.004) and"
+        " {P9 contrast of B at 0.04:.0%} with a strong one (0.04).",
         ["P3", "P9"],
     ),
     (
