@@ -142,7 +142,7 @@ def test_weights_are_used_only_with_their_hash(copies, change):
 
 def test_every_reader_of_weights_checks():
     """Tensors come out of bytes that have been hashed, or out of a checkpoint of one's own."""
-    calls = {"load_tensors(": "card.py", "load_file(": "training.py", "safe_open(": "training.py"}
+    calls = {"load_tensors(": "card.py", "load_file(": "trainer.py", "safe_open(": "trainer.py"}
     for path in sorted((ROOT / "precise_lib").rglob("*.py")):
         text = path.read_text(encoding="utf-8")
         for call, home in calls.items():
