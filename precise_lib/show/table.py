@@ -39,10 +39,8 @@ def records(measured: Iterable) -> Markdown:
     measured = list(measured)
     if len(measured) <= FEW:
         return Markdown("\n\n".join(r._repr_markdown_() for r in measured))
-    head, rows = (
-        ["claim", "measured", "paper", "tolerance", "verdict"],
-        [[_escaped(c) for c in r.cells] for r in measured],
-    )
+    head = ["claim", "measured", "paper", "tolerance", "verdict"]
+    rows = [[_escaped(c) for c in r.cells] for r in measured]
     said = [i for i in range(len(head)) if any(row[i] for row in rows)]  # our own questions have no paper's figure
     lines = table([head[i] for i in said], [[row[i] for i in said] for row in rows])
     named: dict[str, dict] = {}  # remark -> claims that it belongs to
