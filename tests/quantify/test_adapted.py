@@ -79,7 +79,7 @@ def test_alone_it_says_nearly_what_quantify_writes(folder, summary):
     stored = nifti.read_map(folder / "out" / "conc_Lac.nii.gz")[0]
     assert np.nanmedian(np.abs(maps.sel(metabolite="Lac").values - stored)) < 0.03
     assert maps.attrs["base"] == "sve"
-    assert maps.attrs["setting_by_mri"] in ("True", "False")  # nearly the same risk on this phantom
+    assert {"setting_by_mri", "setting_gray"} <= maps.attrs.keys()  # which of them is chosen hangs on little here
 
 
 def test_the_report_shows_where_the_mri_was_overruled(folder, summary):
