@@ -161,9 +161,11 @@ class TrainConfig:
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; it must be one of {', '.join(choices)}")
-        positive = (self.learning_rate, self.refine_learning_rate, self.loss_floor)
-        if not (all(0 < value < np.inf for value in positive) and 0 <= self.noiseless_share <= 1):
-            raise ValueError("a learning rate, noiseless_share or loss_floor is out of range")
+        for name in ("learning_rate", "refine_learning_rate", "loss_floor"):
+            if not 0 < getattr(self, name) < np.inf:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be a positive number")
+        if not 0 <= self.noiseless_share <= 1:
+            raise ValueError(f"noiseless_share is {self.noiseless_share}; it must be from 0 to 1")
         ranges = [*self.ranges(), *replace(self, amplitude_range=self.refine_amplitude_range).ranges()]
         low, high = np.array([*(getattr(self, name) for name in _RANGES), *ranges], float).T
         if not (np.isfinite([low, high]).all() and (low <= high).all() and self.snr_range[0] > 0):

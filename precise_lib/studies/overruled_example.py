@@ -39,6 +39,11 @@ class Example:
         settings = replace(self.tuned.settings, tau=tau, share=())
         return adaptive(self.voxels.ratios, self.voxels.variance, self.neighbors, settings)
 
+    @property
+    def nearest(self) -> float:
+        """The one of `taus` that is nearest to the τ which the data set chose."""
+        return min(self.taus, key=lambda tau: abs(np.log(tau / self.tuned.settings.tau)))
+
     def page(self, tau: float):
         """Lactate, how much of each voxel's coupling is cut, and where τ stands."""
         fig, axes = plt.subplots(1, 4, figsize=(11, 2.7), width_ratios=[1, 1, 1.1, 1.1])
