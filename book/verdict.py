@@ -15,7 +15,7 @@ from precise_lib.evaluate.tolerances import Claim
 POINTS = [
     (
         "One voxel.",
-        "A network gets from one spectrum what a model fit gets, and no more: the SD of its estimates is"
+        "A network gets from one spectrum at most what a model fit gets: the SD of its estimates is"
         " {P4 SVE, lowest:.2f} to {P4 SVE, highest:.2f} times the least that an unbiased method can have (the"
         " Cramér-Rao bound), that of a fit {P4 fit, lowest:.2f} to {P4 fit, highest:.2f} times; plain Fourier"
         " integration needs {P1:.2f} times the SNR of the network.",
