@@ -2,27 +2,22 @@ r"""Edges of the MRI that metabolism does not follow: where the MRI has a border
 
 That no difference is *seen* across an edge says little: noise hides differences. So this is an equivalence test (two
 one-sided tests, Schuirmann 1987): an edge counts if the 90 % interval of the step across it lies within a tolerance,
-in percent of the mean of both sides, for **every** metabolite. Of edges with a larger step at most 5 % then count.
-No interval is formed for the ratio: ``step - tolerance * mean`` must be negative, and ``step + tolerance * mean``
-positive, by `LEVEL` each; both are linear in the data, so their noise is known exactly. A metabolite that is hardly
-there has no percent: its edges never count.
+in percent of the mean of both sides, for **every** metabolite. No ratio is formed: ``step - tolerance * mean`` must be
+negative and ``step + tolerance * mean`` positive, by `SURE` each; both are linear in the data, so their noise is known.
+A metabolite that is hardly there has no percent: then nothing counts.
 
-**No prior takes part.** The adaptive prior couples voxels across edges, too: each voxel chooses a fixed number of
-neighbors, and often by distance alone. It would make a step small that the data do not show to be. So steps are
-those of single voxels, which are unbiased, averaged along the edge until they are precise enough.
+**No prior takes part.** The adaptive prior couples voxels across edges, too: each chooses a fixed number of neighbors,
+and often by distance alone. It could make a step small that is not. So steps are those of single voxels, averaged along
+the edge until they are precise enough, which only their noise decides.
 
 **An edge** is a pair of touching voxels whose gray levels differ by more than those of `LIKE` of the pairs in which
-each voxel is among the nearer half of the other's neighbors by gray level: what noise, shading and partial volume of
-this MRI leave inside a tissue. Averages run over pairs of the same edge: both ends touch, and gray levels differ by
-no more than inside a tissue. They widen step by step, for each pair until the SD of its steps would let a level edge
-be found in `POWER` of cases. Only the noise decides that, not the steps.
+each is among the nearer half of the other's neighbors by gray level: what noise, shading and partial volume of this MRI
+leave inside a tissue. Of the same edge are pairs that touch, with gray levels on each side that differ by no more. A
+mean over a long edge would hide a place where metabolism does follow. So the mean over the pairs that touch a pair, its
+piece of the edge, must lie within the tolerance as well, without its interval. Finer the data do not tell.
 
-**Expected** before it was tried, from the SD of single voxels over level on two random objects and the rings (lactate
-at SNR 12 about 0.45, at SNR 20 about 0.30, at SNR 35 about 0.17; the others a third of it): at a tolerance of 20 % a
-level edge is found at an SD of its step of 7 % of the level, which takes about 90 voxels on each side at SNR 12, 40 at
-SNR 20 and 13 at SNR 35. Balls of 5 voxels across have 60 at their surface. So of the edges of such a feature that no
-metabolite has, we expect to find less than 10 % at SNR 12, about 40 % at SNR 20 and 75 % at SNR 35; of edges with a
-step of over 20 % in any metabolite less than 2 % at every SNR, since few have just a little more, and 5 % at the worst.
+The price is power. Where a metabolite has an SD of half its level in a single voxel, as lactate at SNR 12, a step of
+zero takes about 90 voxels on each side to be told from one of 20 %; at SNR 35 about 13. `Edges.told` says where.
 """
 
 from __future__ import annotations
@@ -33,14 +28,18 @@ import numpy as np
 from scipy import sparse
 from scipy.stats import norm, t
 
+from precise_lib.errors import InputError, check_number
 from precise_lib.estimate.coupling import Neighbors
+from precise_lib.estimate.stein import WELL
 
 TOLERANCE = 20.0  # percent
-LEVEL, POWER = 0.95, 0.9  # of each one-sided test; of finding a level edge, at which averages stop to widen
+SURE = 0.95  # of each one-sided test
+POWER = 0.8  # of finding a step of zero within the tolerance, at which averages stop to widen
 LIKE = 0.95  # share of pairs inside a tissue that differ by less than an edge
 GRAY = 0.01  # of the range of gray levels: finer differences are no edge
 WIDEN = 16  # steps of averaging along an edge, at most
-DRAWS = 48  # of noise
+DRAWS, LEAST_DRAWS = 48, 16  # of noise; fewer where there are many voxels
+ROWS = 20_000  # pairs whose neighbors along the edge are in memory together
 
 
 @dataclass(frozen=True)
@@ -49,26 +48,34 @@ class Edges:
 
     Attributes
     ----------
-    margin : (E, K) of the step to the tolerance in units of mM, negative where the test says level
     level : (E,) bool, whether no metabolite follows
+    told : (E,) bool, whether the noise is low enough that a step of zero would be found so
     n_voxels : V
     """
 
     pairs: np.ndarray
-    margin: np.ndarray
+    level: np.ndarray
+    told: np.ndarray
     n_voxels: int
-
-    @property
-    def level(self) -> np.ndarray:
-        return (self.margin < 0).all(1)
 
     @property
     def share(self) -> np.ndarray:
         """(V,) share of the edges of a voxel that no metabolite follows; NaN where it has no edge."""
         ends = self.pairs.ravel()
-        count = np.bincount(ends, minlength=self.n_voxels)
         with np.errstate(invalid="ignore"):
-            return np.bincount(ends, np.repeat(self.level, 2), self.n_voxels) / count
+            level = np.bincount(ends, np.repeat(self.level, 2), self.n_voxels)
+            return level / np.bincount(ends, minlength=self.n_voxels)
+
+
+def check_tolerance(value: float) -> None:
+    check_number("tolerance", value)
+    if value >= 100:
+        raise InputError(f"tolerance is {value:g}: give a step in percent of the level, below 100.")
+
+
+def draws(n_voxels: int) -> int:
+    """How often to draw the noise."""
+    return max(LEAST_DRAWS, DRAWS * WELL // max(n_voxels, WELL))
 
 
 def contrast_of_edges(neighbors: Neighbors) -> float:
@@ -78,15 +85,25 @@ def contrast_of_edges(neighbors: Neighbors) -> float:
     return max(float(np.quantile(np.abs(neighbors.gray[u] - neighbors.gray[v]), LIKE)), GRAY) if len(u) else GRAY
 
 
-def _along(pairs, neighbors: Neighbors, contrast: float) -> sparse.csr_matrix:
-    """(E, E) means over the pairs of the same edge that touch each pair, and itself."""
-    n, touching = len(pairs), neighbors.touching + sparse.identity(neighbors.n_voxels, format="csr")
-    ends = [sparse.csr_matrix((np.ones(n), (np.arange(n), end)), (n, neighbors.n_voxels)) for end in pairs.T]
-    bright, dark = ((end @ touching) @ end.T for end in ends)
-    same = bright.multiply(dark).tocoo()
+def across(neighbors: Neighbors, contrast: float) -> np.ndarray:
+    """Pairs (E, 2) across an edge, the brighter one first."""
+    pairs = neighbors.pairs[neighbors.contrast > contrast]
     gray = neighbors.gray[pairs]
-    keep = (np.abs(gray[same.row] - gray[same.col]) <= contrast).all(1)
-    rows, columns = same.row[keep], same.col[keep]
+    return np.where((gray[:, 1] > gray[:, 0])[:, None], pairs[:, ::-1], pairs)
+
+
+def along(pairs, neighbors: Neighbors, contrast: float) -> sparse.csr_matrix:
+    """(E, E) mean over the piece of the edge around each pair: itself and the pairs of the same edge that touch it."""
+    n, gray = len(pairs), neighbors.gray[pairs]
+    touching = neighbors.touching + sparse.identity(neighbors.n_voxels, format="csr")
+    ends = [sparse.csr_matrix((np.ones(n), (np.arange(n), end)), (n, neighbors.n_voxels)) for end in pairs.T]
+    near, others, parts = [end @ touching for end in ends], [end.T.tocsc() for end in ends], []
+    for i in range(0, n, ROWS):
+        bright, dark = (x[i : i + ROWS] @ end for x, end in zip(near, others, strict=True))
+        both = bright.multiply(dark).tocoo()
+        like = (np.abs(gray[both.row + i] - gray[both.col]) <= contrast).all(1)
+        parts.append(np.stack([both.row[like] + i, both.col[like]]))
+    rows, columns = np.concatenate(parts, 1)
     return sparse.csr_matrix((1 / np.bincount(rows, minlength=n)[rows], (rows, columns)), (n, n))
 
 
@@ -97,27 +114,36 @@ def edges(ratios, neighbors: Neighbors, noise, tolerance: float = TOLERANCE) -> 
     ----------
     ratios : (V, K) single-voxel ratios
     neighbors : of the same voxels, with the MRI
-    noise : (R, V, K) like that of the ratios, see `stein.probes`
+    noise : (R, V, K) like that of the ratios, see `stein.probes` and `draws`
     tolerance : step that counts as none, in percent of the mean of both sides
     """
-    contrast, noise = contrast_of_edges(neighbors), np.asarray(noise, float)
-    pairs = neighbors.pairs[neighbors.contrast > contrast]
-    gray = neighbors.gray[pairs]
-    pairs = np.where((gray[:, 1] > gray[:, 0])[:, None], pairs[:, ::-1], pairs)
-    data = np.concatenate([np.asarray(ratios, float)[None], noise])
-    share, along = tolerance / 100, _along(pairs, neighbors, contrast)
-    ends = data[:, pairs]  # (1 + R, E, 2, K)
-    step, mean = ends[:, :, 0] - ends[:, :, 1], share * ends.mean(2)
-    sides = np.moveaxis(np.concatenate([step - mean, -step - mean], -1), 0, 1)  # (E, 1 + R, 2 K), both negative if level
-    width, wanted = t.ppf(LEVEL, len(noise) - 1), norm.ppf(1 - (1 - POWER) / 2)
-    margin, open_ = np.full((len(pairs), sides.shape[-1] // 2), np.inf), np.ones(len(pairs), bool)
+    check_tolerance(tolerance)
+    contrast = contrast_of_edges(neighbors)
+    pairs = across(neighbors, contrast)
+    if not len(pairs):
+        return Edges(pairs, np.zeros(0, bool), np.zeros(0, bool), neighbors.n_voxels)
+    data = np.moveaxis(np.concatenate([np.asarray(ratios)[None], noise]).astype(np.float32), 0, 1)
+    bright, dark = data[pairs[:, 0]], data[pairs[:, 1]]
+    step, half = bright - dark, np.float32(tolerance / 200) * (bright + dark)
+    level, told = _tested(np.concatenate([step - half, -step - half], -1), along(pairs, neighbors, contrast))
+    return Edges(pairs, level, told, neighbors.n_voxels)
+
+
+def _tested(beyond, mean: sparse.csr_matrix) -> tuple[np.ndarray, np.ndarray]:
+    """`Edges.level` and `told`, from steps beyond the tolerance up and down (E, 1 + R, 2 K), negative if within it.
+
+    The first of 1 + R is that of the data, the others are those of noise.
+    """
+    n, (width, wanted) = len(beyond), (t.ppf(SURE, beyond.shape[1] - 2), norm.ppf((1 + POWER) / 2))
+    level, told, here = np.zeros(n, bool), np.zeros(n, bool), None
+    mean = mean.astype(np.float32)
     for _ in range(WIDEN):
-        sides = (along @ sides.reshape(len(pairs), -1)).reshape(sides.shape)
-        sd = np.sqrt((sides[:, 1:] ** 2).mean(1))
-        now = (sides[:, 0] + width * sd).reshape(len(pairs), 2, -1).max(1)
-        margin[open_] = now[open_]
-        level = -sides[:, 0].reshape(len(pairs), 2, -1).mean(1)  # share of the mean
-        open_ &= ((width + wanted) * sd.reshape(len(pairs), 2, -1).max(1) > level).any(1)
-        if not open_.any():
+        beyond = (mean @ beyond.reshape(n, -1)).reshape(beyond.shape)
+        found, sd = beyond[:, 0], np.sqrt((beyond[:, 1:] ** 2).mean(1))
+        here = (found < 0).all(1) if here is None else here  # the piece of the edge around a pair
+        level = np.where(told, level, here & (found + width * sd < 0).all(1))
+        allowed = -found.reshape(n, 2, -1).mean(1)  # tolerance times the mean of both sides
+        told |= ((width + wanted) * sd.reshape(n, 2, -1).max(1) <= allowed).all(1)
+        if told.all():
             break
-    return Edges(pairs, margin, neighbors.n_voxels)
+    return level, told
