@@ -1,4 +1,5 @@
-"""The adaptive prior as an estimator that chooses its own settings: `adaptive`, `stein`, `intervals`, `overruled`."""
+"""The adaptive prior as an estimator that chooses its own settings: `adaptive`, `stein`, `intervals`,
+`overruled`, `unfollowed`."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from precise_lib.errors import InputError, check_number
-from precise_lib.estimate import stein
+from precise_lib.estimate import stein, unfollowed
 from precise_lib.estimate.adaptive import Field, Settings, adaptive
 from precise_lib.estimate.coupling import Neighbors
 from precise_lib.estimate.intervals import DRAWS, REPEATS, WIDTH, intervals
@@ -19,7 +20,7 @@ from precise_lib.estimate.prior import prepare_mri
 from precise_lib.estimate.registry import Adapted
 from precise_lib.estimate.single_voxels import SingleVoxels
 from precise_lib.estimate.stein import Tuned, tune
-from precise_lib.estimate.tuned_about import about, notes, overruled_flag, sentence
+from precise_lib.estimate.tuned_about import about, notes, overruled_flag, sentence, unfollowed_flag, unfollowed_note
 from precise_lib.estimate.weights import SveModel
 from precise_lib.signal.model import SignalModel
 from precise_lib.signal.mrsi import MRSI, Series
@@ -48,7 +49,9 @@ OPTIONS = {
     "frames": (float, "a number or auto"),
     "gray": (float, "a number or auto"),
     "slack": (float, "a number"),
+    "tolerance": (float, "a number"),
 }
+NEVER_AUTO = "slack", "tolerance"
 
 
 @dataclass(frozen=True)
@@ -68,12 +71,15 @@ class Adaptive:
     frames: float | str = AUTO
     gray: float | str = AUTO  # difference in gray level that counts as much as a voxel of distance
     slack: float = stein.SLACK  # share of the least error that keeping small lesions may cost
+    tolerance: float = (
+        unfollowed.TOLERANCE
+    )  # percent: smaller steps are none, where metabolism follows no edge of the MRI
     name: ClassVar[str] = "adaptive"
 
     def __post_init__(self):
         for name, (kind, what) in OPTIONS.items():
             value = getattr(self, name)
-            if value == AUTO and name != "slack":
+            if value == AUTO and name not in NEVER_AUTO:
                 continue
             try:
                 object.__setattr__(self, name, kind(value))
@@ -84,11 +90,12 @@ class Adaptive:
         if given.get("neighbors", 1) < 1:
             raise InputError(f"The number of neighbors is {self.neighbors}; it must be one or more.")
         check_number("slack", self.slack, zero=True)
+        unfollowed.check_tolerance(self.tolerance)
 
     @property
     def fixed(self) -> dict:
         """Settings that are given."""
-        named = {name: getattr(self, name) for name in OPTIONS if name != "slack"}
+        named = {name: getattr(self, name) for name in OPTIONS if name not in NEVER_AUTO}
         return {name: value for name, value in named.items() if value != AUTO}
 
     def single_voxel(self, model: SignalModel):
@@ -118,7 +125,7 @@ class Adaptive:
         return adaptive(ratios, variance, neighbors, tuned.settings), tuned
 
     def adapted(self, voxels: SingleVoxels, errors: bool = True) -> Adapted:
-        """Maps, settings, errors and where the MRI was overruled; see `registry`."""
+        """Maps, settings, errors, where the MRI was overruled and where nothing follows it; see `registry`."""
         if not voxels.usable.any():
             said = "No voxel has positive water and a known level of noise: the maps are those of single voxels."
             return Adapted(voxels.series.model.concentrations(voxels.amplitudes), notes=(said,))
@@ -144,15 +151,23 @@ class Adaptive:
         if tuned is None:
             return Adapted(**maps, notes=("No voxel has a neighbor: the maps are those of single voxels.",))
         settings = about(voxels, tuned, sorted(self.fixed))
-        opened = np.full(len(usable), np.nan)
-        opened[usable] = field.opened_share
+        noise = voxels.noise(unfollowed.draws(neighbors.n_voxels), seed=2)
+        edges = unfollowed.edges(voxels.ratios[usable], neighbors, noise, self.tolerance)
+        opened, level = np.full((2, len(usable)), np.nan)
+        opened[usable], level[usable] = field.opened_share, edges.share
         return Adapted(
             **maps,
-            maps={"opened": (opened, "share of the coupling by the MRI that the data took away")},
-            flags={"overruled": overruled_flag(voxels, islands(field, neighbors))},
+            maps={
+                "opened": (opened, "share of the coupling by the MRI that the data took away"),
+                "unfollowed": (level, "share of the edges of the MRI at a voxel that no metabolite follows"),
+            },
+            flags={
+                "overruled": overruled_flag(voxels, islands(field, neighbors)),
+                "unfollowed": unfollowed_flag(level, self.tolerance),
+            },
             settings=settings,
             about=sentence(settings),
-            notes=notes(voxels, tuned.settings, neighbors),
+            notes=notes(voxels, tuned.settings, neighbors) + unfollowed_note(edges),
         )
 
     def __call__(self, data: MRSI):

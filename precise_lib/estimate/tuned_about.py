@@ -11,6 +11,7 @@ from precise_lib.estimate.coupling import Neighbors
 from precise_lib.estimate.overruled import Island
 from precise_lib.estimate.single_voxels import SingleVoxels
 from precise_lib.estimate.stein import Tuned
+from precise_lib.estimate.unfollowed import SURE, Edges
 
 LISTED = 3  # islands that are described one by one
 
@@ -79,6 +80,25 @@ def _island(island: Island, voxels: SingleVoxels, mine, places) -> str:
     when = "" if len(voxels.series) == 1 else f" of frames {frames[0]} to {frames[-1]}"
     cells = len(np.unique(places[:, 1:], axis=0))
     return f"in {cells} voxel(s) around ({middle}){when}: {', '.join(levels)} than their like neighbors"
+
+
+def unfollowed_flag(share: np.ndarray, tolerance: float) -> tuple[np.ndarray, str]:
+    """Voxel-frames (N,) bool most of whose edges no metabolite follows, of the share (N,), and a sentence on them."""
+    flag = np.nan_to_num(share) > 0.5
+    return flag, (
+        f"At {flag.sum()} voxel(s) the MRI shows edges that no metabolite follows: all steps across are within "
+        f"{tolerance:g} % of the level (of edges with a larger one at most about {100 * (1 - SURE):.0f} % pass)."
+    )
+
+
+def unfollowed_note(edges: Edges) -> tuple[str, ...]:
+    """What noise leaves to be said of edges."""
+    if not len(edges.pairs) or edges.told.all():
+        return ()
+    said = f"{100 * edges.told.mean():.0f} % of the edges of the MRI"
+    return (
+        f"Noise lets {said} be told from such that no metabolite follows; at others, not being flagged says nothing.",
+    )
 
 
 def notes(voxels: SingleVoxels, settings: Settings, neighbors: Neighbors) -> tuple[str, ...]:

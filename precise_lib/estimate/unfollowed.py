@@ -1,4 +1,4 @@
-r"""Edges of the MRI that metabolism does not follow: where the MRI has a border and every metabolite is level across it.
+r"""Edges of the MRI that metabolism does not follow: a border in the MRI, and every metabolite level across it.
 
 That no difference is *seen* across an edge says little: noise hides differences. So this is an equivalence test (two
 one-sided tests, Schuirmann 1987): an edge counts if the 90 % interval of the step across it lies within a tolerance,
@@ -10,11 +10,12 @@ A metabolite that is hardly there has no percent: then nothing counts.
 and often by distance alone. It could make a step small that is not. So steps are those of single voxels, averaged along
 the edge until they are precise enough, which only their noise decides.
 
-**An edge** is a pair of touching voxels whose gray levels differ by more than those of `LIKE` of the pairs in which
-each is among the nearer half of the other's neighbors by gray level: what noise, shading and partial volume of this MRI
-leave inside a tissue. Of the same edge are pairs that touch, with gray levels on each side that differ by no more. A
-mean over a long edge would hide a place where metabolism does follow. So the mean over the pairs that touch a pair, its
-piece of the edge, must lie within the tolerance as well, without its interval. Finer the data do not tell.
+**An edge** is a pair of touching voxels whose gray levels differ by `EDGE` times the SD of such differences inside
+tissues, which noise, shading and partial volume of this MRI make. Most pairs lie inside a tissue: the SD is that of
+normal differences with the same median. An MRI of noise alone has hardly any edge then. Of the same edge are pairs that
+touch, with gray levels on each side that differ by no more. A mean over a long edge would hide a place where metabolism
+does follow. So the mean over the pairs that touch a pair, its piece of the edge, must lie within the tolerance as well,
+without its interval. Finer the data do not tell.
 
 The price is power. Where a metabolite has an SD of half its level in a single voxel, as lactate at SNR 12, a step of
 zero takes about 90 voxels on each side to be told from one of 20 %; at SNR 35 about 13. `Edges.told` says where.
@@ -35,7 +36,7 @@ from precise_lib.estimate.stein import WELL
 TOLERANCE = 20.0  # percent
 SURE = 0.95  # of each one-sided test
 POWER = 0.8  # of finding a step of zero within the tolerance, at which averages stop to widen
-LIKE = 0.95  # share of pairs inside a tissue that differ by less than an edge
+EDGE = 3.0  # SD of differences in gray level inside a tissue
 GRAY = 0.01  # of the range of gray levels: finer differences are no edge
 WIDEN = 16  # steps of averaging along an edge, at most
 DRAWS, LEAST_DRAWS = 48, 16  # of noise; fewer where there are many voxels
@@ -80,9 +81,8 @@ def draws(n_voxels: int) -> int:
 
 def contrast_of_edges(neighbors: Neighbors) -> float:
     """Difference in gray level from which on a pair lies across an edge."""
-    like = neighbors.bowsher(max(1, neighbors.most // 2))
-    u, v = like.pairs[like.weight == 1].T
-    return max(float(np.quantile(np.abs(neighbors.gray[u] - neighbors.gray[v]), LIKE)), GRAY) if len(u) else GRAY
+    inside = np.median(neighbors.contrast) / norm.ppf(0.75) if len(neighbors.pairs) else 0.0
+    return max(EDGE * float(inside), GRAY)
 
 
 def across(neighbors: Neighbors, contrast: float) -> np.ndarray:

@@ -162,7 +162,8 @@ def _few(report: Report):
 
 @letter_by_letter
 def overruled(report: Report):
-    """Where the data overruled the MRI: couplings opened, and outlines of voxels that noise does not make so.
+    """Where data and MRI disagree: couplings that the data opened, outlines of voxels that noise does not make so, and
+    edges of the MRI that no metabolite follows.
 
     None where the prior does not adapt, and for a few voxels.
     """
@@ -170,22 +171,26 @@ def overruled(report: Report):
         return None
     islands, zs = report.flags.get("overruled", np.zeros(report.data.grid_shape)), report.slices
     zs = list(dict.fromkeys([*np.flatnonzero(islands.any((0, 1)))[:1], *zs]))[:2]  # first what there is to see
-    fig, axes = panels.figure(report, len(zs), 2)
+    shown = {"couplings opened\nby the data": report.opened, "edges that no\nmetabolite follows": report.unfollowed}
+    shown = {title: values for title, values in shown.items() if values is not None}
+    fig, axes = panels.figure(report, len(zs), 1 + len(shown))
     left, right, bottom, top = panels.extent(report)
     (nx, ny, _), mris = islands.shape, [panels.mri_under(report, z) for z in zs]
     for line, z, mri in zip(axes, zs, mris, strict=True):
         panels.panel(line[0], report, z, None, mri)
         limits = {"cmap": "cividis", "vmin": 0, "vmax": 1}
-        drawn = panels.panel(line[1], report, z, report.opened, mri, **limits)
-        for ax in line:
+        for ax, values in zip(line[1:], shown.values(), strict=True):
+            drawn = panels.panel(ax, report, z, values, mri, **limits)
+        for ax in line[:2]:
             for i, j in np.argwhere(islands[:, :, z] > 0):
                 corner = left + i * (right - left) / nx, bottom + j * (top - bottom) / ny
                 size = (right - left) / nx, (top - bottom) / ny
                 ax.add_patch(plt.Rectangle(corner, *size, fill=False, ec="#D55E00", lw=1.5))
         line[0].annotate(f"slice {z}", (0.02, 0.02), xycoords="axes fraction", fontsize=8, color="C1")
     axes[0, 0].set_title("MRI", fontsize=9)
-    axes[0, 1].set_title("couplings opened by the data", fontsize=9)
-    fig.colorbar(drawn, ax=list(axes[:, 1]), shrink=0.8, label="share")
+    for ax, title in zip(axes[0, 1:], shown, strict=True):
+        ax.set_title(title, fontsize=9)
+    fig.colorbar(drawn, ax=list(axes[:, -1]), shrink=0.8, label="share")
     return fig
 
 

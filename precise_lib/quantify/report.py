@@ -116,7 +116,16 @@ class Report:
     @property
     def opened(self) -> np.ndarray | None:
         """Share (x, y, z) of the coupling by the MRI that the data took away; None where nothing adapted to them."""
-        return self.result["opened"].values[..., self.frame] if "opened" in self.result else None
+        return self._own("opened")
+
+    @property
+    def unfollowed(self) -> np.ndarray | None:
+        """Share (x, y, z) of the edges of the MRI at a voxel that no metabolite follows; None where nothing says so."""
+        return self._own("unfollowed")
+
+    def _own(self, name: str) -> np.ndarray | None:
+        """Map (x, y, z) of an estimator that adapts to the data."""
+        return self.result[name].values[..., self.frame] if name in self.result else None
 
     @property
     def model(self) -> SignalModel:

@@ -66,7 +66,7 @@ def test_maps_intervals_and_the_lesion_that_the_mri_does_not_show(folder, summar
     assert adapted["by_mri"]
     assert adapted["error_over_single_voxel"] < 0.3
     assert adapted["given"] == []
-    assert adapted["files"] == ["map_opened.nii.gz"]
+    assert adapted["files"] == ["map_opened.nii.gz", "map_unfollowed.nii.gz"]
     opened = nifti.read_map(folder / "out" / "map_opened.nii.gz")[0]
     assert np.nanmin(opened) >= 0
     assert np.nanmax(opened) <= 1
@@ -87,6 +87,12 @@ def test_the_report_shows_where_the_mri_was_overruled(folder, summary):
     assert summary["adapted"]["sentence"][:20] in report_tables.about(found)
     assert figures.overruled(found) is not None
     assert "map" in report_tables.files(found)
+    level = found.unfollowed
+    assert np.isnan(level).any()  # inside a ring there is no edge
+    assert np.nanmin(level) >= 0
+    assert np.nanmax(level) <= 1
+    np.testing.assert_array_equal(nifti.read_map(folder / "out" / "flag_unfollowed.nii.gz")[0] > 0, level > 0.5)
+    assert any("edges of the MRI be told" in text for text in summary["warnings"])
 
 
 def test_given_settings_are_kept(folder):
@@ -113,6 +119,9 @@ def test_given_settings_are_kept(folder):
         ({"own": {"mri": "perhaps"}}, "yes, no or auto"),
         ({"own": {"frames": -1.0}}, "frames"),
         ({"own": {"slack": -1.0}}, "slack"),
+        ({"own": {"tolerance": 0.0}}, "tolerance"),
+        ({"own": {"tolerance": 100.0}}, "below 100"),
+        ({"own": {"tolerance": "auto"}}, "tolerance is 'auto': give a number"),
         ({"own": {"width": 1.0}}, "does not take the option width"),
     ],
 )
