@@ -60,8 +60,8 @@ Own = Annotated[
     typer.Option(
         "--set",
         metavar="NAME=VALUE",
-        help="Another option of the estimator, any number of times: tau, neighbors, mri, frames, gray and slack of "
-        "adaptive, each chosen from the data where it is not given.",
+        help="Another option of the estimator, any number of times: tau, neighbors, mri, frames and gray of adaptive, "
+        "each chosen from the data where it is not given; slack and tolerance, see the page on the adaptive prior.",
     ),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Remove the maps of an earlier run in the folder first.")]

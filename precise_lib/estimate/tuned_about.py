@@ -95,9 +95,9 @@ def unfollowed_note(edges: Edges) -> tuple[str, ...]:
     """What noise leaves to be said of edges."""
     if not len(edges.pairs) or edges.told.all():
         return ()
-    said = f"{100 * edges.told.mean():.0f} % of the edges of the MRI"
     return (
-        f"Noise lets {said} be told from such that no metabolite follows; at others, not being flagged says nothing.",
+        f"At {100 * edges.told.mean():.0f} % of the edges of the MRI noise is low enough to tell whether metabolism "
+        "follows; at the others a voxel that is not flagged says nothing.",
     )
 
 

@@ -190,7 +190,7 @@ def overruled(report: Report):
     axes[0, 0].set_title("MRI", fontsize=9)
     for ax, title in zip(axes[0, 1:], shown, strict=True):
         ax.set_title(title, fontsize=9)
-    fig.colorbar(drawn, ax=list(axes[:, -1]), shrink=0.8, label="share")
+    fig.colorbar(drawn, ax=list(axes[:, 1:].ravel()), shrink=0.8, label="share")
     return fig
 
 

@@ -92,7 +92,7 @@ def test_the_report_shows_where_the_mri_was_overruled(folder, summary):
     assert np.nanmin(level) >= 0
     assert np.nanmax(level) <= 1
     np.testing.assert_array_equal(nifti.read_map(folder / "out" / "flag_unfollowed.nii.gz")[0] > 0, level > 0.5)
-    assert any("edges of the MRI be told" in text for text in summary["warnings"])
+    assert any("low enough to tell whether metabolism follows" in text for text in summary["warnings"])
 
 
 def test_given_settings_are_kept(folder):
