@@ -61,11 +61,10 @@ class Edges:
 
     @property
     def share(self) -> np.ndarray:
-        """(V,) share of the edges of a voxel that no metabolite follows; NaN where it has no edge."""
-        ends = self.pairs.ravel()
-        with np.errstate(invalid="ignore"):
-            level = np.bincount(ends, np.repeat(self.level, 2), self.n_voxels)
-            return level / np.bincount(ends, minlength=self.n_voxels)
+        """(V,) share of the edges of a voxel that no metabolite follows; NaN where it has none that can be told."""
+        ends, n = self.pairs.ravel(), self.n_voxels
+        known, level = (np.bincount(ends, np.repeat(x, 2), n) for x in (self.level | self.told, self.level))
+        return np.where(known > 0, level / np.maximum(np.bincount(ends, minlength=n), 1), np.nan)
 
 
 def check_tolerance(value: float) -> None:
