@@ -30,7 +30,8 @@ def error(name: str, peers: xr.Dataset) -> Record:
 
 
 def pooled_error(own: Mapping, others: Mapping, name: str) -> Record:
-    """The same over several objects, each against its own best peer: root mean squares of both."""
+    """The same over the objects that peers have met, each against its own best: root mean squares of both."""
+    own = {seed: own[seed] for seed in others}
     rivals = [total_rmse(t).sel(setting=oracle(t)[best_peer(t)]) for t in others.values()]
     errors = [float(np.sqrt(np.mean(np.square(x)))) for x in ([rmse(run) for run in own.values()], rivals)]
     return record("B7", errors[0] / errors[1], part=f"RMSE, {name}", parameters={"seeds": list(own)})

@@ -160,16 +160,42 @@ def wrong_mris(table: xr.Dataset, names=("rings", "rat", "human")) -> show.Markd
 
 
 def new_objects(own: Mapping, others: Mapping) -> show.Markdown:
-    """Table: each object by its seed, the adaptive prior (`own`) beside the best peer at its oracle setting."""
+    """Table: each object that peers have met, the adaptive prior (`own`) beside the best at its oracle setting."""
     head = ["seed", "SVE (mM)", "best peer", "its RMSE", "adaptive", "shown, hidden (%)", "90 % intervals hold (%)"]
     lines = []
-    for seed, run in own.items():
-        rival, peers = best_peer(others[seed]), others[seed]
+    for seed, peers in others.items():
+        run, rival = own[seed], best_peer(peers)
         least = float(total_rmse(peers).sel(setting=oracle(peers)[rival]))
         shares = ", ".join(f"{100 * kept(run, tumor)[0]:.0f}" for tumor in (SHOWN, HIDDEN))
         held = f"{100 * float(covered(run).mean()):.0f}"
         lines.append([seed, rmse(run, "rmse_single"), rival, least, rmse(run), shares, held])
     return show.table(head, lines, ".3f")
+
+
+def each_once(own: Mapping) -> xr.Dataset:
+    """Means over the data sets of each object: an object is one observation."""
+    return xr.concat([run.mean("repeat") for run in own.values()], "repeat", combine_attrs="drop")
+
+
+def plot_new_objects(own: Mapping):
+    """Left: tumors kept on each object, in the order of the hidden one. Right: coverage of each metabolite there."""
+    together = each_once(own)
+    ratio = (together["kept"] / together["kept_single"]).sel(metabolite="Lac")
+    order = np.argsort(ratio.sel(tumor=HIDDEN).values)
+    fig, axes = plt.subplots(1, 2, figsize=(10, 3.4))
+    for tumor, name, mark in ((HIDDEN, "hidden", "o"), (SHOWN, "shown by the MRI", "s")):
+        axes[0].plot(100 * ratio.sel(tumor=tumor).values[order], mark, label=name)
+    for k, (name, mark) in enumerate(zip(together["metabolite"].values, "o^s", strict=True)):
+        level = 100 * together["covered"].sel(region=OBJECT, metabolite=name).values[order]
+        axes[1].plot(level, mark, color=f"C{k}", label=name)
+        axes[1].axhline(level.mean(), color=f"C{k}", lw=0.8)
+    axes[0].set(ylabel="contrast of Lac / that of SVE (%)", ylim=(0, 120), title="tumors of random objects")
+    axes[1].set(ylabel="voxels whose interval holds the truth (%)", ylim=(60, 101), title="the object; lines: means")
+    axes[1].axhspan(88, 92, color="0.85", lw=0, zorder=0)
+    for ax in axes:
+        ax.set_xlabel("object, by its hidden tumor")
+        ax.legend(loc="lower right")
+    return fig
 
 
 def outcome(results: Mapping[str, xr.Dataset], table: xr.Dataset, metabolite: str = "Lac") -> show.Markdown:

@@ -17,17 +17,23 @@ from precise_lib.errors import InputError
 from precise_lib.estimate.stein import SLACK
 from precise_lib.io import atomic
 from precise_lib.studies import peer_cases
-from precise_lib.studies.overruled import study
+from precise_lib.studies.overruled import new_case, study
+from precise_lib.studies.peer_sweeps import NOISE_SEED, SEEDS
 from precise_lib.studies.peers import Case
 
 FILE = "overruled.nc"
 SNRS = (5.0, 7.7, 12.0, 20.0, 35.0)
 SLACKS = (0.0, SLACK)
+RANDOM = "random "  # object of a seed, see `new_case`
+FRESH = tuple(range(801, 825))  # seeds of more random objects; data/claims.yaml says when they were opened
 
 
 @dataclass(frozen=True)
 class Run:
-    """One object under one MRI; `snr` and `size`, the side of the lesions in voxels, are those of rings (and human)."""
+    """One object under one MRI; `snr` and `size`, the side of the lesions in voxels, are those of rings (and human).
+
+    The objects are those of `peer_cases`, and "random SEED".
+    """
 
     object: str
     snr: float = 12.0
@@ -40,7 +46,9 @@ class Run:
     def case(self) -> Case:
         if not self.lesion:
             return peer_cases.without_lesion(self.object, self.snr)
-        if self.object == "rings":
+        if self.object.startswith(RANDOM):
+            case = new_case(int(self.object.removeprefix(RANDOM)), self.snr)
+        elif self.object == "rings":
             case = peer_cases.rings_case(self.snr, self.size)
         else:
             case = peer_cases.rat_case() if self.object == "rat" else peer_cases.human_case(self.snr)
@@ -48,15 +56,21 @@ class Run:
 
     @property
     def name(self) -> str:
-        words = [f"{self.object}_snr{self.snr:g}_size{self.size}", self.mri.replace(" ", "-"), f"slack{self.slack:g}"]
+        words = [
+            f"{self.object.replace(' ', '-')}_snr{self.snr:g}_size{self.size}",
+            self.mri.replace(" ", "-"),
+            f"slack{self.slack:g}",
+        ]
         return "_".join(words + ["null"] * (not self.lesion))
 
 
 def runs() -> Iterator[Run]:
     """Everything that is stored: most data sets where a lesion of four voxels or a tissue errs as a whole, so that
-    a data set is one observation of its coverage."""
-    yield from (Run("rings", snr, repeats=24) for snr in SNRS)
-    yield from (Run(name, repeats=12) for name in ("rat", "human"))
+    a data set is one observation of its coverage, and each of the random objects is one."""
+    yield from (Run("rings", snr, repeats=72) for snr in SNRS)
+    yield from (Run(name, repeats=24) for name in ("rat", "human"))
+    yield from (Run(f"{RANDOM}{number}", repeats=2) for number in SEEDS)
+    yield from (Run(f"{RANDOM}{number}", repeats=1) for number in FRESH)
     yield from (Run("rings", snr, lesion=False, repeats=5) for snr in SNRS)
     yield from (Run(name, lesion=False, repeats=16) for name in ("rat", "human"))
     yield from (Run("rat", mri=kind, repeats=8) for kind in ("pure noise", "none"))
@@ -68,8 +82,8 @@ def runs() -> Iterator[Run]:
 
 
 def one(run: Run, repeats: int | None = None, seed: int = 0, progress=iter) -> xr.Dataset:
-    """`study` of a run, each data set labeled with what the run is."""
-    n = min(run.repeats, repeats or run.repeats)
+    """`study` of a run, each data set labeled with what the run is; random objects have the noise of `peer_sweeps`."""
+    n, seed = min(run.repeats, repeats or run.repeats), seed + NOISE_SEED * run.object.startswith(RANDOM)
     table = study(run.case(), n, seed, progress, slack=run.slack)
     labels = {key: value for key, value in asdict(run).items() if key != "repeats"}
     return table.assign_coords({key: ("repeat", [value] * n) for key, value in labels.items()})
@@ -86,7 +100,7 @@ def store(folder, repeats: int | None = None, seed: int = 0) -> Path:
             with atomic.staged(path.parent) as work:  # an unwritable folder is refused before the run
                 table = one(run, repeats, seed, lambda x, name=run.name: tqdm(x, desc=name))
                 table.to_netcdf(work / path.name)
-        parts.append(xr.load_dataset(path))
+        parts.append(xr.load_dataset(path).drop_encoding())  # else names are cut to the length of the first
     out = xr.concat(parts, "repeat", combine_attrs="drop")
     out.attrs = {"seed": seed, "units": "mM", "package_version": __version__, "command": "precise overruled FOLDER"}
     with atomic.staged(folder) as work:
@@ -100,6 +114,12 @@ def load(folder) -> xr.Dataset:
     if not path.is_file():
         raise InputError(f"There is no {path}: run 'precise overruled {folder}'.")
     return xr.load_dataset(path)
+
+
+def random_objects(table: xr.Dataset) -> dict[int, xr.Dataset]:
+    """The data sets of each random object, by its seed."""
+    names = dict.fromkeys(str(name) for name in table["object"].values if str(name).startswith(RANDOM))
+    return {int(name.removeprefix(RANDOM)): of(table, name) for name in names}
 
 
 def of(table: xr.Dataset, object: str, **labels) -> xr.Dataset | None:

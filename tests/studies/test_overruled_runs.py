@@ -7,9 +7,11 @@ import xarray as xr
 from precise_lib.errors import InputError
 from precise_lib.estimate.prior import prepare_mri
 from precise_lib.studies import overruled_runs
-from precise_lib.studies.overruled_figures import HIDDEN, SHOWN, covered, kept, rmse
-from precise_lib.studies.overruled_runs import Run, load, of, store
+from precise_lib.studies.overruled import new_case
+from precise_lib.studies.overruled_figures import HIDDEN, SHOWN, covered, each_once, kept, rmse
+from precise_lib.studies.overruled_runs import Run, load, of, random_objects, store
 from precise_lib.studies.peer_cases import MRIS, rings_case, with_mri, without_lesion
+from precise_lib.studies.peer_sweeps import NOISE_SEED
 
 
 def fake(case, n, seed=0, progress=iter, **options):
@@ -41,6 +43,28 @@ def test_runs_are_made_once_and_found_by_what_they_are(tmp_path, monkeypatch):
     assert kept(one, SHOWN)[0] == 1
     assert rmse(one) == 5
     assert covered(one).values == [0.75]
+
+
+def test_random_objects_are_found_by_their_seeds_and_count_once(tmp_path, monkeypatch):
+    seeds = []
+
+    def drawn(case, n, seed=0, progress=iter, **options):
+        seeds.append(seed)
+        return fake(case, n, seed, progress, **options)
+
+    wanted = [Run("rings", 5.0), Run("random 801", repeats=2), Run("random 802", repeats=1)]
+    monkeypatch.setattr(overruled_runs, "study", drawn)
+    monkeypatch.setattr(overruled_runs, "runs", lambda: iter(wanted))
+    store(tmp_path, repeats=2, seed=5)
+    assert seeds == [5, 5 + NOISE_SEED, 5 + NOISE_SEED]
+    found = random_objects(load(tmp_path))
+    assert {number: run.sizes["repeat"] for number, run in found.items()} == {801: 2, 802: 1}
+    assert each_once(found).sizes["repeat"] == 2
+    made = [new_case(number).phantom.concentrations for number in (801, 802)]
+    drawn = [Run(f"random {number}").case().phantom.concentrations for number in (801, 802)]
+    for ours, theirs, other in zip(made, drawn, drawn[::-1], strict=True):
+        assert ours.identical(theirs)
+        assert not ours.equals(other)
 
 
 def test_mris_are_wrong_in_the_way_that_they_say():
