@@ -17,7 +17,7 @@ from precise_lib.quantify import measurement, proposed, result
 from precise_lib.quantify.result import KINDS
 from precise_lib.quantify.scan import Scan
 from precise_lib.signal.model import SignalModel
-from precise_lib.signal.mrsi import MRSI, Series
+from precise_lib.signal.mrsi import MRSI, Series, unmask
 
 SIMULATED = "simulated rings"
 EXAMPLE_SNR = 12.0
@@ -158,9 +158,7 @@ class Report:
 
     def on_grid(self, values) -> np.ndarray:
         """Values (V,) of the usable voxels as (x, y, z), NaN elsewhere."""
-        out = np.full(self.data.grid_shape, np.nan)
-        out[self.data.usable] = values
-        return out
+        return unmask(self.data.usable, values)
 
     @property
     def slices(self) -> list[int]:

@@ -16,6 +16,14 @@ from precise_lib.signal.model import SignalModel
 SMALLEST, LARGEST = 1e-15, 1e15
 
 
+def unmask(mask: np.ndarray, values) -> np.ndarray:
+    """Values (..., V) of the voxels of a mask as maps (..., *mask.shape), NaN outside."""
+    values = np.asarray(values, float)
+    out = np.full((*values.shape[:-1], *mask.shape), np.nan)
+    out[..., mask] = values
+    return out
+
+
 def to_maps(values, names, name: str, units: str = "mM") -> xr.DataArray:
     """Values (x, y, z, M) or (x, y, z, frame, M) as a DataArray with the metabolites first."""
     values = np.moveaxis(np.asarray(values, float), -1, 0)

@@ -16,6 +16,7 @@ from precise_lib.estimate.prior import ExactSolver, edge_weights
 from precise_lib.estimate.weights import load_weights
 from precise_lib.evaluate import closed_form
 from precise_lib.signal.model import spectrum
+from precise_lib.signal.mrsi import unmask
 from precise_lib.signal.noise import snr_to_sigma
 from precise_lib.simulate.rat import rat, snr_of
 
@@ -44,16 +45,10 @@ class Animal:
     def sigma(self, averages: int) -> float:
         return float(snr_to_sigma(self.model, self.snr(averages)))
 
-    def grid(self, values) -> np.ndarray:
-        """Values (V,) as a map (x, y, z)."""
-        out = np.full(self.mask.shape, np.nan)
-        out[self.mask] = values
-        return out
-
     def plane(self, values) -> np.ndarray:
         """Horizontal plane through the tumor of values (V,) or of a map (x, y, z), cropped to the brain."""
         values, flat = np.asarray(values, float), self.mask[:, self.height]
-        whole = (self.grid(values) if values.ndim == 1 else values)[:, self.height]
+        whole = (unmask(self.mask, values) if values.ndim == 1 else values)[:, self.height]
         return np.where(flat, whole, np.nan)[np.ix_(flat.any(1), flat.any(0))]
 
     def chain(self, solvers: Sequence[ExactSolver]) -> Callable:

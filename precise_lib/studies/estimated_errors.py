@@ -16,7 +16,7 @@ from precise_lib.estimate.single_voxels import SingleVoxels
 from precise_lib.estimate.tuned import Adaptive
 from precise_lib.estimate.weights import load_weights
 from precise_lib.evaluate import closed_form as errors
-from precise_lib.signal.mrsi import Series
+from precise_lib.signal.mrsi import Series, unmask
 from precise_lib.signal.noise import snr_to_sigma
 from precise_lib.simulate.phantoms import rings
 
@@ -89,9 +89,7 @@ class Rings:
 
     def grid(self, values, name: str) -> np.ndarray:
         """Map (x, y) of a metabolite of values (V, M), NaN outside the object."""
-        out = np.full(self.mask.shape, np.nan)
-        out[self.mask] = values[:, self.model.index(name)]
-        return out[..., 0]
+        return unmask(self.mask, values[:, self.model.index(name)])[..., 0]
 
     def stand_ins(self, snr: float, n_data_sets: int) -> tuple[dict[str, np.ndarray], list]:
         """Bias (data set, lambda, V, M) with SVE, PRECISE at the middle λ or the adaptive prior in the place of the

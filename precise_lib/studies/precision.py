@@ -66,13 +66,6 @@ def fields(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return b0, gradient_broadening(b0), b1_map(mask.shape, B1_DEPTH)
 
 
-def on_grid(mask: np.ndarray, values) -> np.ndarray:
-    """Values (V,) of the voxels of `mask` (x, y, 1) as a map (x, y), NaN outside."""
-    result = np.full(mask.shape, np.nan)
-    result[mask] = values
-    return result[..., 0]
-
-
 def under_prior(phantom: Phantom, voxel: Repeated, name: str, lam: float, n_repeats: int, seed: int) -> xr.Dataset:
     """SD and bias (snr, metabolite) of ratios to water by PRECISE, in the 4 x 4 voxels at the center of a phantom that
     is the same everywhere.

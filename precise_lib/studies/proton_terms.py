@@ -18,7 +18,7 @@ from precise_lib.estimate.prior import OMEGA_MAX, ExactSolver, edge_weights, pre
 from precise_lib.evaluate import crlb
 from precise_lib.evaluate.efficiency import efficiency
 from precise_lib.signal.model import SignalModel, spectrum
-from precise_lib.signal.mrsi import MRSI
+from precise_lib.signal.mrsi import MRSI, unmask
 from precise_lib.signal.noise import add_noise, snr_to_sigma
 from precise_lib.simulate.phantoms import Phantom
 
@@ -195,9 +195,7 @@ def lipid_error(network, assumed, phantom: Phantom, clear: Phantom, regions, lam
         return ExactSolver(edge_weights(prepare_mri(data), OMEGA_MAX), lam)
 
     def rms(values, mask, region):
-        grid = np.full(mask.shape, np.nan)
-        grid[mask] = values
-        return float(np.sqrt(np.mean(grid[regions[region]] ** 2)))
+        return float(np.sqrt(np.mean(unmask(mask, values)[regions[region]] ** 2)))
 
     brain, head = phantom.mask, regions["head"] | phantom.mask
     sve = network.amplitudes(phantom.clean[brain], assumed) - network.amplitudes(clear.clean[brain], assumed)

@@ -16,6 +16,7 @@ from precise_lib.estimate.prior import OMEGA_MAX, ExactSolver, edge_weights
 from precise_lib.evaluate import closed_form
 from precise_lib.evaluate.montecarlo import RunningMoments
 from precise_lib.evaluate.regression import kept
+from precise_lib.signal.mrsi import unmask
 from precise_lib.signal.noise import add_noise, snr_to_sigma
 from precise_lib.simulate.phantoms import Phantom, gradient_broadening
 
@@ -183,7 +184,6 @@ def measured(
     attrs = {"snr": snr, "omega_max": omega_max, "n_repeats": n_repeats, "seed": seed}
     dataset = _dataset(variables, priors, lams, phantom, regions, contrasts, attrs)
     for name, values in (("mean_map", mean), ("sd_map", sd)):
-        grid = np.full((*shape, len(model.names), *mask.shape), np.nan)
-        grid[..., mask] = np.swapaxes(split(values), -1, -2)
+        grid = unmask(mask, np.swapaxes(split(values), -1, -2))
         dataset[name] = (("prior", "lam", "metabolite", "x", "y", "z"), grid)
     return dataset

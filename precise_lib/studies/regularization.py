@@ -17,6 +17,7 @@ from precise_lib.evaluate.closed_form import closed_form as errors_of_the_minimi
 from precise_lib.evaluate.closed_form import sve_covariance
 from precise_lib.evaluate.montecarlo import RunningMoments
 from precise_lib.evaluate.regression import kept
+from precise_lib.signal.mrsi import unmask
 from precise_lib.signal.noise import add_noise, snr_to_sigma
 from precise_lib.simulate.phantoms import RING_MM, TUMOR_MM, Phantom
 
@@ -38,10 +39,7 @@ def to_maps(phantom: Phantom, amplitudes) -> np.ndarray:
 
 
 def _on_grid(phantom: Phantom, values) -> np.ndarray:
-    values = np.moveaxis(values, -1, -2)
-    out = np.full((*values.shape[:-1], *phantom.mask.shape), np.nan)
-    out[..., phantom.mask] = values
-    return out
+    return unmask(phantom.mask, np.moveaxis(values, -1, -2))
 
 
 def contrast(phantom: Phantom, maps) -> np.ndarray:
