@@ -113,8 +113,9 @@ class SignalModel:
     @property
     def frequencies_hz(self) -> np.ndarray:
         """Line frequencies from the carrier, (M,), Hz."""
-        ppm = np.array([r.ppm for r in self.resonances])
-        return (ppm - self.carrier_ppm) * self.acquisition.spectrometer_frequency_mhz
+        return (
+            np.array([r.ppm - self.carrier_ppm for r in self.resonances]) * self.acquisition.spectrometer_frequency_mhz
+        )
 
     @property
     def t2star_s(self) -> np.ndarray:
@@ -147,9 +148,8 @@ class SignalModel:
         """Factors (..., n_samples) of single resonances by their index: offset of lipids, shifts and widths `own`."""
         if unknown := sorted(set(own) - set(self.own)):
             raise TypeError(f"the signal model has no {', '.join(unknown)}")
-        rates = {}
-        if np.any(offset_hz):
-            rates = {int(k): 2j * np.pi * np.asarray(offset_hz, float) for k in np.flatnonzero(self.of_role("lipid"))}
+        lipids = np.flatnonzero(self.of_role("lipid")) if np.any(offset_hz) else ()
+        rates = {int(k): 2j * np.pi * np.asarray(offset_hz, float) for k in lipids}
         for name, value in own.items():
             if np.any(value):
                 k, rate, _ = self.own[name]
