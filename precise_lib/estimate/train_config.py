@@ -146,44 +146,10 @@ class TrainConfig:
             values[key] = {n: pair.range for n, pair in pairs.items()}
         config = recipes[recipe](**values)
         try:
-            config._check()
+            _check(config)
         except ValueError as error:
             raise InputError(f"{what} cannot be used: {reason(error)}.") from error
         return config
-
-    def _check(self):
-        """Raise `ValueError` for a setting that would only fail once the training runs, or fill the memory."""
-        smallest = {"batch_size": SHARED, "iterations": 1, "checkpoint_every": 1, "seed": 0, "refine_iterations": 0}
-        for name, least in smallest.items():
-            value = getattr(self, name)
-            if value < least:
-                raise ValueError(f"{name} is {value}; it must be at least {least}")
-        for name, choices in _CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise ValueError(f"{name} is {getattr(self, name)!r}; it must be one of {', '.join(choices)}")
-        for name in ("learning_rate", "refine_learning_rate", "loss_floor"):
-            if not 0 < getattr(self, name) < np.inf:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be a positive number")
-        if not 0 <= self.noiseless_share <= 1:
-            raise ValueError(f"noiseless_share is {self.noiseless_share}; it must be from 0 to 1")
-        ranges = [*self.ranges(), *replace(self, amplitude_range=self.refine_amplitude_range).ranges()]
-        low, high = np.array([*(getattr(self, name) for name in _RANGES), *ranges], float).T
-        if not (np.isfinite([low, high]).all() and (low <= high).all() and self.snr_range[0] > 0):
-            raise ValueError("a range does not go from a lower to a higher number")
-        plausible.check_model(self.signal_model)
-        if self.signal_model.reference is None:
-            raise ValueError("a network needs a reference, the line that it measures the others by")
-        n, lines = self.signal_model.acquisition.n_samples, len(self.signal_model.names)
-        if n > MOST_SAMPLES or self.batch_size * n * lines > LARGEST_BATCH:
-            raise ValueError(f"{self.batch_size} FIDs of {n} points and {lines} lines at a time fill the memory")
-        size = self.network
-        if size.front == "matched" and max(size.rank, size.aligned_rank) > n:
-            raise ValueError(f"the ranks of the network, {size.rank} and {size.aligned_rank}, are above the {n} points")
-        basis = self.signal_model.basis()
-        if not np.isfinite(basis).all():
-            raise ValueError("a number of the signal model is out of range")
-        if not np.linalg.cond(basis.conj().T @ basis) < WORST_CONDITION:
-            raise ValueError("lines of the signal model are at one place, or more than the data can tell apart")
 
     def to_dict(self) -> dict:
         """Plain values; ranges of terms that the signal model lacks are left out."""
@@ -195,3 +161,38 @@ class TrainConfig:
         """Amplitude ranges, (M, 2)."""
         default = self.amplitude_range.get("default", (-0.3, 1.2))
         return np.array([self.amplitude_range.get(n, default) for n in self.signal_model.names], float)
+
+
+def _check(config: TrainConfig):
+    """Raise `ValueError` for a setting that would only fail once the training runs, or fill the memory."""
+    smallest = {"batch_size": SHARED, "iterations": 1, "checkpoint_every": 1, "seed": 0, "refine_iterations": 0}
+    for name, least in smallest.items():
+        value = getattr(config, name)
+        if value < least:
+            raise ValueError(f"{name} is {value}; it must be at least {least}")
+    for name, choices in _CHOICES.items():
+        if getattr(config, name) not in choices:
+            raise ValueError(f"{name} is {getattr(config, name)!r}; it must be one of {', '.join(choices)}")
+    for name in ("learning_rate", "refine_learning_rate", "loss_floor"):
+        if not 0 < getattr(config, name) < np.inf:
+            raise ValueError(f"{name} is {getattr(config, name)}; it must be a positive number")
+    if not 0 <= config.noiseless_share <= 1:
+        raise ValueError(f"noiseless_share is {config.noiseless_share}; it must be from 0 to 1")
+    ranges = [*config.ranges(), *replace(config, amplitude_range=config.refine_amplitude_range).ranges()]
+    low, high = np.array([*(getattr(config, name) for name in _RANGES), *ranges], float).T
+    if not (np.isfinite([low, high]).all() and (low <= high).all() and config.snr_range[0] > 0):
+        raise ValueError("a range does not go from a lower to a higher number")
+    plausible.check_model(config.signal_model)
+    if config.signal_model.reference is None:
+        raise ValueError("a network needs a reference, the line that it measures the others by")
+    n, lines = config.signal_model.acquisition.n_samples, len(config.signal_model.names)
+    if n > MOST_SAMPLES or config.batch_size * n * lines > LARGEST_BATCH:
+        raise ValueError(f"{config.batch_size} FIDs of {n} points and {lines} lines at a time fill the memory")
+    size = config.network
+    if size.front == "matched" and max(size.rank, size.aligned_rank) > n:
+        raise ValueError(f"the ranks of the network, {size.rank} and {size.aligned_rank}, are above the {n} points")
+    basis = config.signal_model.basis()
+    if not np.isfinite(basis).all():
+        raise ValueError("a number of the signal model is out of range")
+    if not np.linalg.cond(basis.conj().T @ basis) < WORST_CONDITION:
+        raise ValueError("lines of the signal model are at one place, or more than the data can tell apart")

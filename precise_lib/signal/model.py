@@ -113,9 +113,8 @@ class SignalModel:
     @property
     def frequencies_hz(self) -> np.ndarray:
         """Line frequencies from the carrier, (M,), Hz."""
-        return (
-            np.array([r.ppm - self.carrier_ppm for r in self.resonances]) * self.acquisition.spectrometer_frequency_mhz
-        )
+        ppm = np.array([r.ppm for r in self.resonances])
+        return (ppm - self.carrier_ppm) * self.acquisition.spectrometer_frequency_mhz
 
     @property
     def t2star_s(self) -> np.ndarray:
@@ -140,8 +139,7 @@ class SignalModel:
         shift, broad, phase = (np.asarray(v, float) for v in (shift_hz, broadening_hz, phase_rad))
         rates = 2j * np.pi * shift - np.pi * broad
         envelope = exponentials(rates.ravel(), self.acquisition).reshape(*rates.shape, self.acquisition.n_samples)
-        if phase.ndim or phase:
-            envelope = envelope * np.exp(1j * phase)[..., None]
+        envelope = envelope * np.exp(1j * phase)[..., None] if phase.ndim or phase else envelope
         return envelope * gaussian_decay(gaussian_hz, self.acquisition.time_s) if np.any(gaussian_hz) else envelope
 
     def turns(self, offset_hz=0.0, **own) -> dict[int, np.ndarray]:
@@ -168,10 +166,10 @@ class SignalModel:
 
     def concentrations(self, amplitudes) -> np.ndarray:
         """Amplitudes (..., M) to mM by the reference; NaN where it is not positive. Without one: the amplitudes."""
-        amplitudes = np.asarray(amplitudes, float)
+        amplitudes = np.array(amplitudes, float)
         if self.reference is None:
-            return amplitudes.copy()
-        water = amplitudes[..., [self.index(self.reference)]]
+            return amplitudes
+        water = amplitudes[..., [self.divisor]]
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.where(water > 0, amplitudes / water, np.nan) * self.reference_concentration_mm
 
