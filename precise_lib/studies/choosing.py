@@ -21,25 +21,29 @@ RULES = ("Stein", TOO_LOW, "cross-validation", "bias", "paper")
 SHADES = {"oracle": "black", "Stein": "#6699CC", "cross-validation": "#DDCC77", "bias": "#AA4499", "paper": "0.6"}
 
 
-def single_voxel(network: SveModel, phantom: Phantom, snr: float, count: int, seed: int):
-    """SVE amplitudes (count, V, M) of noisy data sets, and the SD of their ratios as a user would know them: from the
-    noise in the data, the bound, and what the network is above it.
+def single_voxel(network: SveModel, phantom: Phantom, snrs: Iterable[float], count: int, seed: int):
+    """SVE amplitudes (snr, count, V, M) of noisy data sets, and the SD of their ratios as a user would know them: from
+    the noise in the data, the bound, and what the network is above it. The noise of every SNR is the same, scaled.
     """
-    model, sve, sds, excess = phantom.model, [], [], None
+    model, inside, snrs = phantom.model, phantom.mask, list(snrs)
+    sve, sds = np.empty((2, len(snrs), count, *phantom.amplitudes[inside].shape))
+    clean, excess = phantom.measure(np.inf).fids[inside], {}
     for number in range(count):
-        fids = phantom.measure(snr, np.random.default_rng([seed, number])).fids[phantom.mask]
-        sve.append(network.amplitudes(fids))
-        sigma = noise_sd(fids, model)
-        if excess is None:
-            excess = closed_form.excess_over_bound(network.amplitudes, model, sve[-1], sigma)
-        covariance = closed_form.sve_covariance(model, sve[-1], sigma) * excess * excess[:, None]
-        sds.append(closed_form.closed_form(model, sve[-1], covariance).sd / model.reference_concentration_mm)
-    return np.array(sve), np.array(sds)
+        noise = phantom.measure(1.0, np.random.default_rng([seed, number])).fids[inside] - clean
+        for i, snr in enumerate(snrs):
+            fids = clean + noise / snr
+            sve[i, number], sigma = network.amplitudes(fids), noise_sd(fids, model)
+            if snr not in excess:
+                excess[snr] = closed_form.excess_over_bound(network.amplitudes, model, sve[i, number], sigma)
+            covariance = closed_form.sve_covariance(model, sve[i, number], sigma) * excess[snr] * excess[snr][:, None]
+            found = closed_form.closed_form(model, sve[i, number], covariance)
+            sds[i, number] = found.sd / model.reference_concentration_mm
+    return sve, sds
 
 
 def curves(network: SveModel, phantom: Phantom, snr: float, seed: int) -> choose.Curves:
     """True and estimated errors over λ for one data set."""
-    sve, sd = single_voxel(network, phantom, snr, 1, seed)
+    (sve,), (sd,) = single_voxel(network, phantom, [snr], 1, seed)
     weights, water = edge_weights(prepare_mri(phantom.measure(np.inf))), phantom.model.index(phantom.model.reference)
     return choose.curves(weights, sve, water, sd, truth=phantom.amplitudes[phantom.mask])
 
@@ -77,8 +81,7 @@ def compare(
     table = []
     for phantom in map(rings, sizes):
         truth, water = phantom.amplitudes[phantom.mask], phantom.model.index(phantom.model.reference)
-        data = [single_voxel(network, phantom, snr, n_data_sets, seed) for snr in snrs]
-        sve, sd = (np.stack(x) for x in zip(*data, strict=True))  # every SNR under one set of linear maps
+        sve, sd = single_voxel(network, phantom, snrs, n_data_sets, seed)  # every SNR under one set of linear maps
         for mri, gray in gray_maps(phantom).items():
             weights = edge_weights(gray)
             found = choose.curves(weights, sve, water, sd, truth=truth)
