@@ -88,11 +88,21 @@ def test_the_report_shows_where_the_mri_was_overruled(folder, summary):
     assert figures.overruled(found) is not None
     assert "map" in report_tables.files(found)
     level = found.unfollowed
-    assert np.isnan(level).any()  # inside a ring there is no edge
-    assert np.nanmin(level) >= 0
-    assert np.nanmax(level) <= 1
+    assert np.isnan(level).all()  # in two dimensions at SNR 12 nothing can be told
     np.testing.assert_array_equal(nifti.read_map(folder / "out" / "flag_unfollowed.nii.gz")[0] > 0, level > 0.5)
-    assert any("low enough to tell whether metabolism follows" in text for text in summary["warnings"])
+    assert any(text.startswith("At 0 % of the edges of the MRI noise is low enough") for text in summary["warnings"])
+
+
+def test_edges_that_no_metabolite_follows_are_found_where_noise_is_low(tmp_path):
+    """The rings at SNR 60: tumor D is in the MRI alone."""
+    nifti_mrs.write_phantom(tmp_path, PHANTOM, 60.0)
+    said = run(tmp_path, errors="none")["flags"]["unfollowed"]
+    share, flag = (nifti.read_map(tmp_path / "out" / f"{x}_unfollowed.nii.gz")[0] for x in ("map", "flag"))
+    assert np.nanmin(share) == 0
+    assert np.nanmax(share) == 1
+    assert (flag > 0)[PHANTOM.tumors["D"]].all()
+    assert not (flag > 0)[PHANTOM.tumors["C"]].any()  # in both
+    assert f"At {int(said['voxels'])} voxel(s) the MRI shows edges that no metabolite follows" in said["sentence"]
 
 
 def test_given_settings_are_kept(folder):
