@@ -17,7 +17,7 @@ touch, with gray levels on each side that differ by no more. A mean over a long 
 does follow. So the mean over the pairs that touch a pair, its piece of the edge, must lie within the tolerance as well,
 without its interval. Finer the data do not tell.
 
-The price is power. Where a metabolite has an SD of half its level in a single voxel, as lactate at SNR 12, a step of
+The price is power. Where a metabolite has an SD of 45 % of its level in a single voxel, as lactate at SNR 12, a step of
 zero takes about 90 voxels on each side to be told from one of 20 %; at SNR 35 about 13. `Edges.told` says where.
 """
 
