@@ -182,7 +182,7 @@ def plot_new_objects(own: Mapping):
     together = each_once(own)
     ratio = (together["kept"] / together["kept_single"]).sel(metabolite="Lac")
     order = np.argsort(ratio.sel(tumor=HIDDEN).values)
-    fig, axes = plt.subplots(1, 2, figsize=(10, 3.4))
+    fig, axes = plt.subplots(1, 2, figsize=(10, 3.8))
     for tumor, name, mark in ((HIDDEN, "hidden", "o"), (SHOWN, "shown by the MRI", "s")):
         axes[0].plot(100 * ratio.sel(tumor=tumor).values[order], mark, label=name)
     for k, (name, mark) in enumerate(zip(together["metabolite"].values, "o^s", strict=True)):
