@@ -9,6 +9,7 @@ import threading
 import time
 
 GRACE_S = 10
+END_S = 20.0  # that a kernel has to end, half of it by itself: it writes down then which modules it loaded
 
 
 def _follow(parent: int) -> None:
@@ -25,6 +26,8 @@ if __name__ == "__main__":
 
     # a check of addresses that no notebook needs: importing it builds a grammar, for longer than all else here
     sys.modules["rfc3987_syntax"] = None
+    from jupyter_client import KernelManager
     from papermill.__main__ import papermill
 
+    KernelManager.shutdown_wait_time.default_value = END_S  # 5 s are too few on a busy machine
     papermill()

@@ -132,6 +132,15 @@ def test_a_run_is_reused_until_a_module_that_it_loaded_changes(tmp_path, monkeyp
     assert "loaded" not in report["a"]
 
 
+def test_a_kernel_that_is_slow_to_end_still_says_what_it_loaded(tmp_path, steady):
+    notebook = write(tmp_path, "slow", "n = 1", LOADS + "\nimport atexit, time\natexit.register(time.sleep, 4)")
+    run = build.execute_one(notebook, {}, "paper", tmp_path / "out", 1)
+    assert run["error"] is None
+    kept = [json.loads(path.read_text())["files"] for path in (tmp_path / "out").rglob(keys.LIST)]
+    assert kept
+    assert any(file.endswith("precise_lib/io/text.py") for file in kept[0])
+
+
 def test_a_run_without_a_list_depends_on_the_whole_package(tmp_path):
     package = {"precise_lib/a.py": "1", "precise_lib/b.py": "2"}
     assert keys.loaded(tmp_path, package, tmp_path) == package
