@@ -17,7 +17,7 @@ SMALLEST, LARGEST = 1e-15, 1e15
 
 
 def unmask(mask: np.ndarray, values) -> np.ndarray:
-    """Values (..., V) of the voxels of a mask as maps (..., *mask.shape), NaN outside."""
+    """Values (..., V) of the voxels of a mask (x, y, z) as maps (..., x, y, z), NaN outside."""
     values = np.asarray(values, float)
     out = np.full((*values.shape[:-1], *mask.shape), np.nan)
     out[..., mask] = values
