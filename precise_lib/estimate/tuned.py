@@ -71,9 +71,7 @@ class Adaptive:
     frames: float | str = AUTO
     gray: float | str = AUTO  # difference in gray level that counts as much as a voxel of distance
     slack: float = stein.SLACK  # share of the least error that keeping small lesions may cost
-    tolerance: float = (
-        unfollowed.TOLERANCE
-    )  # percent: smaller steps are none, where metabolism follows no edge of the MRI
+    tolerance: float = unfollowed.TOLERANCE  # percent: a smaller step across an edge of the MRI is none
     name: ClassVar[str] = "adaptive"
 
     def __post_init__(self):

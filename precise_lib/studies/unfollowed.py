@@ -122,6 +122,8 @@ class Trial:
             share = self.runs[snr][place].share[:, :, z]
             drawn = ax.imshow(share.T, origin="lower", cmap="cividis", vmin=0, vmax=1)
             ax.set_title(f"SNR {snr:g}", fontsize=9)
+            if np.isnan(share).all():
+                ax.text(0.5, 0.3, "nothing can be told", transform=ax.transAxes, ha="center", fontsize=8)
         for ax in axes:
             ax.contour(ball[:, :, z].T.astype(float), [0.5], colors="#D55E00", linewidths=1.2)
             ax.set(xticks=[], yticks=[])
