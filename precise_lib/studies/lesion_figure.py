@@ -36,7 +36,7 @@ def plot_lesions(name: str, peers: xr.Dataset, table: xr.Dataset):
     """
     fig, ax = plt.subplots(figsize=(4.8, 4.4))
     ax.axvspan(0, 50, ymin=80 / 118, color=GOOD, lw=0)
-    ax.text(1, 117, "best: little error,\nwhole tumor", va="top", color="#00664B", weight="bold")
+    ax.text(1, 117, "best: little error,\nmost of the tumor", va="top", color="#00664B", weight="bold")
     red, gray = "#B84F00", "#666666"  # of the estimators, darker: letters of these colors are read on white
     shown, hidden, blind = ((PAPER, SHOWN, red, "--"), (PAPER, HIDDEN, red, "-"), (BLIND, HIDDEN, gray, "-"))
     notes = (  # line, text, shift of the text from the point of least error, its side that stands there
