@@ -104,7 +104,7 @@ class Trial:
 
     def table(self) -> show.Markdown:
         """`rates` at every SNR, in percent."""
-        head = ["SNR", "can be told", "ball: found", "pairs that pass", "pieces", "voxels flagged"]
+        head = ["SNR", "can be told (%)", "ball: found (%)", "pairs that pass (%)", "pieces (%)", "voxels flagged (%)"]
         rows = [[f"{snr:g}", *(f"{100 * value:.1f}" for value in self.rates(snr).values())] for snr in self.snrs]
         return show.table(head, rows)
 
