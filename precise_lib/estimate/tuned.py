@@ -157,10 +157,7 @@ class Adaptive:
             **maps,
             maps={
                 "opened": (opened, "share of the coupling by the MRI that the data took away"),
-                "unfollowed": (
-                    level,
-                    "share of the edges of the MRI at a voxel that no metabolite follows, where it can be told",
-                ),
+                "unfollowed": (level, "share of a voxel's MRI edges that no metabolite follows, where it can be told"),
             },
             flags={
                 "overruled": overruled_flag(voxels, islands(field, neighbors)),

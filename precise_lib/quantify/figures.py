@@ -181,6 +181,10 @@ def overruled(report: Report):
         limits = {"cmap": "cividis", "vmin": 0, "vmax": 1}
         for ax, values in zip(line[1:], shown.values(), strict=True):
             drawn = panels.panel(ax, report, z, values, mri, **limits)
+            if values is report.unfollowed and np.isnan(values[:, :, z]).all():
+                ax.annotate(
+                    "nothing can be told", (0.5, 0.02), xycoords="axes fraction", ha="center", fontsize=8, color="C1"
+                )
         for ax in line[:2]:
             for i, j in np.argwhere(islands[:, :, z] > 0):
                 corner = left + i * (right - left) / nx, bottom + j * (top - bottom) / ny

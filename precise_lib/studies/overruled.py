@@ -15,6 +15,7 @@ from scipy import ndimage
 from precise_lib import __version__
 from precise_lib.estimate import stein
 from precise_lib.estimate.adaptive import Settings, adaptive
+from precise_lib.estimate.coupling import Neighbors
 from precise_lib.estimate.intervals import DRAWS, intervals
 from precise_lib.estimate.overruled import islands
 from precise_lib.estimate.single_voxels import SingleVoxels
@@ -69,11 +70,17 @@ def study(case: Case, n_repeats: int, seed: int = 0, progress: Callable = iter, 
     return out
 
 
+def single_voxels(data: MRSI, estimator: Adaptive) -> tuple[SingleVoxels, Neighbors, np.ndarray]:
+    """What the prior works on: single voxels of one frame, their neighbors, and where (x, y, z) the usable ones lie."""
+    voxels = SingleVoxels.of(Series.of(data), estimator.single_voxel(data.model))
+    inside = np.zeros(data.grid_shape, bool)
+    inside[data.usable] = voxels.usable
+    return voxels, estimator.couple(voxels), inside
+
+
 def _one(case: Case, data: MRSI, estimator: Adaptive) -> dict:
     """What `study` collects of one data set."""
-    voxels = SingleVoxels.of(Series.of(data), estimator.single_voxel(data.model))
-    neighbors, inside = estimator.couple(voxels), np.zeros(data.grid_shape, bool)
-    inside[data.usable] = voxels.usable
+    voxels, neighbors, inside = single_voxels(data, estimator)
     field, tuned = estimator.field(voxels, neighbors)
     low, high = intervals(field, neighbors, voxels.noise(DRAWS, seed=1)).bounds()
     truth = case.truth[voxels.others][:, inside].T
@@ -141,9 +148,7 @@ def choices(case: Case, n_repeats: int, seed: int = 0, fixed: Settings | None = 
     for repeat in range(n_repeats):
         data = case.measure(np.random.default_rng([seed, repeat]))
         method = Adaptive(weights=case.weights)
-        voxels = SingleVoxels.of(Series.of(data), method.single_voxel(data.model))
-        neighbors, inside = method.couple(voxels), np.zeros(data.grid_shape, bool)
-        inside[data.usable] = voxels.usable
+        voxels, neighbors, inside = single_voxels(data, method)
         ratios, variance = (x[voxels.usable] for x in (voxels.ratios, voxels.variance))
         tuned = stein.tune(ratios, variance, neighbors, voxels.noise(stein.PROBES))
         oracle = Oracle(ratios, variance, neighbors, case.truth[voxels.others][:, inside].T)

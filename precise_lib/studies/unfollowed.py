@@ -15,12 +15,12 @@ from scipy import ndimage
 
 from precise_lib import show
 from precise_lib.estimate import unfollowed
-from precise_lib.estimate.single_voxels import SingleVoxels
 from precise_lib.estimate.tuned import Adaptive
 from precise_lib.estimate.unfollowed import TOLERANCE, Edges
-from precise_lib.signal.mrsi import Series
+from precise_lib.signal.mrsi import unmask
 from precise_lib.simulate.phantoms import Phantom
 from precise_lib.simulate.random_object import FINE, random_object
+from precise_lib.studies.overruled import single_voxels
 
 RADIUS, CONTRAST = 2.5, 0.4  # of the ball: DMI voxels, and its gray level over that of what it covers
 SNRS = (12.0, 20.0, 35.0)
@@ -62,10 +62,8 @@ class Tried:
 
 def tried(phantom: Phantom, ball, snr: float, seed: int = 0, tolerance: float = TOLERANCE) -> Tried:
     """One measurement of a phantom with a `ball` (x, y, z) bool in its MRI."""
-    data, prior = phantom.measure(snr, np.random.default_rng([seed, 0])), Adaptive()
-    voxels = SingleVoxels.of(Series.of(data), prior.single_voxel(data.model))
-    neighbors, inside = prior.couple(voxels), np.zeros(data.grid_shape, bool)
-    inside[data.usable] = voxels.usable
+    data = phantom.measure(snr, np.random.default_rng([seed, 0]))
+    voxels, neighbors, inside = single_voxels(data, Adaptive())
     noise = voxels.noise(unfollowed.draws(neighbors.n_voxels), seed=2)
     found = unfollowed.edges(voxels.ratios[voxels.usable], neighbors, noise, tolerance)
     truth = phantom.concentrations.values[voxels.others][:, inside].T
@@ -73,9 +71,7 @@ def tried(phantom: Phantom, ball, snr: float, seed: int = 0, tolerance: float = 
     along = unfollowed.along(found.pairs, neighbors, unfollowed.contrast_of_edges(neighbors))
     step, mean = ends[:, 0] - ends[:, 1], ends.mean(1)
     steps, pieces = (100 * np.abs(s / m).max(1) for s, m in ((step, mean), (along @ step, along @ mean)))
-    share = np.full(data.grid_shape, np.nan)
-    share[inside] = found.share
-    return Tried(snr, found, share, steps, pieces, ball[inside][found.pairs].sum(1) == 1)
+    return Tried(snr, found, unmask(inside, found.share), steps, pieces, ball[inside][found.pairs].sum(1) == 1)
 
 
 class Trial:

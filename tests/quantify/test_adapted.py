@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass, replace
 
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -87,6 +88,9 @@ def test_the_report_shows_where_the_mri_was_overruled(folder, summary):
     assert summary["adapted"]["sentence"][:20] in report_tables.about(found)
     assert figures.overruled(found) is not None
     assert "map" in report_tables.files(found)
+    for name in ("opened", "unfollowed"):  # a header holds 79 characters
+        said = nifti.description_of(nib.load(folder / "out" / f"map_{name}.nii.gz"))
+        assert said == found.result[name].attrs["description"]
     level = found.unfollowed
     assert np.isnan(level).all()  # in two dimensions at SNR 12 nothing can be told
     np.testing.assert_array_equal(nifti.read_map(folder / "out" / "flag_unfollowed.nii.gz")[0] > 0, level > 0.5)
